@@ -1,0 +1,1 @@
+"""Decides what is owed: prices, invoices and the ledger, without I/O."""

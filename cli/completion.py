@@ -1,0 +1,62 @@
+"""Completion in the shell: its script, and the names it offers.
+
+Rule: names come from the daemon within a blink or not at all; a completion never fails aloud.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import click
+from click.shell_completion import CompletionItem, get_completion_class
+
+from cli.command import Command
+from cli.options import data_directory
+
+PATIENCE_SECONDS = 0.5
+"""Longer than this a person at a prompt notices."""
+MOST_NAMES = 100
+SHELLS = ("bash", "zsh", "fish")
+
+Completer = Callable[[click.Context, click.Parameter, str], list[CompletionItem]]
+
+
+@click.command("completion", cls=Command, example='eval "$(caudal completion bash)"')
+@click.argument("shell", type=click.Choice(SHELLS))
+def completion(shell: str) -> None:
+    """Write the shell's completion script.
+
+    Evaluate it in the shell's start-up file.
+    """
+    from cli.main import caudal
+
+    kind = get_completion_class(shell)
+    assert kind is not None
+    script = kind(caudal, {}, "caudal", "_CAUDAL_COMPLETE").source()
+    if shell == "bash":
+        # Names of plans hold spaces; bash itself quotes only what it takes for a file name.
+        script = script.replace("COMPREPLY+=($value)", "COMPREPLY+=($value); compopt -o filenames 2>/dev/null")
+    click.echo(script)
+
+
+def named(path: str, key: str) -> Completer:
+    """Return what completes a name out of the listing at `path`."""
+
+    def complete(context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        try:
+            with context:
+                return [CompletionItem(name) for name in _names(path, key, incomplete)]
+        except Exception:  # noqa: BLE001 - a prompt is no place for an error
+            return []
+
+    return complete
+
+
+def _names(path: str, key: str, incomplete: str) -> list[str]:
+    from cli.client import ControlClient
+
+    client = ControlClient(data_directory(), PATIENCE_SECONDS)
+    # Logins are many, so the daemon chooses; the other kinds are few.
+    parameters = {"login_prefix": incomplete} if path == "/v1/services" else {}
+    names = [item[key] for items, _more in client.pages(path, parameters, MOST_NAMES) for item in items]
+    return [name for name in names if name.startswith(incomplete)]

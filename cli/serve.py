@@ -1,0 +1,102 @@
+"""`caudal serve`, `check` and `migrate`: the only commands that open the database themselves.
+
+Rule: they take the configuration file; everything else asks the daemon.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from cli.command import Command
+from cli.errors import CommandError
+from cli.options import data_directory
+
+if TYPE_CHECKING:
+    from config.settings import Settings
+
+_MARKS = {"ok": ("ok", "green"), "warning": ("warning", "yellow"), "error": ("error", "red")}
+
+
+def _config_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    return click.option(
+        "--config",
+        metavar="FILE",
+        type=click.Path(exists=True, dir_okay=False, path_type=Path),
+        help="The configuration file.  [default: every key's default]",
+    )(function)
+
+
+@click.command("serve", cls=Command, example="caudal serve --config /etc/caudal/caudal.toml --data /var/lib/caudal")
+@_config_option
+@click.option("--demo", is_flag=True, help="Provision the demonstration ISP and simulate its routers.")
+def serve(config: Path | None, demo: bool) -> None:
+    """Run the daemon in the foreground.
+
+    Ctrl-C ends it with nothing lost; SIGHUP reloads what can be reloaded.
+    """
+    from daemon.serve import run
+
+    run(config, data_directory(), demo)
+
+
+@click.command("check", cls=Command, example="caudal check --config examples/caudal.toml")
+@_config_option
+def check(config: Path | None) -> None:
+    """Check the configuration and the machine without starting."""
+    from daemon.check import findings
+
+    errors = 0
+    for finding in findings(config, data_directory()):
+        word, colour = _MARKS[finding.level.value]
+        hint = f"; {finding.hint}" if finding.hint else ""
+        click.echo(f"{click.style(word.ljust(7), fg=colour)}  {finding.subject}: {finding.message}{hint}")
+        errors += finding.level.value == "error"
+    if errors:
+        raise CommandError(f"{errors} of these must be corrected before `caudal serve` can run")
+
+
+@click.command("migrate", cls=Command, example="caudal migrate --config /etc/caudal/caudal.toml")
+@_config_option
+def migrate(config: Path | None) -> None:
+    """Bring the database to this release's schema.
+
+    The daemon does the same when it starts; this is for doing it beforehand.
+    """
+    from config.settings import load
+    from storage.database import create_engine
+    from storage.migrate import migrate as apply
+
+    with _database(load(config), data_directory()) as dsn:
+        engine = create_engine(dsn)
+        try:
+            applied = apply(engine)
+        finally:
+            engine.dispose()
+    click.echo(f"applied {', '.join(applied)}" if applied else "the schema is up to date")
+
+
+@contextlib.contextmanager
+def _database(settings: Settings, data: Path) -> Iterator[str]:
+    """Lend the database's DSN; an embedded server that was not running is stopped again."""
+    from daemon.database_keeper import DIRECTORY
+    from storage.database import ensure_database
+    from storage.embedded import EmbeddedPostgres
+
+    if settings.database.url:
+        ensure_database(settings.database.url)
+        yield settings.database.url
+        return
+    data.mkdir(mode=0o700, parents=True, exist_ok=True)
+    server = EmbeddedPostgres(data / DIRECTORY)
+    was_running = server.running()
+    server.start()
+    try:
+        yield server.dsn()
+    finally:
+        if not was_running:
+            server.stop()

@@ -1,0 +1,195 @@
+"""Decides whether a service may be provisioned, written as TOML or as a row of CSV alike.
+
+Rule: one definition of a service's keys; names refer to what the file or the database has; a login and a static address
+belong to one service.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from datetime import tzinfo
+from functools import lru_cache
+
+from config import checks
+from config.checks import Check, show, suggestion
+from config.isp import AttributeEncoder, Known, ServiceEntry
+from config.problems import Mistake, Problems
+from config.table import Table
+from config.toml_lines import Path
+from domain.errors import CaudalError
+from domain.names import login_key, mac
+
+# Beyond this many reply octets a packet of 4,096 (RFC 2865 section 3) could lack room for what the product adds.
+MOST_REPLY_OCTETS = 3000
+# What the server itself writes into every answer; a second one would break the answer.
+OWN_ATTRIBUTES = frozenset(
+    {"message-authenticator", "proxy-state", "state", "class", "eap-message", "user-password", "chap-password"}
+)
+# The network access server chooses (RFC 2865 section 5.8): no address at all, so many services may have it.
+CHOSEN_BY_ROUTER = "255.255.255.254"
+
+_ENCODED_ATTRIBUTES = 4096
+_SIMULTANEOUS = checks.integer(1, checks.GREATEST_INTEGER)
+_PASSWORD = checks.secret(checks.LONGEST_PASSWORD_OCTETS, empty=True)
+_TEXT = checks.text()
+
+
+def login(value: object) -> str:
+    """Accept a User-Name in its one normal form."""
+    key = login_key(_TEXT(value))
+    if len(key.encode()) > checks.LONGEST_ATTRIBUTE_OCTETS:
+        raise Mistake(f"must have at most {checks.LONGEST_ATTRIBUTE_OCTETS} octets, the limit of a User-Name")
+    return key
+
+
+def hardware_addresses(value: object) -> tuple[str, ...]:
+    """Accept one MAC address or a list of them, in any notation."""
+    return checks.texts(value if isinstance(value, list) else [value], _hardware_address)
+
+
+def reference(kind: str, names: Collection[str]) -> Check[str]:
+    """Accept the name of something that exists."""
+
+    def check(value: object) -> str:
+        name = checks.name(value)
+        if name not in names:
+            raise Mistake(f"there is no {kind} {show(name)}{suggestion(name, names)}")
+        return name
+
+    return check
+
+
+def references(kind: str, names: Collection[str]) -> Check[tuple[str, ...]]:
+    """Accept a list of names of things that exist."""
+    one = reference(kind, names)
+    return lambda value: checks.texts(value, one)
+
+
+class ServiceReader:
+    """Reads the services of one file and remembers what must be unique or must exist."""
+
+    def __init__(
+        self,
+        known: Known,
+        problems: Problems,
+        *,
+        zone: tzinfo,
+        plans: Collection[str],
+        routers: Collection[str],
+        customers: Collection[str] = (),
+        encode: AttributeEncoder,
+    ) -> None:
+        self._known = known
+        self._problems = problems
+        self._plan = reference("plan", plans)
+        self._routers = references("router", routers)
+        self._expires = checks.instant(zone)
+        self._file_customers = customers
+        self._encode = lru_cache(_ENCODED_ATTRIBUTES)(encode)
+        self._logins: dict[str, Path] = {}
+        self._addresses: dict[str, tuple[str, Path]] = {}
+        self._with_customer: list[tuple[str, Path]] = []
+        self._without_password: list[tuple[str, Path]] = []
+
+    def read(self, table: Table) -> ServiceEntry:
+        """Return the service of one table; what refers to other services or customers is settled later."""
+        attributes, reply_octets = self._attributes(table)
+        service = ServiceEntry(
+            login=table.require("login", login, ""),
+            password=table.take("password", _PASSWORD, None),
+            plan=table.require("plan", self._plan, ""),
+            customer=table.take("customer", login, None),
+            address=table.take("address", checks.subscriber_address, None),
+            macs=table.take("mac", hardware_addresses, ()),
+            routers=table.take("routers", self._routers, ()),
+            simultaneous=table.take("simultaneous", _SIMULTANEOUS, None),
+            enabled=table.take("enabled", checks.boolean, True),
+            expires_at=table.take("expires", self._expires, None),
+            attributes=attributes,
+            reply_octets=reply_octets,
+        )
+        table.finish()
+        self._claim(service, table)
+        if service.customer is not None:
+            self._with_customer.append((service.customer, table.path))
+        if service.password is None and service.login and "password" not in table.values:
+            self._without_password.append((service.login, table.path))
+        return service
+
+    def settle(self) -> None:
+        """Check the services read since the last time against the customers and services that exist."""
+        wanted, self._with_customer = self._with_customer, []
+        missing = {name for name, _ in wanted} - {*self._file_customers}
+        missing -= {*self._known.customers(missing)} if missing else set()
+        for name, path in wanted:
+            if name in missing:
+                close = suggestion(name, self._file_customers)
+                self._problems.report((*path, "customer"), f"there is no customer {show(name)}{close}")
+        # Routers send a MAC address as login with an empty password, which need not be written.
+        bare = [(name, path) for name, path in self._without_password if mac(name) != name]
+        self._without_password = []
+        existing = self._known.services([name for name, _ in bare]) if bare else ()
+        for name, path in bare:
+            if name not in existing:
+                message = 'is missing for a new service; a line without one has password = ""'
+                self._problems.report((*path, "password"), message)
+
+    def finish(self) -> None:
+        """Check the static addresses against those of services that this file does not name."""
+        holders = self._known.address_holders(list(self._addresses)) if self._addresses else {}
+        for address, (owner, path) in self._addresses.items():
+            holder = holders.get(address, owner)
+            if holder not in self._logins:
+                self._problems.report((*path, "address"), f"{address} belongs to the service {show(holder)} already")
+
+    def static_addresses(self) -> Mapping[str, tuple[str, Path]]:
+        """Return the login and the place of each static address."""
+        return self._addresses
+
+    def _claim(self, service: ServiceEntry, table: Table) -> None:
+        first = self._logins.setdefault(service.login, table.path) if service.login else table.path
+        if first != table.path:
+            table.report(f"{show(service.login)} is there twice", "login", earlier=first)
+        if service.address is None or service.address == CHOSEN_BY_ROUTER:
+            return
+        owner, place = self._addresses.setdefault(service.address, (service.login, table.path))
+        if place != table.path:
+            table.report(f"{service.address} belongs to the service {show(owner)} too", "address", earlier=place)
+
+    def _attributes(self, table: Table) -> tuple[tuple[tuple[str, str], ...], bytes]:
+        inner = table.table("attributes")
+        if inner is None:
+            return (), b""
+        pairs = []
+        octets = b""
+        for name, value in inner.values.items():
+            for element in value if isinstance(value, list) else [value]:
+                try:
+                    text = _attribute_text(element)
+                    octets += self._attribute_octets(name, text)
+                    pairs.append((name, text))
+                except CaudalError as error:
+                    inner.report(str(error), name)
+        if len(octets) > MOST_REPLY_OCTETS:
+            inner.report(f"take {len(octets)} octets together; an answer has room for {MOST_REPLY_OCTETS}")
+        return tuple(pairs), octets
+
+    def _attribute_octets(self, name: str, text: str) -> bytes:
+        if name.lower() in OWN_ATTRIBUTES:
+            raise Mistake("is written by the server itself; leave it out")
+        return self._encode(name, text)
+
+
+def _attribute_text(value: object) -> str:
+    if type(value) is int:
+        return str(value)
+    if not isinstance(value, str) or "\0" in value:
+        raise Mistake(f"must be text or a whole number, not {show(value)}")
+    return value
+
+
+def _hardware_address(value: object) -> str:
+    address = mac(value) if isinstance(value, str) else None
+    if address is None:
+        raise Mistake(f'must be a MAC address such as "AA:BB:CC:DD:EE:FF", not {show(value)}')
+    return address

@@ -1,0 +1,86 @@
+"""What the control API needs of the rest, declared here and joined by the daemon.
+
+Rule: the API decides nothing; it asks, and words the answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from sqlalchemy.engine import Engine
+
+from storage.vault import Vault
+
+
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """An address on which the daemon listens; `port` is None where the address is a path."""
+
+    purpose: str
+    address: str
+    port: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Worker:
+    """A RADIUS worker process; `pid` is None while it is away."""
+
+    number: int
+    pid: int | None
+    state: str
+
+
+@dataclass(frozen=True, slots=True)
+class RuntimeStatus:
+    """How the daemon is at one moment; `database` is `ready` or says in a few words why not."""
+
+    version: str
+    started_at: datetime
+    uptime_seconds: int
+    database: str
+    listeners: tuple[Listener, ...]
+    workers: tuple[Worker, ...]
+
+
+class UsageRow(Protocol):
+    """Usage of one hour or day."""
+
+    @property
+    def start(self) -> datetime: ...
+    @property
+    def octets_up(self) -> int: ...
+    @property
+    def octets_down(self) -> int: ...
+
+
+class UsageReport(Protocol):
+    """Usage of a service; the rows sum to the totals."""
+
+    @property
+    def octets_up(self) -> int: ...
+    @property
+    def octets_down(self) -> int: ...
+    @property
+    def rows(self) -> Sequence[UsageRow]: ...
+
+
+class UsageQuestion(Protocol):
+    """Answer what a service used in [start, end), in hours or in days of `timezone`."""
+
+    def __call__(
+        self, engine: Engine, service_login: str, by: str, start: datetime, end: datetime, timezone: str
+    ) -> UsageReport: ...
+
+
+@dataclass(frozen=True, slots=True)
+class ControlPorts:
+    """Everything the control API speaks to; `now` returns an aware UTC instant."""
+
+    engine: Engine
+    vault: Vault
+    runtime: Callable[[], RuntimeStatus]
+    usage: UsageQuestion
+    now: Callable[[], datetime]

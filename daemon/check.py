@@ -1,0 +1,217 @@
+"""`caudal check`: what would keep the daemon from serving, found without starting it.
+
+Rule: it looks and changes nothing; each finding says what, where, and what to do.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from enum import Enum
+from importlib.metadata import packages_distributions
+from pathlib import Path
+
+import psycopg2
+
+from config import settings as configuration
+from config.problems import ConfigurationError
+from config.settings import Settings
+from daemon.database_keeper import DIRECTORY
+from daemon.vault_location import open_vault
+from domain.errors import CaudalError
+from storage import migrate
+from storage.database import create_engine
+from storage.embedded import EmbeddedPostgres
+from storage.vault import KEY_FILE
+
+OUR_NAMES = ("accounting", "billing", "cli", "config", "control", "daemon", "domain", "enforcement", "radius",
+             "simulator", "storage", "tui")  # fmt: skip
+LEAST_FREE_OCTETS = 2 * 1024**3
+LARGEST_CLOCK_DIFFERENCE_SECONDS = 2.0
+"""Between this machine and its database; more spoils the order of events."""
+EARLIEST_TIME = 1_767_225_600
+"""1 January 2026: a clock before the release of this program is wrong."""
+CONNECT_SECONDS = 5
+
+
+class Level(Enum):
+    """How much a finding matters."""
+
+    OK = "ok"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at."""
+
+    level: Level
+    subject: str
+    message: str
+    hint: str = ""
+
+
+def findings(config: Path | None, data: Path) -> list[Finding]:
+    """Look at everything and return what was found, in a fixed order."""
+    try:
+        settings = configuration.load(config)
+    except ConfigurationError as error:
+        return [
+            Finding(Level.ERROR, f"configuration {error.source}", str(problem), "see docs/configuration.md")
+            for problem in error.problems
+        ]
+    found = [Finding(Level.OK, "configuration", str(config) if config else "every key has its default")]
+    running = _daemon_runs(data)
+    looks: tuple[Callable[[], Iterator[Finding]], ...] = (
+        lambda: _data_directory(data, running=running),
+        lambda: _database(settings, data),
+        lambda: _ports(settings, running=running),
+        _clock,
+        _names,
+    )
+    for look in looks:
+        found.extend(look())
+    return found
+
+
+def _daemon_runs(data: Path) -> bool:
+    import fcntl
+
+    try:
+        lock = os.open(data / "caudal.lock", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    else:
+        return False
+    finally:
+        os.close(lock)
+
+
+def _data_directory(data: Path, *, running: bool) -> Iterator[Finding]:
+    subject = f"data directory {data}"
+    there = data if data.exists() else data.parent
+    if not os.access(there, os.W_OK | os.X_OK):
+        yield Finding(Level.ERROR, subject, "cannot be written by this user", "run as its owner, or choose --data")
+        return
+    free = shutil.disk_usage(there).free
+    if free < LEAST_FREE_OCTETS:
+        yield Finding(Level.WARNING, subject, f"only {free / 1e9:.1f} GB are free", "make room before it fills up")
+    else:
+        yield Finding(Level.OK, subject, "a daemon runs here" if running else "usable")
+    if (data / KEY_FILE).exists() or "CREDENTIALS_DIRECTORY" in os.environ:
+        try:
+            open_vault(data)
+        except CaudalError as error:
+            yield Finding(Level.ERROR, "key of the vault", str(error))
+
+
+def _database(settings: Settings, data: Path) -> Iterator[Finding]:
+    if settings.database.url:
+        yield from _look_into("database", settings.database.url)
+        return
+    server = EmbeddedPostgres(data / DIRECTORY)
+    if server.running():
+        yield from _look_into("embedded database", server.dsn())
+    else:
+        state = "stopped; the daemon starts it" if (data / DIRECTORY).exists() else "the daemon creates it"
+        yield Finding(Level.OK, "embedded database", state)
+
+
+def _look_into(subject: str, dsn: str) -> Iterator[Finding]:
+    try:
+        connection = psycopg2.connect(dsn, connect_timeout=CONNECT_SECONDS)
+    except psycopg2.OperationalError as error:
+        yield Finding(Level.ERROR, subject, " ".join(str(error).split()), "start it, or correct [database] url")
+        return
+    with connection, connection.cursor() as cursor:
+        before = time.time()
+        cursor.execute("SELECT extract(epoch FROM clock_timestamp())::float8, current_setting('fsync')")
+        clock, fsync = cursor.fetchone()
+        difference = abs(clock - (before + time.time()) / 2)
+    connection.close()
+    if difference > LARGEST_CLOCK_DIFFERENCE_SECONDS:
+        yield Finding(
+            Level.ERROR, f"{subject} clock", f"differs from ours by {difference:.1f} s", "let NTP set both clocks"
+        )
+    if fsync != "on":
+        yield Finding(
+            Level.ERROR, subject, "fsync is off: acknowledged records would not survive a crash", "set fsync = on"
+        )
+    engine = create_engine(dsn)
+    try:
+        waiting = migrate.pending(engine)
+    except CaudalError as error:
+        yield Finding(Level.ERROR, f"{subject} schema", str(error))
+        return
+    finally:
+        engine.dispose()
+    state = f"{len(waiting)} migrations wait; `caudal migrate` or the next start applies them" if waiting else "current"
+    yield Finding(Level.OK, f"{subject} schema", state)
+
+
+def _ports(settings: Settings, *, running: bool) -> Iterator[Finding]:
+    if running:
+        yield Finding(Level.OK, "ports", "held by the daemon that runs here")
+        return
+    radius, metrics = settings.radius, settings.metrics
+    wanted = (
+        (socket.SOCK_DGRAM, "UDP", radius.listen, radius.auth_port, "[radius] auth_port"),
+        (socket.SOCK_DGRAM, "UDP", radius.listen, radius.acct_port, "[radius] acct_port"),
+        (socket.SOCK_STREAM, "TCP", metrics.listen, metrics.port, "[metrics] port"),
+    )
+    for kind, protocol, host, port, key in wanted:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        with socket.socket(family, kind) as probe:
+            if kind == socket.SOCK_STREAM:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((host, port))
+            except OSError as error:
+                yield Finding(
+                    Level.ERROR,
+                    f"{protocol} {host}:{port}",
+                    f"cannot be bound: {error.strerror}",
+                    f"see who has it with `ss -lnp`, or change {key}",
+                )
+            else:
+                yield Finding(Level.OK, f"{protocol} {host}:{port}", "free")
+
+
+def _clock() -> Iterator[Finding]:
+    if time.time() < EARLIEST_TIME:
+        yield Finding(Level.ERROR, "clock", "is before this program was written", "set the clock; run NTP")
+    else:
+        yield Finding(Level.OK, "clock", time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime()))
+
+
+def _names() -> Iterator[Finding]:
+    """Prove that our top-level packages are ours: another distribution could own one of these names."""
+    owners = packages_distributions()
+    here = Path(__file__).resolve().parent.parent
+    clean = True
+    for name in OUR_NAMES:
+        others = [owner for owner in owners.get(name, ()) if owner != "caudal"]
+        if others:
+            clean = False
+            yield Finding(
+                Level.ERROR,
+                f"package {name}",
+                f"is also installed by {', '.join(others)}",
+                "install Caudal into a virtual environment of its own",
+            )
+        module = sys.modules.get(name)
+        if module is not None and module.__file__ and here not in Path(module.__file__).resolve().parents:
+            clean = False
+            yield Finding(Level.ERROR, f"package {name}", f"was found in {module.__file__}", "unset PYTHONPATH")
+    if clean:
+        yield Finding(Level.OK, "package names", "all ours")

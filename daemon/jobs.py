@@ -1,0 +1,126 @@
+"""The timed jobs of the core: roll-ups, stale sessions, partitions, retention.
+
+Rule: every job may run twice or not at all for a while; what it does is bounded, and a failure is logged and tried
+again at its next time, never carried into the packet path.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from zoneinfo import ZoneInfo
+
+import sqlalchemy
+import structlog
+from apscheduler.schedulers.asyncio import AsyncIOScheduler
+from sqlalchemy.engine import Engine
+
+from config.settings import Settings
+from domain.errors import CaudalError
+from storage import housekeeping, rollup
+
+ROLL_UP_SECONDS = 30
+STALE_SECONDS = 15
+GAUGES_SECONDS = 5
+RETENTION_SECONDS = 3600
+LATE_SECONDS = 60
+"""A job that could not start for so long is skipped; its next run does the same work."""
+
+_ZONE = sqlalchemy.text("SELECT timezone FROM isp")
+
+
+class Jobs:
+    """The schedule of one daemon."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        settings: Callable[[], Settings],
+        listening_since: Callable[[], datetime],
+        take_counts: Callable[[housekeeping.Gauges | None, int], None],
+    ) -> None:
+        self._engine = engine
+        self._settings = settings
+        self._listening_since = listening_since
+        self._take_counts = take_counts
+        self._stale_closed = 0
+        self._log = structlog.get_logger()
+        self._scheduler = AsyncIOScheduler(timezone=UTC)
+
+    def prepare(self) -> None:
+        """Make the partitions that are needed now; call before anything is served."""
+        housekeeping.ensure_partitions(self._engine, datetime.now(UTC))
+
+    def start(self) -> None:
+        """Begin the schedule."""
+        for job, seconds in (
+            (self._roll_up, ROLL_UP_SECONDS),
+            (self._close_stale, STALE_SECONDS),
+            (self._count, GAUGES_SECONDS),
+            (self._retain, RETENTION_SECONDS),
+        ):
+            self._scheduler.add_job(
+                self._guarded(job),
+                "interval",
+                seconds=seconds,
+                id=job.__name__,
+                max_instances=1,
+                coalesce=True,
+                misfire_grace_time=LATE_SECONDS,
+                next_run_time=datetime.now(UTC),
+            )
+        self._scheduler.start()
+        self._scheduler.add_job(self._guarded(self._count))
+
+    def stop(self) -> None:
+        """End the schedule without waiting for a job in progress: each is one transaction."""
+        self._scheduler.shutdown(wait=False)
+
+    def _guarded(self, job: Callable[[], None]) -> Callable[[], None]:
+        def run() -> None:
+            try:
+                job()
+            except (CaudalError, sqlalchemy.exc.SQLAlchemyError) as error:
+                self._log.warning("job failed", job=job.__name__.strip("_"), error=" ".join(str(error).split()))
+
+        return run
+
+    def _roll_up(self) -> None:
+        rollup.roll_up(self._engine, self._zone())
+
+    def _close_stale(self) -> None:
+        accounting = self._settings().accounting
+        closed = housekeeping.close_stale(
+            self._engine,
+            datetime.now(UTC),
+            accounting.stale_intervals,
+            accounting.stale_default_seconds,
+            self._listening_since(),
+        )
+        self._stale_closed += closed
+        if closed:
+            self._log.info("silent sessions closed provisionally", sessions=closed)
+
+    def _count(self) -> None:
+        try:
+            counts = housekeeping.gauges(self._engine)
+        except (CaudalError, sqlalchemy.exc.SQLAlchemyError):
+            # Away; the gauges then say so instead of telling old numbers.
+            counts = None
+        self._take_counts(counts, self._stale_closed)
+
+    def _retain(self) -> None:
+        now, retention = datetime.now(UTC), self._settings().retention
+        housekeeping.ensure_partitions(self._engine, now)
+        housekeeping.drop_old_partitions(self._engine, now, retention.usage_fact_months)
+        housekeeping.delete_old(
+            self._engine,
+            now,
+            refusal_days=retention.refusal_days,
+            quarantine_days=retention.quarantine_days,
+            session_months=retention.session_months,
+        )
+
+    def _zone(self) -> ZoneInfo:
+        with self._engine.connect() as connection:
+            return ZoneInfo(connection.execute(_ZONE).scalar_one())

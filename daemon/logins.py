@@ -1,0 +1,416 @@
+"""The login lane: one batch of Access-Requests -> one read -> decisions -> at most one transaction -> their answers.
+
+Rule: services are read fresh for every batch; nothing about a credential is kept. An Access-Accept whose address or
+place had to be written leaves after that commit. When the database is away nobody is answered. Refusals are stored
+behind the answers, never before them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import os
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import psycopg2
+import structlog
+
+from daemon.drops import Drop
+from daemon.requests import AccessRequest
+from domain.instants import SECOND_US, Microseconds
+from domain.names import is_mac, login_key
+from domain.network import Plan, PoolKind
+from enforcement.admission import REPLY_MESSAGES, RefusalReason, calling_mac, client_key, objection
+from enforcement.credentials import Method, Proof, Verdict, method_of, refusal_attributes, verify
+from enforcement.profiles import PROFILES, NasProfile
+from enforcement.refusals import MINUTE_US, DeviceThrottle, RefusalKey, RefusalLog, RejectDelay
+from enforcement.reply import (
+    NOTHING_OWN,
+    OwnAttributes,
+    PlanReply,
+    ReplyBook,
+    framed_address,
+    framed_prefix,
+    framing,
+    own_attributes,
+    session_timeout,
+)
+from radius import class_token
+from radius.class_token import NONCE_OCTETS
+from radius.codes import Code, Type
+from radius.packet import attribute, readable
+from storage import admissions
+from storage.admissions import AdmissionDesk, Application
+from storage.leases import Lease
+from storage.pipeline import DatabaseAway, PipelineConnection
+from storage.snapshot import Snapshot
+from storage.vault import Vault, VaultError
+
+STORE_SECONDS = 0.25
+"""How long refusals may wait until they are stored and shown."""
+CLASS_HEAD = bytes((Type.CLASS, class_token.TOKEN_OCTETS + 2))
+CUI_OCTETS = 16
+
+_ACCEPT = int(Code.ACCESS_ACCEPT)
+_USER_NAME = int(Type.USER_NAME)
+_CUI = int(Type.CHARGEABLE_USER_IDENTITY)
+_FRAMED_IP = (0, int(Type.FRAMED_IP_ADDRESS), b"")
+_REASONS = {
+    Proof.WRONG: RefusalReason.WRONG_PASSWORD,
+    Proof.MALFORMED: RefusalReason.BAD_REQUEST,
+    Proof.UNSUPPORTED: RefusalReason.UNSUPPORTED_METHOD,
+}
+
+
+class Login:
+    """One Access-Request on its way through a batch."""
+
+    __slots__ = (
+        "address",
+        "application",
+        "expires_us",
+        "key",
+        "mac",
+        "mac_is_known",
+        "method",
+        "nonce",
+        "own",
+        "plan_reply",
+        "profile",
+        "request",
+        "service_id",
+        "verdict",
+    )
+
+    def __init__(self, request: AccessRequest, key: str, method: Method, profile: NasProfile) -> None:
+        self.request = request
+        self.key = key
+        self.method = method
+        self.profile = profile
+        self.service_id: int | None = None
+        self.application: Application | None = None
+        self.own = NOTHING_OWN
+        self.address: str | None = None
+        self.expires_us: int | None = None
+        self.mac: str | None = None
+        self.mac_is_known = False
+        self.nonce = b""
+        self.plan_reply: PlanReply
+        self.verdict: Verdict
+
+    def client_mac(self) -> str | None:
+        """Return the client's MAC, read once and only for logins that need it."""
+        if not self.mac_is_known:
+            self.mac = calling_mac(self.request.packet)
+            self.mac_is_known = True
+        return self.mac
+
+
+class LoginLane:
+    """Settles batches of logins over one database connection."""
+
+    def __init__(
+        self,
+        connection: PipelineConnection,
+        vault: Vault,
+        snapshot: Callable[[], Snapshot],
+        clock: Callable[[], Microseconds],
+        reject_delay_milliseconds: int | None,
+    ) -> None:
+        self._connection = connection
+        self._vault = vault
+        self._snapshot = snapshot
+        self._clock = clock
+        self._class_key = vault.derive(b"class")
+        self._state_key = vault.derive(b"state")
+        self._cui_key = vault.derive(b"chargeable-user-identity")
+        self._desk = AdmissionDesk(connection)
+        self._book_of: Snapshot | None = None
+        self._book = ReplyBook({})
+        self._delay = RejectDelay(reject_delay_milliseconds)
+        self._throttle = DeviceThrottle()
+        self._refusals = RefusalLog()
+        self._lock = asyncio.Lock()
+        self._log = structlog.get_logger()
+        self.accepted = 0
+        self.refused: Counter[RefusalReason] = Counter()
+
+    async def open(self) -> None:
+        """Connect; raise `DatabaseAway`."""
+        async with self._lock:
+            await self._connection.open()
+
+    async def probe(self) -> None:
+        """Ask the database for nothing; raise `DatabaseAway` when it does not answer."""
+        async with self._lock:
+            await self._connection.probe()
+
+    def delay_rejects(self, milliseconds: int | None) -> None:
+        """Delay refusals by so much from now on; None leaves it to each router's profile."""
+        self._delay.set(milliseconds)
+
+    async def run(self) -> None:
+        """Store refusals for ever, off the path."""
+        while True:
+            await asyncio.sleep(STORE_SECONDS)
+            await self.store_refusals()
+
+    async def close(self) -> None:
+        """Store what waits and close the connection."""
+        await self.store_refusals()
+        self._connection.close()
+
+    async def store_refusals(self) -> None:
+        """Store the refusals that wait; while the database is away they keep waiting, bounded."""
+        if not self._refusals or not self._connection.is_open:
+            return
+        async with self._lock:
+            try:
+                await admissions.store_refusals(self._connection, self._refusals)
+            except DatabaseAway:
+                return
+            except psycopg2.Error:
+                self._log.exception("refusals not stored")
+
+    async def settle(self, requests: Sequence[AccessRequest]) -> None:
+        """Answer `requests`; raise `DatabaseAway` with the rest unanswered."""
+        async with self._lock:
+            snapshot = self._snapshot()
+            if snapshot is not self._book_of:
+                self._book_of, self._book = snapshot, ReplyBook(snapshot.plans)
+            now_us = self._clock()
+            logins = self._begin(requests, now_us)
+            if not logins:
+                return
+            rows = await self._connection.query(admissions.read_services(_names(logins)))
+            services = {row[0]: row for row in rows}
+            nonces = os.urandom(NONCE_OCTETS * len(logins))
+            applicants = []
+            for place, login in enumerate(logins):
+                login.nonce = nonces[place * NONCE_OCTETS : (place + 1) * NONCE_OCTETS]
+                if self._decide(login, _service(services, login), snapshot, now_us):
+                    applicants.append(login)
+            if applicants:
+                await self._admit(applicants, snapshot, now_us)
+
+    def _begin(self, requests: Sequence[AccessRequest], now_us: Microseconds) -> list[Login]:
+        """Refuse what needs no look-up and return the rest."""
+        logins = []
+        for request in requests:
+            packet = request.packet
+            name = packet.get(_USER_NAME)
+            key = login_key(readable(name)) if name else ""
+            login = Login(request, key, method_of(packet), PROFILES[request.router.profile])
+            if not key or login.method is Method.EAP or login.method is Method.MIXED:
+                self._refuse(login, RefusalReason.BAD_REQUEST, now_us)
+                continue
+            if is_mac(key):
+                reason = self._throttle.refusal_in_force(request.router.id, key, now_us)
+                if reason is not None:
+                    self._refuse(login, reason, now_us, looked_up=False)
+                    continue
+            logins.append(login)
+        return logins
+
+    def _decide(self, login: Login, row: Any, snapshot: Snapshot, now_us: Microseconds) -> bool:
+        """Answer one login, or return True when it needs a place or a lease first."""
+        if row is None:
+            self._refuse(login, RefusalReason.UNKNOWN_USER, now_us)
+            return False
+        name, service_id, sealed, plan_id, address, macs, router_ids, limit, enabled, expires_us, own = row
+        request = login.request
+        login.service_id = service_id
+        try:
+            verdict = self._prove(login, self._vault.open(bytes(sealed), b"service:" + name.encode()), name)
+        except VaultError as error:
+            self._log.error("service cannot be opened", error=str(error))
+            request.give_up(Drop.VAULT)
+            return False
+        if verdict.proof is not Proof.RIGHT:
+            self._refuse(login, _REASONS[verdict.proof], now_us)
+            return False
+        if not enabled or expires_us is not None or router_ids or macs:
+            reason = objection(
+                enabled=enabled,
+                expires_us=expires_us,
+                router_ids=router_ids,
+                macs=macs,
+                router_id=request.router.id,
+                client_mac=login.client_mac() if macs else None,
+                now_us=now_us,
+            )
+            if reason is not None:
+                self._refuse(login, reason, now_us)
+                return False
+        plan_reply = self._book.find(plan_id, login.profile)
+        if plan_reply is None:
+            # The plan is newer than our snapshot; the router's retransmission finds both.
+            request.give_up(Drop.PLAN_UNKNOWN)
+            return False
+        login.plan_reply = plan_reply
+        login.verdict = verdict
+        login.expires_us = expires_us
+        if own is not None:
+            login.own = own_attributes(bytes(own), login.profile.vendors)
+        if _FRAMED_IP not in login.own.kinds:
+            login.address = address
+        if limit is not None or not plan_reply.is_free:
+            login.application = _application(login, snapshot, snapshot.plans[plan_id], limit)
+        if login.application is None:
+            self._accept(login, now_us)
+            return False
+        return True
+
+    def _prove(self, login: Login, service_secret: bytes, name: str) -> Verdict:
+        request = login.request
+        packet = request.packet
+        if login.method is Method.NONE:
+            state = packet.get(Type.STATE)
+            token = None if state is None else class_token.parse(self._state_key, state)
+            if token is not None and token.service_id == login.service_id:
+                return Verdict(Proof.RIGHT)
+        return verify(login.method, packet, request.router.secret.reveal(), service_secret, name)
+
+    async def _admit(self, logins: Sequence[Login], snapshot: Snapshot, now_us: Microseconds) -> None:
+        """Give places and leases, commit, answer."""
+        applications = [login.application for login in logins if login.application is not None]
+        await self._desk.settle(applications, snapshot.pools, now_us)
+        for login in logins:
+            application = login.application
+            if application is None:
+                continue
+            if application.refused is not None:
+                if application.refused is RefusalReason.POOL_EXHAUSTED:
+                    pools = [snapshot.pools[want.pool_id].name for want in application.wants]
+                    self._log.warning("pool exhausted", pools=pools, login=login.key)
+                self._refuse(login, application.refused, now_us)
+            else:
+                self._accept_leased(login, application.leases, snapshot, now_us)
+
+    def _accept_leased(self, login: Login, leases: dict[int, Lease], snapshot: Snapshot, now_us: Microseconds) -> None:
+        parts = []
+        seconds: int | None = None
+        for pool_id, lease in leases.items():
+            pool = snapshot.pools[pool_id]
+            if pool.kind is PoolKind.IPV4:
+                login.address = lease.address
+            else:
+                parts.append(framed_prefix(pool.kind, lease.address))
+            if pool.lease_seconds is not None:
+                left = min(pool.lease_seconds, (lease.expires_us - now_us) // SECOND_US)
+                seconds = left if seconds is None else min(seconds, left)
+        self._accept(login, now_us, b"".join(parts), seconds)
+
+    def _accept(
+        self, login: Login, now_us: Microseconds, prefixes: bytes = b"", lease_seconds: int | None = None
+    ) -> None:
+        """Send the Access-Accept."""
+        request = login.request
+        packet = request.packet
+        service_id = login.service_id or 0
+        own = login.own
+        expires_us = login.expires_us
+        if own is NOTHING_OWN and expires_us is None and lease_seconds is None:
+            given = login.plan_reply.timed
+        else:
+            given = _tailored(login.plan_reply, own, expires_us, lease_seconds, now_us)
+        parts = [
+            framing(packet),
+            b"" if login.address is None else framed_address(login.address),
+            prefixes,
+            given,
+            CLASS_HEAD,
+            class_token.build(self._class_key, service_id, login.nonce),
+            login.verdict.attributes,
+        ]
+        if packet.get(_CUI) is not None:
+            parts.append(attribute(_CUI, self._chargeable_identity(service_id)))
+        if own.asks_back:
+            parts.append(attribute(Type.STATE, class_token.build(self._state_key, service_id, login.nonce)))
+        try:
+            request.answer(_ACCEPT, b"".join(parts))
+        except ValueError:
+            self._refuse(login, RefusalReason.REPLY_TOO_LONG, now_us)
+        else:
+            self.accepted += 1
+
+    def _chargeable_identity(self, service_id: int) -> bytes:
+        """Return what names the subscriber towards a visited network without telling who it is (RFC 4372)."""
+        return hmac.digest(self._cui_key, service_id.to_bytes(8), "sha256")[:CUI_OCTETS].hex().encode()
+
+    def _refuse(self, login: Login, reason: RefusalReason, now_us: Microseconds, *, looked_up: bool = True) -> None:
+        """Send a delayed Access-Reject that carries nothing of the service (RFC 5080 §2.6.1), and take it down."""
+        request = login.request
+        router = request.router
+        self.refused[reason] += 1
+        device = login.client_mac()
+        key = RefusalKey(now_us // MINUTE_US, login.key, reason, login.method, router.id, device, login.service_id)
+        self._refusals.note(key, now_us)
+        if looked_up and is_mac(login.key):
+            self._throttle.refused(router.id, login.key, reason, now_us)
+        # A Reply-Message beside EAP confuses supplicants (RFC 3579 §2.6.5).
+        message = b"" if login.method is Method.EAP else REPLY_MESSAGES[reason]
+        delay = self._delay.seconds(login.profile, reason, router.id, login.key, now_us)
+        try:
+            request.refuse(message + refusal_attributes(login.method, request.packet), delay)
+        except ValueError:
+            # Its own Proxy-States fill the packet.
+            request.give_up(Drop.REPLY_TOO_LONG)
+
+
+def _names(logins: Sequence[Login]) -> set[str]:
+    """Return the names to look up; a Windows client's `DOMAIN\\user` may be known under its bare name."""
+    names = {login.key for login in logins}
+    names.update([key.partition("\\")[2] for key in names if "\\" in key])
+    return names
+
+
+def _service(services: dict[str, Any], login: Login) -> Any:
+    row = services.get(login.key)
+    if row is None and "\\" in login.key:
+        return services.get(login.key.partition("\\")[2])
+    return row
+
+
+def _application(login: Login, snapshot: Snapshot, plan: Plan, limit: int | None) -> Application | None:
+    """Return what the login must be given before it is let in; None for most."""
+    limit = limit or plan.simultaneous
+    router = login.request.router
+    needed = (
+        (plan.pool_id if login.address is None else None, PoolKind.IPV4),
+        (plan.ipv6_pool_id, PoolKind.IPV6_PREFIX),
+        (plan.delegated_pool_id, PoolKind.DELEGATED_PREFIX),
+    )
+    pool_ids = [
+        pool_id
+        for pool_id, kind in needed
+        if pool_id is not None and kind not in login.own.supplied and snapshot.pools[pool_id].serves(router.id)
+    ]
+    if limit is None and not pool_ids:
+        return None
+    packet = login.request.packet
+    client = client_key(packet, router.id, login.client_mac(), login.profile.port_attributes)
+    bundle = packet.text(Type.ACCT_MULTI_SESSION_ID)
+    application = Application(
+        login.service_id or 0,
+        client,
+        login.nonce.hex(),
+        limit,
+        None if bundle is None else f"{router.id}/{bundle}",
+    )
+    for pool_id in pool_ids:
+        application.ask_for(pool_id)
+    return application
+
+
+def _tailored(
+    plan_reply: PlanReply, own: OwnAttributes, expires_us: int | None, lease_seconds: int | None, now_us: Microseconds
+) -> bytes:
+    """Return what the plan gives, with what the service replaces and the shortest of what bounds the session."""
+    seconds = plan_reply.session_timeout_seconds if own.session_timeout_seconds is None else own.session_timeout_seconds
+    bounds = [seconds, lease_seconds, None if expires_us is None else (expires_us - now_us) // SECOND_US]
+    shortest = min((bound for bound in bounds if bound is not None), default=None)
+    given = plan_reply.without(own.kinds) if own.kinds else plan_reply.untimed
+    return given + session_timeout(shortest) + own.octets

@@ -1,0 +1,375 @@
+"""The metering lane: one batch of Accounting-Requests -> one transaction -> their answers.
+
+Rule: an answer leaves only after the commit that holds what its request said (RFC 2866 §4.1). Sessions this worker
+wrote last are remembered; each write names the version it was folded from, so a stale memory costs a second try, never
+a sum.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from ipaddress import IPv6Address
+
+import psycopg2
+import structlog
+
+from accounting.record import Record, SessionKey, UnusableRecord, event_instant, read
+from accounting.session import Delta, Outcome, Session, State, advance, opened_by, starts_another
+from daemon.drops import Drop
+from daemon.requests import AccountingRequest
+from domain.instants import SECOND_US
+from domain.names import login_key, mac
+from radius.class_token import parse
+from radius.codes import AcctStatus, Type
+from storage import session_rows
+from storage.pipeline import DatabaseAway, PipelineConnection
+
+MOST_REMEMBERED = 50_000
+"""Sessions per half of the memory; a session costs about 700 octets, so a worker remembers in at most 70 MB."""
+MOST_TRIES = 8
+"""Workers that share a session's router settle a conflict in one or two tries; eight means something is broken."""
+REFUSED_CLASSES = ("22", "23")
+"""SQLSTATE classes that lie in the record itself: data exceptions and violated constraints. All others pass."""
+TRY_AGAIN = (session_rows.STALE_BATCH, "40001", "40P01")
+"""SQLSTATEs after which the same records are folded anew: another worker was first, or both waited for each other."""
+DEFECT = "defect"
+FAULTS_OF_A_RECORD = ("22", "23")
+"""SQLSTATE classes that one record's content can cause; all others are the database's own troubles, which pass."""
+EARLIER_US = 60 * SECOND_US
+"""A record this much older than its session's start is about an earlier session with the same id."""
+
+
+class SessionMemory:
+    """The newest generation of sessions this worker touched last, in two halves: the old half is dropped whole."""
+
+    def __init__(self, most: int = MOST_REMEMBERED) -> None:
+        self._most = most
+        self._young: dict[SessionKey, Session] = {}
+        self._old: dict[SessionKey, Session] = {}
+
+    def get(self, key: SessionKey) -> Session | None:
+        """Return the session under `key`, if remembered."""
+        session = self._young.get(key)
+        if session is None:
+            session = self._old.pop(key, None)
+            if session is not None:
+                self.keep(session)
+        return session
+
+    def keep(self, session: Session) -> None:
+        """Remember `session` as the newest of its key."""
+        if len(self._young) >= self._most:
+            self._old, self._young = self._young, {}
+        self._young[session.key] = session
+
+    def forget(self, keys: Iterable[SessionKey]) -> None:
+        """Drop `keys`: their rows are read again when they are needed."""
+        for key in keys:
+            self._young.pop(key, None)
+            self._old.pop(key, None)
+
+    def forget_all(self) -> None:
+        """Drop everything."""
+        self._young, self._old = {}, {}
+
+
+class Fold:
+    """The sessions and facts that one batch changes; thrown away when its transaction is refused."""
+
+    def __init__(self, services: dict[str, tuple[int | None, int | None]], earlier: dict[SessionKey, Session]) -> None:
+        self.services = services
+        self.earlier = earlier
+        self.opened: list[Session] = []
+        self.touched: dict[int, Session] = {}
+        self.facts: list[tuple[Session, Delta]] = []
+        self.outcomes: Counter[Outcome] = Counter()
+        self.lines: dict[int, Session] = {}
+        self.deferred: set[Record] = set()
+
+    def count(self, session: Session, record: Record) -> None:
+        """Fold `record` into `session`, new or old."""
+        outcome, delta = advance(session, record)
+        self.outcomes[outcome] += 1
+        if delta is not None:
+            self.facts.append((session, delta))
+        if session.version and (delta is not None or outcome is not Outcome.DUPLICATE):
+            self.touched[session.id] = session
+
+
+class MeteringLane:
+    """One connection, one batch at a time."""
+
+    def __init__(self, connection: PipelineConnection, memory: SessionMemory, class_key: bytes) -> None:
+        self._connection = connection
+        self._memory = memory
+        self._class_key = class_key
+        self._lane = 0
+        self._batch = 0
+        self._next_id = self._last_id = 0
+        self.outcomes: Counter[Outcome] = Counter()
+        self.quarantined: Counter[str] = Counter()
+        self.conflicts = 0
+        self._log = structlog.get_logger()
+
+    async def open(self) -> None:
+        """Connect and take a lane of one's own; raise `DatabaseAway` when the database is not there."""
+        self._memory.forget_all()
+        await self._connection.open()
+        rows = await self._connection.query(session_rows.OPEN_LANE)
+        self._lane, self._batch = rows[0][0], 0
+
+    async def probe(self) -> None:
+        """Ask the database for nothing; raise `DatabaseAway` when it does not answer."""
+        await self._connection.probe()
+
+    async def settle(self, requests: Sequence[AccountingRequest]) -> None:
+        """Commit what `requests` say and acknowledge them; raise `DatabaseAway` with the rest unanswered.
+
+        The restart of a NAS is a transaction of its own, in its place between the records around it.
+        """
+        try:
+            run: list[AccountingRequest] = []
+            for request in requests:
+                if request.packet.get(40) in _RESTARTS:
+                    await self._commit(run)
+                    run = []
+                    await self._commit_restart(request)
+                else:
+                    run.append(request)
+            await self._commit(run)
+        except Exception:
+            # Whatever was folded and not written must not be taken for what is in the database.
+            self._memory.forget_all()
+            raise
+
+    async def _commit_restart(self, request: AccountingRequest) -> None:
+        """Close, provisionally, the sessions this NAS had open before it restarted (RFC 2866 §5.1)."""
+        event_us = event_instant(request.packet, request.arrived_us)
+        await self._connection.query(session_rows.close_router_sessions(request.router.id, nas_name(request), event_us))
+        self._memory.forget_all()
+        request.acknowledge()
+
+    async def _commit(self, requests: Sequence[AccountingRequest]) -> None:
+        records: dict[Record, AccountingRequest] = {}
+        unusable: list[tuple[AccountingRequest, str]] = []
+        for request in requests:
+            router = request.router
+            nas = nas_name(request) if router.is_range else ""
+            try:
+                record = read(request.packet, router.id, nas, request.arrived_us, flip=router.flip_counters)
+                records[record] = request
+            except UnusableRecord as error:
+                unusable.append((request, error.reason.value))
+        if unusable:
+            await self._quarantine(unusable)
+        if records:
+            await self._commit_records(records)
+
+    async def _quarantine(self, unusable: Sequence[tuple[AccountingRequest, str]]) -> None:
+        """Keep datagrams that name no session, or that the database refuses, and acknowledge them."""
+        rows = [(each.arrived_us, each.router.id, reason, each.packet.octets) for each, reason in unusable]
+        await self._connection.query(session_rows.keep_quarantined(rows))
+        for request, reason in unusable:
+            self.quarantined[reason] += 1
+            request.acknowledge()
+
+    async def _commit_records(self, records: dict[Record, AccountingRequest]) -> None:
+        """Commit and acknowledge; a record that cannot be booked is found by halving and put in quarantine.
+
+        Raises `DatabaseAway` when the database can store nothing at all: full, read-only, cancelled by its operator.
+        """
+        try:
+            deferred = await self._commit_fold(list(records))
+        except DatabaseAway:
+            raise
+        except psycopg2.Error as error:
+            if not (error.pgcode or "").startswith(REFUSED_CLASSES):
+                raise DatabaseAway(f"the database stores nothing now: {' '.join(str(error).split())}") from error
+            await self._halve(records, f"refused_{error.pgcode}")
+            return
+        except Exception:  # noqa: BLE001 - a defect that one record brings to light must not cost the others
+            self._log.exception("records not folded", size=len(records))
+            await self._halve(records, DEFECT)
+            return
+        for record, request in records.items():
+            if record in deferred:
+                request.give_up(Drop.DEFERRED)
+            else:
+                request.acknowledge()
+
+    async def _halve(self, records: dict[Record, AccountingRequest], reason: str) -> None:
+        """Try each half of `records`; one alone is kept for inspection under `reason`."""
+        self._memory.forget(record.key for record in records)
+        if len(records) == 1:
+            await self._quarantine([(request, reason) for request in records.values()])
+            return
+        pairs = list(records.items())
+        await self._commit_records(dict(pairs[: len(pairs) // 2]))
+        await self._commit_records(dict(pairs[len(pairs) // 2 :]))
+
+    async def _commit_fold(self, records: list[Record]) -> set[Record]:
+        """Fold and write; when another worker has moved a row, forget these sessions, read them and fold again.
+
+        Returns the records that need another batch.
+        """
+        for tries in range(MOST_TRIES):
+            await self._read_missing(records, starts_too=tries > 0)
+            fold = await self._prepare(records)
+            if self._last_id - self._next_id < len(records):
+                self._next_id = (await self._connection.query(session_rows.DRAW_IDS))[0][0]
+                self._last_id = self._next_id + session_rows.IDS_PER_DRAW
+            for record in records:
+                self._fold(fold, record)
+            if await self._write(fold, records):
+                self.outcomes += fold.outcomes
+                return fold.deferred
+            self.conflicts += 1
+        raise DatabaseAway("other workers keep changing the same sessions; their routers will send again")
+
+    async def _write(self, fold: Fold, records: list[Record]) -> bool:
+        """Write the fold in one transaction; return False when it was folded from rows that have moved."""
+        touched = list(fold.touched.values())
+        if not fold.opened and not touched:
+            return True
+        self._batch += 1
+        batch = self._lane << 32 | self._batch
+        try:
+            await self._connection.query(session_rows.write_batch(batch, fold.opened, touched, fold.facts))
+        except psycopg2.Error as error:
+            self._memory.forget(record.key for record in records)
+            if error.pgcode in TRY_AGAIN:
+                return False
+            raise
+        for session in fold.opened:
+            session.version, session.restated = 1, False
+        for session in touched:
+            session.version += 1
+            session.restated = False
+        return True
+
+    async def _read_missing(self, records: list[Record], *, starts_too: bool) -> None:
+        """Read the rows of sessions not remembered; a Start is taken for new until the database says otherwise."""
+        get = self._memory.get
+        keys = {
+            record.key
+            for record in records
+            if (starts_too or record.status != AcctStatus.START) and get(record.key) is None
+        }
+        if keys:
+            for row in await self._connection.query(session_rows.read_sessions(list(keys))):
+                self._memory.keep(session_rows.session_of(row))
+
+    async def _prepare(self, records: list[Record]) -> Fold:
+        """Look up what the fold will ask for: services of sessions that may open, and sessions before the newest.
+
+        The latter are for late records of an Acct-Session-Id that was used again.
+        """
+        get = self._memory.get
+        names: set[str] = set()
+        generations: dict[SessionKey, int] = {}
+        for record in records:
+            session = get(record.key)
+            if session is None or record.status == AcctStatus.START or starts_another(session, record):
+                names.add(login_key(record.login))
+            if session is not None and session.generation and is_of_earlier(session, record):
+                generations[record.key] = session.generation - 1
+        return Fold(await self._find_services(names), await self._read_generations(generations))
+
+    async def _find_services(self, names: set[str]) -> dict[str, tuple[int | None, int | None]]:
+        """Return (service id, interim seconds) by normalised name."""
+        found: dict[str, tuple[int | None, int | None]] = dict.fromkeys(names, (None, None))
+        if names:
+            for login, service_id, interim in await self._connection.query(session_rows.find_services(names)):
+                found[login] = service_id, interim
+        return found
+
+    async def _read_generations(self, wanted: dict[SessionKey, int]) -> dict[SessionKey, Session]:
+        if not wanted:
+            return {}
+        rows = await self._connection.query(session_rows.read_generations(wanted))
+        return {session.key: session for session in map(session_rows.session_of, rows)}
+
+    def _fold(self, fold: Fold, record: Record) -> None:
+        session = self._memory.get(record.key)
+        if session is None:
+            self._open(fold, record, 0)
+        elif is_of_earlier(session, record):
+            earlier = fold.earlier.get(record.key)
+            if earlier is None:
+                fold.deferred.add(record)
+            else:
+                fold.count(earlier, record)
+        elif starts_another(session, record):
+            if session.state == State.OPEN:
+                _supersede(fold, session)
+            fold.earlier[record.key] = session
+            fold.outcomes[Outcome.REUSED] += 1
+            self._open(fold, record, session.generation + 1)
+        else:
+            fold.count(session, record)
+
+    def _open(self, fold: Fold, record: Record, generation: int) -> None:
+        """Begin the session of `record`; one that was open on the same line is over (RouterOS's manual asks for it)."""
+        service_id, interim = self._service_of(fold, record)
+        if service_id == 0:
+            fold.deferred.add(record)
+            return
+        session = opened_by(record, self._next_id, generation, service_id)
+        self._next_id += 1
+        session.interim_seconds = interim
+        session.mac = mac(record.packet.text(Type.CALLING_STATION_ID) or "")
+        if session.line is not None and session.multi_session_id is None:
+            older = fold.lines.get(session.line)
+            if older is not None and older.key[0] == session.key[0] and older.state == State.OPEN:
+                _supersede(fold, older)
+            fold.lines[session.line] = session
+        fold.opened.append(session)
+        self._memory.keep(session)
+        fold.count(session, record)
+
+    def _service_of(self, fold: Fold, record: Record) -> tuple[int | None, int | None]:
+        """Return (service id, interim seconds): by our own Class, else by name; id 0 when it must be looked up."""
+        service_id, interim = fold.services.get(login_key(record.login), (0, None))
+        for value in record.packet.all(Type.CLASS):
+            token = parse(self._class_key, value)
+            if token is not None:
+                return token.service_id, interim
+        return service_id, interim
+
+
+_RESTARTS = frozenset(int(status).to_bytes(4) for status in (AcctStatus.ACCOUNTING_ON, AcctStatus.ACCOUNTING_OFF))
+
+
+def is_of_earlier(session: Session, record: Record) -> bool:
+    """Tell whether `record` is about a session that had the id of `session` before it."""
+    return session.generation > 0 and record.event_us < session.started_us - EARLIER_US
+
+
+def _supersede(fold: Fold, session: Session) -> None:
+    """Close `session` provisionally: its id or its line serves another session now."""
+    session.state, session.stopped_us, session.terminate_cause = State.PROVISIONAL, session.updated_us, "Superseded"
+    session.restated = True
+    if session.version:
+        fold.touched[session.id] = session
+
+
+def nas_name(request: AccountingRequest) -> str:
+    """Return what tells the boxes behind a router entry apart: empty where the entry is a single address."""
+    if not request.router.is_range:
+        return ""
+    packet = request.packet
+    identifier = packet.text(Type.NAS_IDENTIFIER)
+    if identifier:
+        return identifier
+    address = packet.get(Type.NAS_IP_ADDRESS)
+    if address is not None and len(address) == 4:
+        return ".".join(map(str, address))
+    return _ipv6_nas_name(packet.get(Type.NAS_IPV6_ADDRESS)) or request.peer.address[0].removeprefix("::ffff:")
+
+
+def _ipv6_nas_name(address: bytes | None) -> str | None:
+    """Return NAS-IPv6-Address as text; a link-local one names nobody (RFC 5080 §2.7.1)."""
+    if address is None or len(address) != 16 or IPv6Address(address).is_link_local:
+        return None
+    return str(IPv6Address(address))

@@ -1,0 +1,321 @@
+"""The composition root: joins database, workers, control API, metrics and jobs, and takes them apart again.
+
+Rule: nothing is decided here. The order is: database, schema, configuration, workers, doors; and back the same way, so
+that what was answered is committed and what is not committed was never answered.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import fcntl
+import os
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Coroutine, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+import structlog
+
+from config import settings as configuration
+from config.settings import Settings
+from control import api
+from control.ports import ControlPorts, Listener, RuntimeStatus
+from control.server import ControlServer
+from control.socket_path import NAME as CONTROL_SOCKET
+from daemon import demonstration, event_loop, logs, metrics_http
+from daemon.database_keeper import DatabaseKeeper
+from daemon.datagrams import CannotListen
+from daemon.jobs import Jobs
+from daemon.metrics import CoreGauges, Metrics
+from daemon.release import VERSION
+from daemon.service_manager import ServiceManager
+from daemon.vault_location import key_exists, open_vault
+from daemon.worker import Errand
+from daemon.workers import WorkerKeeper
+from domain.errors import CaudalError
+from storage import migrate, provisioning
+from storage.database import create_engine
+from storage.housekeeping import Gauges
+from storage.usage import usage
+from storage.vault import KEY_FILE
+
+LOCK_FILE = "caudal.lock"
+BEAT_SECONDS = 1.0
+"""How often the gauges and the watchdog are fed; systemd asks for half its interval, which is 30 seconds."""
+COUNTS_FRESH_SECONDS = 15.0
+"""The database is asked for its gauges every 5 seconds; older ones mean that it does not answer."""
+PORT_SECONDS = 3.0
+"""The workers of a daemon that was killed hold its ports for as long as they settle what waited."""
+PORT_RETRY_SECONDS = 0.1
+LEFT_BEHIND_SECONDS = 0.3
+"""A thread that still waits for a database which does not answer is left behind after this."""
+
+
+class ServeError(CaudalError):
+    """The daemon cannot run here."""
+
+
+def run(config: Path | None, data: Path, demo: bool) -> None:
+    """Serve in the foreground until SIGINT or SIGTERM; raise `CaudalError` when that cannot begin."""
+    settings = configuration.load(config)
+    logs.configure(settings.log.level, settings.log.format)
+    with _exclusively(data):
+        reactor = event_loop.install()
+        daemon = Daemon(reactor, settings, config, data, demo=demo)
+        loop = asyncio.get_event_loop()
+        reactor.callWhenRunning(lambda: loop.create_task(daemon.run()))
+        reactor.run(installSignalHandlers=False)  # type: ignore[no-untyped-call]  # Twisted's method is untyped
+        _leave_threads_behind(0 if daemon.failure is None else 1)
+        if daemon.failure is not None:
+            raise daemon.failure
+
+
+def _leave_threads_behind(status: int) -> None:
+    """Let the process end with `status` even when threads of its pools do not; the interpreter would wait for them."""
+    guard = threading.Timer(LEFT_BEHIND_SECONDS, os._exit, (status,))
+    guard.daemon = True
+    guard.start()
+
+
+@contextlib.contextmanager
+def _exclusively(data: Path) -> Iterator[None]:
+    """Hold the data directory: one daemon in each."""
+    try:
+        data.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock = os.open(data / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise ServeError(
+            f"the data directory {data} cannot be used: {error.strerror}; choose another --data"
+        ) from error
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(lock)
+        raise ServeError(f"another daemon runs in {data}; stop it, or choose another --data") from None
+    try:
+        yield
+    finally:
+        os.close(lock)
+
+
+async def _await_port(host: str, port: int) -> None:
+    """Wait until nobody has the UDP port: workers share theirs, so they would share it with strangers, too."""
+    deadline = monotonic() + PORT_SECONDS
+    while True:
+        with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM) as probe:
+            try:
+                probe.bind((host, port))
+            except OSError as error:
+                if error.errno != errno.EADDRINUSE or monotonic() > deadline:
+                    raise CannotListen(
+                        f"cannot listen on UDP {host}:{port}: {error.strerror}; see who has it with `ss -lunp`, "
+                        "or change [radius]"
+                    ) from error
+            else:
+                return
+        await asyncio.sleep(PORT_RETRY_SECONDS)
+
+
+class Daemon:
+    """One running installation."""
+
+    def __init__(self, reactor: Any, settings: Settings, config: Path | None, data: Path, *, demo: bool) -> None:
+        self._reactor = reactor
+        self._settings = settings
+        self._config = config
+        self._data = data
+        self._demo = demo
+        self._log = structlog.get_logger()
+        self._started_at = datetime.now(UTC)
+        self._database = DatabaseKeeper(settings.database.url, data)
+        self._metrics = Metrics(VERSION)
+        self._workers = WorkerKeeper(reactor, self._take_report)
+        self._manager = ServiceManager()
+        self._reached: dict[int, bool] = {}
+        self._receiving_since = self._started_at
+        self._gauges: Gauges | None = None
+        self._gauges_at = 0.0
+        self._stale_closed = 0
+        self._is_ready = False
+        self._end = asyncio.Event()
+        self._undo = contextlib.AsyncExitStack()
+        self.failure: CaudalError | None = None
+
+    async def run(self) -> None:
+        """Start, serve, stop."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self._end.set)
+        loop.add_signal_handler(signal.SIGHUP, self._reload)
+        try:
+            async with self._undo:
+                if await self._unless_ended(self._start()):
+                    await self._end.wait()
+                if sys.stderr.isatty():
+                    # The terminal has shown ^C where the next line would begin.
+                    print(file=sys.stderr)  # noqa: T201
+                self._log.info("stopping")
+                self._manager.stopping()
+            self._log.info("stopped")
+            if self._demo:
+                print(demonstration.farewell(self._data), flush=True)  # noqa: T201
+        except CaudalError as error:
+            self.failure = error
+        except Exception as error:  # noqa: BLE001 - any defect
+            self._log.exception("the daemon failed")
+            self.failure = ServeError(f"a defect ended the daemon: {error!r}; please report it with the log above")
+        self._reactor.stop()
+
+    async def _unless_ended(self, start: Coroutine[Any, Any, None]) -> bool:
+        """Start; return False when the end was asked for meanwhile."""
+        starting = asyncio.create_task(start)
+        end = asyncio.create_task(self._end.wait())
+        await asyncio.wait({starting, end}, return_when=asyncio.FIRST_COMPLETED)
+        end.cancel()
+        if not starting.done():
+            starting.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await starting
+            return False
+        starting.result()
+        return True
+
+    async def _start(self) -> None:
+        settings = self._settings
+        for port in (settings.radius.auth_port, settings.radius.acct_port):
+            await _await_port(settings.radius.listen, port)
+        self._manager.status("starting the database")
+        self._undo.push_async_callback(self._database.stop)
+        await self._database.start()
+        engine = create_engine(self._database.dsn)
+        self._undo.callback(engine.dispose)
+        await asyncio.to_thread(migrate.migrate, engine)
+        if not key_exists(self._data) and await asyncio.to_thread(provisioning.has_secrets, engine):
+            raise ServeError(
+                f"the database holds secrets, and {self._data / KEY_FILE}, the key to them, is missing; "
+                "restore it from a backup"
+            )
+        vault = open_vault(self._data)
+        jobs = Jobs(engine, lambda: self._settings, lambda: self._receiving_since, self._take_counts)
+        await asyncio.to_thread(jobs.prepare)
+        if self._demo:
+            await asyncio.to_thread(demonstration.provision, engine, vault)
+        await self._start_workers()
+        self._start_background(jobs)
+        page = metrics_http.listen(self._reactor, self._metrics, settings.metrics.listen, settings.metrics.port)
+        self._undo.callback(page.stopListening)
+        ports = ControlPorts(engine, vault, self._status, usage, lambda: datetime.now(UTC))
+        door = self._data / CONTROL_SOCKET
+        server = ControlServer(api.create(ports), Path(settings.control.socket or door), known_as=door)
+        await server.start()
+        self._undo.push_async_callback(server.stop)
+        self._announce()
+
+    async def _start_workers(self) -> None:
+        settings = configuration.document(self._settings)
+        errands = [
+            Errand(index, str(self._data), settings, self._database.dsn)
+            for index in range(self._settings.radius.workers)
+        ]
+        self._undo.push_async_callback(self._workers.stop)
+        if not await self._workers.start(errands):
+            raise ServeError("the RADIUS workers did not come up; their reason stands in the log above")
+
+    def _start_background(self, jobs: Jobs) -> None:
+        jobs.start()
+        self._undo.callback(jobs.stop)
+        for work in (self._database.keep(), self._beat()):
+            task = asyncio.create_task(work)
+            self._undo.callback(task.cancel)
+
+    def _announce(self) -> None:
+        """Tell systemd, the log and, in a demonstration, the person in front of it."""
+        radius = self._settings.radius
+        self._is_ready = True
+        self._manager.ready(f"serving RADIUS on {radius.listen} UDP {radius.auth_port} and {radius.acct_port}")
+        self._log.info("ready", listen=radius.listen, auth_port=radius.auth_port, acct_port=radius.acct_port)
+        if self._demo:
+            fleet = demonstration.SimulatedFleet(self._reactor, self._settings)
+            fleet.start()
+            self._undo.callback(fleet.stop)
+            print(*demonstration.welcome(self._settings, self._data), sep="\n", flush=True)  # noqa: T201
+
+    def _reload(self) -> None:
+        """Read the configuration again and bring into force what needs no restart."""
+        if not self._is_ready:
+            self._log.warning("configuration not reloaded: the daemon is still starting, send SIGHUP again")
+            return
+        self._manager.reloading()
+        try:
+            fresh = configuration.load(self._config)
+        except CaudalError as error:
+            self._log.error("configuration not reloaded", error=str(error))
+            self._manager.ready("serving; the last reload was refused, see the log")
+            return
+        waiting = configuration.restart_keys(self._settings, fresh)
+        self._settings = configuration.in_force(self._settings, fresh)
+        logs.configure(fresh.log.level, fresh.log.format)
+        self._workers.reload(configuration.document(self._settings))
+        self._log.info("configuration reloaded", needs_restart=list(waiting))
+        self._manager.ready("serving; configuration reloaded")
+
+    async def _beat(self) -> None:
+        """Feed the watchdog and the gauges, whether the database answers or not."""
+        while True:
+            self._manager.alive()
+            self._metrics.take_core(self._core_gauges())
+            await asyncio.sleep(BEAT_SECONDS)
+
+    @property
+    def _database_is_there(self) -> bool:
+        return bool(self._reached) and all(self._reached.values())
+
+    def _take_report(self, index: int, report: Any) -> None:
+        was_there = self._database_is_there
+        self._reached[index] = bool(report["database"])
+        if self._database_is_there and not was_there:
+            # What was silent while nothing could be stored is not stale.
+            self._receiving_since = datetime.now(UTC)
+        self._metrics.take(index, report)
+
+    def _take_counts(self, counts: Gauges | None, stale_sessions_closed: int) -> None:
+        self._gauges, self._gauges_at, self._stale_closed = counts, monotonic(), stale_sessions_closed
+
+    def _core_gauges(self) -> CoreGauges:
+        workers = self._workers.status()
+        counts = self._gauges if monotonic() - self._gauges_at < COUNTS_FRESH_SECONDS else None
+        return CoreGauges(
+            open_sessions=None if counts is None else counts.open_sessions,
+            unrolled_facts=None if counts is None else counts.unrolled_facts,
+            database_octets=None if counts is None else counts.database_octets,
+            database_up=self._database_is_there and counts is not None,
+            database_restarts=self._database.restarts,
+            stale_sessions_closed=self._stale_closed,
+            workers_alive=sum(worker.pid is not None for worker in workers),
+            worker_restarts=self._workers.restarts,
+            uptime_seconds=(datetime.now(UTC) - self._started_at).total_seconds(),
+        )
+
+    def _status(self) -> RuntimeStatus:
+        settings = self._settings
+        radius, metrics = settings.radius, settings.metrics
+        return RuntimeStatus(
+            version=VERSION,
+            started_at=self._started_at,
+            uptime_seconds=int((datetime.now(UTC) - self._started_at).total_seconds()),
+            database="ready" if self._database_is_there else "away",
+            listeners=(
+                Listener("RADIUS authentication", radius.listen, radius.auth_port),
+                Listener("RADIUS accounting", radius.listen, radius.acct_port),
+                Listener("metrics", metrics.listen, metrics.port),
+                Listener("control API", str(settings.control.socket or self._data / CONTROL_SOCKET), None),
+            ),
+            workers=self._workers.status(),
+        )

@@ -1,0 +1,1 @@
+"""The RADIUS protocol, sans I/O: packets, attributes, dictionaries, authenticators and credentials."""

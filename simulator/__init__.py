@@ -1,0 +1,1 @@
+"""Decides how a fleet of routers behaves: traffic for demonstrations, tests and capacity planning."""

@@ -1,0 +1,1 @@
+"""Decides how facts are kept: the only room that speaks SQL."""

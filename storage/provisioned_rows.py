@@ -1,0 +1,281 @@
+"""How routers, pools, plans, customers and services become rows, and how their rows compare.
+
+Rule: a row is compared with its secrets open and written with them sealed; what differs is named by the key of the ISP
+file, never by value. A secret that is None stays as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from ipaddress import ip_address, ip_network
+from itertools import islice
+from typing import Any, TypeVar
+
+import sqlalchemy
+from sqlalchemy import Connection
+from sqlalchemy.dialects.postgresql import ARRAY
+
+from config.isp import CustomerEntry, PlanEntry, PoolEntry, RouterEntry, ServiceEntry
+from domain.secret import Secret
+from radius.mschap import hash_nt_hash, nt_hash
+from storage import schema
+from storage.vault import Vault
+
+Row = dict[str, Any]
+Item = TypeVar("Item")
+
+# Rows in memory at a time; larger chunks are no faster.
+CHUNK_ROWS = 5000
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One kind of provisioned object: its table, what identifies a row, and the file's key for each column."""
+
+    name: str
+    table: sqlalchemy.Table
+    key: str
+    file_keys: Mapping[str, str]
+    contexts: Mapping[str, Callable[[str], bytes]] = field(default_factory=dict)
+    """For each column that holds a secret, what it is sealed under."""
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Return what is written, the identifying column first."""
+        return (self.key, *self.file_keys)
+
+    def seal(self, row: Row, vault: Vault) -> Row:
+        """Return the row as the database keeps it."""
+        return self._with_secrets(row, vault.seal)
+
+    def open(self, row: Row, vault: Vault) -> Row:
+        """Return the row with its secrets in clear."""
+        return self._with_secrets(row, vault.open)
+
+    def _with_secrets(self, row: Row, change: Callable[[bytes, bytes], bytes]) -> Row:
+        name = row[self.key]
+        secrets = {
+            column: None if row[column] is None else change(row[column], context(name))
+            for column, context in self.contexts.items()
+        }
+        return {**row, **secrets}
+
+
+ROUTER = Kind(
+    "router",
+    schema.router,
+    "name",
+    {
+        "address": "address",
+        "identifier": "identifier",
+        "secret": "secret",
+        "profile": "profile",
+        "coa_port": "coa_port",
+        "require_message_authenticator": "require_message_authenticator",
+        "flip_counters": "flip_counters",
+        "api_user": "api",
+        "api_password": "api",
+        "api_port": "api",
+        "api_tls": "api",
+    },
+    {"secret": lambda name: b"router:" + name.encode(), "api_password": lambda name: b"api:" + name.encode()},
+)
+POOL = Kind(
+    "pool",
+    schema.pool,
+    "name",
+    {
+        "kind": "kind",
+        "first_address": "range",
+        "last_address": "range",
+        "prefix_length": "prefix_length",
+        "router_ids": "routers",
+        "lease_seconds": "lease_seconds",
+    },
+)
+PLAN = Kind(
+    "plan",
+    schema.plan,
+    "name",
+    {
+        "kind": "kind",
+        "download_bits_per_second": "download",
+        "upload_bits_per_second": "upload",
+        "pool_id": "pool",
+        "ipv6_pool_id": "ipv6_pool",
+        "delegated_pool_id": "delegated_pool",
+        "session_timeout_seconds": "session_timeout",
+        "idle_timeout_seconds": "idle_timeout",
+        "interim_seconds": "interim_seconds",
+        "simultaneous": "simultaneous",
+    },
+)
+CUSTOMER = Kind("customer", schema.customer, "login", {"name": "name", "email": "email", "phone": "phone"})
+SERVICE = Kind(
+    "service",
+    schema.service,
+    "login",
+    {
+        "secret": "password",
+        "plan_id": "plan",
+        "customer_id": "customer",
+        "address": "address",
+        "macs": "mac",
+        "router_ids": "routers",
+        "simultaneous": "simultaneous",
+        "enabled": "enabled",
+        "expires_at": "expires",
+        "attributes": "attributes",
+        "reply_octets": "attributes",
+    },
+    {"secret": lambda login: b"service:" + login.encode()},
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Ids:
+    """Ids by name of what rows refer to."""
+
+    routers: Mapping[str, int] = field(default_factory=dict)
+    pools: Mapping[str, int] = field(default_factory=dict)
+    plans: Mapping[str, int] = field(default_factory=dict)
+    customers: Mapping[str, int] = field(default_factory=dict)
+
+    def of_routers(self, names: Iterable[str]) -> list[int]:
+        """Return the ids of routers in ascending order."""
+        return sorted(self.routers[name] for name in names)
+
+    def of_pool(self, name: str | None) -> int | None:
+        """Return the id of a pool, if there is one."""
+        return None if name is None else self.pools[name]
+
+
+def router_row(entry: RouterEntry) -> Row:
+    """Return the row of a router, secrets in clear."""
+    api = entry.api
+    return {
+        "name": entry.name,
+        "address": entry.address,
+        "identifier": entry.identifier,
+        "secret": _octets(entry.secret),
+        "profile": entry.profile.value,
+        "coa_port": entry.coa_port,
+        "require_message_authenticator": entry.require_message_authenticator.value,
+        "flip_counters": entry.flip_counters,
+        "api_user": api and api.user,
+        "api_password": _octets(api.password) if api else None,
+        "api_port": api and api.port,
+        "api_tls": api and api.tls,
+    }
+
+
+def pool_row(entry: PoolEntry, ids: Ids) -> Row:
+    """Return the row of a pool."""
+    return {
+        "name": entry.name,
+        "kind": entry.kind.value,
+        "first_address": str(entry.first),
+        "last_address": str(entry.last),
+        "prefix_length": entry.prefix_length,
+        "router_ids": ids.of_routers(entry.routers),
+        "lease_seconds": entry.lease_seconds,
+    }
+
+
+def plan_row(entry: PlanEntry, ids: Ids) -> Row:
+    """Return the row of a plan."""
+    return {
+        "name": entry.name,
+        "kind": entry.kind.value,
+        "download_bits_per_second": entry.download_bits_per_second,
+        "upload_bits_per_second": entry.upload_bits_per_second,
+        "pool_id": ids.of_pool(entry.pool),
+        "ipv6_pool_id": ids.of_pool(entry.ipv6_pool),
+        "delegated_pool_id": ids.of_pool(entry.delegated_pool),
+        "session_timeout_seconds": entry.session_timeout_seconds,
+        "idle_timeout_seconds": entry.idle_timeout_seconds,
+        "interim_seconds": entry.interim_seconds,
+        "simultaneous": entry.simultaneous,
+    }
+
+
+def customer_row(entry: CustomerEntry) -> Row:
+    """Return the row of a customer."""
+    return {"login": entry.login, "name": entry.name, "email": entry.email, "phone": entry.phone}
+
+
+def service_row(entry: ServiceEntry, ids: Ids) -> Row:
+    """Return the row of a service, its secret in clear."""
+    return {
+        "login": entry.login,
+        "secret": None if entry.password is None else service_secret(entry.password.reveal()),
+        "plan_id": ids.plans[entry.plan],
+        "customer_id": None if entry.customer is None else ids.customers[entry.customer],
+        "address": entry.address,
+        "macs": list(entry.macs),
+        "router_ids": ids.of_routers(entry.routers),
+        "simultaneous": entry.simultaneous,
+        "enabled": entry.enabled,
+        "expires_at": entry.expires_at,
+        "attributes": entry.attributes,
+        "reply_octets": entry.reply_octets,
+    }
+
+
+def service_secret(password: bytes) -> bytes:
+    """Return what is sealed for a service: NT hash, the hash of that, and the password, so that no login needs MD4."""
+    hashed = nt_hash(password)
+    return hashed + hash_nt_hash(hashed) + password
+
+
+def existing_rows(connection: Connection, vault: Vault, kind: Kind, keys: Sequence[str]) -> dict[str, Row]:
+    """Return the rows that exist under the given keys, secrets in clear."""
+    columns = [kind.table.c[column] for column in kind.columns]
+    found = connection.execute(sqlalchemy.select(*columns).where(among(kind.table.c[kind.key], keys)))
+    return {row[kind.key]: kind.open(_plain(dict(row)), vault) for row in found.mappings()}
+
+
+def among(column: sqlalchemy.ColumnElement[str], values: Iterable[str]) -> sqlalchemy.ColumnElement[bool]:
+    """Return the condition that a text column has one of many values."""
+    return column == sqlalchemy.any_(sqlalchemy.literal([*values], ARRAY(sqlalchemy.Text)))
+
+
+def changed_keys(kind: Kind, before: Row, after: Row) -> tuple[str, ...]:
+    """Return the file's keys whose value differs, each once."""
+    changed = (key for column, key in kind.file_keys.items() if before[column] != after[column])
+    return tuple(dict.fromkeys(changed))
+
+
+def with_kept_values(kind: Kind, before: Row | None, after: Row, kept: Collection[str] = ()) -> Row:
+    """Return the row to write: the columns `kept` and missing secrets stay; a new service has an empty password."""
+    if before is None:
+        return {**after, "secret": service_secret(b"")} if kind is SERVICE and after["secret"] is None else after
+    secrets = [column for column in kind.contexts if after[column] is None]
+    row = {**after, **{column: before[column] for column in (*kept, *secrets)}}
+    if kind is ROUTER and row["api_user"] is None:
+        row["api_password"] = None
+    return row
+
+
+def chunks(items: Iterable[Item], size: int = CHUNK_ROWS) -> Iterator[list[Item]]:
+    """Yield the items in lists of at most `size`."""
+    iterator = iter(items)
+    while chunk := list(islice(iterator, size)):
+        yield chunk
+
+
+def _octets(secret: Secret | None) -> bytes | None:
+    return None if secret is None else secret.reveal()
+
+
+def _plain(row: Row) -> Row:
+    """Return a row as PostgreSQL gives it in the form that entries are turned into."""
+    if "attributes" in row:
+        row["attributes"] = tuple((name, value) for name, value in row["attributes"])
+    for column in ("first_address", "last_address"):
+        if column in row:
+            row[column] = str(ip_address(row[column]))
+    if "profile" in row:
+        row["address"] = str(ip_network(row["address"]))
+    return row

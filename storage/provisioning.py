@@ -1,0 +1,305 @@
+"""How an ISP file changes the database.
+
+Rule: one transaction, all or nothing; what is there already is not written again, and nothing is ever deleted.
+Routers, pools, plans and the ISP raise the configuration revision, and workers hear of it at once; customers and
+services are read at each login.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from ipaddress import ip_address, ip_network
+
+import sqlalchemy
+from sqlalchemy import Connection, Engine, text
+from sqlalchemy.dialects.postgresql import ARRAY, INET
+
+from config import provisioning
+from config.isp import Isp, IspEntry, Known, PoolEntry
+from config.problems import Problem, Problems
+from config.provisioning import Document
+from domain.network import PoolKind
+from radius import dictionary
+from radius.dictionary import InvalidValue
+from storage import schema
+from storage.provisioned_rows import (
+    CHUNK_ROWS,
+    CUSTOMER,
+    PLAN,
+    POOL,
+    ROUTER,
+    SERVICE,
+    Ids,
+    Kind,
+    Row,
+    among,
+    changed_keys,
+    chunks,
+    customer_row,
+    existing_rows,
+    plan_row,
+    pool_row,
+    router_row,
+    service_row,
+    with_kept_values,
+)
+from storage.row_staging import Staging
+from storage.vault import Vault
+
+CHANNEL = "caudal_configuration"
+"""Where PostgreSQL tells the workers that their snapshot is old."""
+EXAMINED_AT_LOGIN = frozenset({CUSTOMER.name, SERVICE.name})
+"""Kinds of which no worker keeps a copy."""
+
+
+class Action(Enum):
+    """What became of an object of the file."""
+
+    CREATED = "created"
+    UPDATED = "updated"
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One object that was written; `keys` are the keys of the file that differ, empty for a new object."""
+
+    kind: str
+    name: str
+    action: Action
+    keys: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ApplyReport:
+    """What a file changed, or would change."""
+
+    changes: tuple[Change, ...]
+    unchanged: Mapping[str, int]
+    """Objects by kind that are already as the file has them."""
+    warnings: tuple[Problem, ...]
+    dry_run: bool
+
+
+def apply(engine: Engine, vault: Vault, document: Document, *, dry_run: bool = False) -> ApplyReport:
+    """Bring the database to what the document says. Raise ProvisioningError with every mistake, or VaultError."""
+    with engine.connect() as connection, connection.begin() as transaction:
+        lock_configuration(connection)
+        isp = provisioning.parse(document, known(connection), encode_reply_attribute)
+        work = Reconciliation(connection, vault)
+        _apply(work, isp, document)
+        if dry_run:
+            transaction.rollback()
+    return ApplyReport(tuple(work.changes), dict(work.unchanged), isp.warnings, dry_run)
+
+
+def has_secrets(engine: Engine) -> bool:
+    """Tell whether anything is stored that the vault has sealed."""
+    with engine.connect() as connection:
+        return bool(
+            connection.execute(
+                sqlalchemy.text("SELECT EXISTS (SELECT FROM router) OR EXISTS (SELECT FROM service)")
+            ).scalar_one()
+        )
+
+
+def lock_configuration(connection: Connection) -> None:
+    """Let no other writer in until this transaction ends."""
+    connection.execute(text("SELECT revision FROM configuration_revision FOR UPDATE"))
+
+
+def encode_reply_attribute(name: str, value: str) -> bytes:
+    """Return a reply attribute as a packet carries it. Raise UnknownAttribute or InvalidValue."""
+    attributes = dictionary.load()
+    if attributes.by_name(name).encrypt:
+        raise InvalidValue(name, "is encrypted for each answer and cannot be provisioned; leave it out")
+    return attributes.encode(name, value)
+
+
+def known(connection: Connection) -> Known:
+    """Return what exists, for a file to refer to."""
+    routers = connection.execute(
+        sqlalchemy.select(
+            schema.router.c.id,
+            schema.router.c.name,
+            schema.router.c.address,
+            schema.router.c.identifier,
+            schema.router.c.api_password.is_not(None).label("has_api"),
+        )
+    ).all()
+    names = {router.id: router.name for router in routers}
+    return Known(
+        timezone=connection.execute(sqlalchemy.select(schema.isp.c.timezone)).scalar_one(),
+        routers={router.name: (str(ip_network(router.address)), router.identifier) for router in routers},
+        routers_with_api=frozenset(router.name for router in routers if router.has_api),
+        pools={pool.name: pool for pool in pools(connection, names)},
+        plans=frozenset(connection.execute(sqlalchemy.select(schema.plan.c.name)).scalars()),
+        customers=lambda logins: _existing(connection, schema.customer.c.login, logins),
+        services=lambda logins: _existing(connection, schema.service.c.login, logins),
+        address_holders=lambda addresses: _address_holders(connection, addresses),
+    )
+
+
+def pools(connection: Connection, router_names: Mapping[int, str]) -> Iterator[PoolEntry]:
+    """Yield the pools that exist, by name."""
+    for row in connection.execute(sqlalchemy.select(schema.pool).order_by(schema.pool.c.name)).mappings():
+        yield PoolEntry(
+            name=row["name"],
+            kind=PoolKind(row["kind"]),
+            first=ip_address(row["first_address"]),
+            last=ip_address(row["last_address"]),
+            prefix_length=row["prefix_length"],
+            routers=tuple(router_names[router_id] for router_id in row["router_ids"]),
+            lease_seconds=row["lease_seconds"],
+        )
+
+
+def ids_by_name(connection: Connection, kind: Kind) -> dict[str, int]:
+    """Return the ids of every object of a kind."""
+    rows = connection.execute(sqlalchemy.select(kind.table.c[kind.key], kind.table.c.id))
+    return {row[0]: row[1] for row in rows}
+
+
+def customer_ids(connection: Connection, logins: Collection[str]) -> dict[str, int]:
+    """Return the ids of the customers with the given logins."""
+    customers = schema.customer.c
+    rows = connection.execute(sqlalchemy.select(customers.login, customers.id).where(among(customers.login, logins)))
+    return {row[0]: row[1] for row in rows}
+
+
+class Reconciliation:
+    """Writes what differs, and keeps count."""
+
+    def __init__(self, connection: Connection, vault: Vault) -> None:
+        self.connection = connection
+        self.changes: list[Change] = []
+        self.unchanged: Counter[str] = Counter()
+        self._vault = vault
+
+    def write(self, kind: Kind, rows: Iterable[Row]) -> None:
+        """Create and update objects of one kind."""
+        staging = Staging(self.connection, kind.table.name, kind.columns)
+        for chunk in chunks(rows):
+            self.stage(kind, chunk, staging)
+        if kind is ROUTER:
+            self._free_router_addresses()
+        staging.merge()
+
+    def stage(self, kind: Kind, rows: Sequence[Row], staging: Staging, *, kept: Collection[str] = ()) -> None:
+        """Put those rows on their way that are new or differ; the columns `kept` never differ."""
+        before = existing_rows(self.connection, self._vault, kind, [row[kind.key] for row in rows])
+        written = []
+        for wanted in rows:
+            name = wanted[kind.key]
+            row = with_kept_values(kind, before.get(name), wanted, kept)
+            keys = changed_keys(kind, before[name], row) if name in before else ()
+            if name in before and not keys:
+                self.unchanged[kind.name] += 1
+                continue
+            action = Action.UPDATED if name in before else Action.CREATED
+            self.changes.append(Change(kind.name, name, action, keys))
+            written.append(kind.seal(row, self._vault))
+        staging.copy(written)
+
+    def write_isp(self, entry: IspEntry) -> None:
+        """Update the operator itself."""
+        before = self.connection.execute(sqlalchemy.select(schema.isp)).one()
+        keys = tuple(key for key in ("name", "currency", "timezone") if getattr(before, key) != getattr(entry, key))
+        if not keys:
+            self.unchanged["isp"] += 1
+            return
+        values = {"name": entry.name, "currency": entry.currency, "timezone": entry.timezone}
+        self.connection.execute(schema.isp.update().values(values))
+        self.changes.append(Change("isp", entry.name, Action.UPDATED, keys))
+
+    def announce(self) -> None:
+        """Raise the revision and tell the workers, if they keep copies of what changed."""
+        if any(change.kind not in EXAMINED_AT_LOGIN for change in self.changes):
+            self.connection.execute(text("UPDATE configuration_revision SET revision = revision + 1"))
+            self.connection.execute(text(f"NOTIFY {CHANNEL}"))
+
+    def _free_router_addresses(self) -> None:
+        """Let routers exchange addresses: the unique constraint is checked row by row, also within one statement."""
+        self.connection.execute(
+            text(
+                "UPDATE router SET identifier = chr(1) || router.id FROM incoming_router AS incoming"
+                " WHERE router.name = incoming.name"
+                " AND (router.address, router.identifier) IS DISTINCT FROM (incoming.address, incoming.identifier)"
+            )
+        )
+
+
+def _apply(work: Reconciliation, isp: Isp, document: Document) -> None:
+    connection = work.connection
+    if isp.isp is not None:
+        work.write_isp(isp.isp)
+    work.write(ROUTER, map(router_row, isp.routers))
+    ids = Ids(routers=ids_by_name(connection, ROUTER))
+    problems = document.problems()
+    for index, pool in enumerate(isp.pools):
+        _move_pool(connection, pool, problems, index)
+    document.refuse_if(problems)
+    work.write(POOL, (pool_row(pool, ids) for pool in isp.pools))
+    ids = Ids(routers=ids.routers, pools=ids_by_name(connection, POOL))
+    work.write(PLAN, (plan_row(plan, ids) for plan in isp.plans))
+    work.write(CUSTOMER, map(customer_row, isp.customers))
+    ids = Ids(routers=ids.routers, plans=ids_by_name(connection, PLAN))
+    work.write(SERVICE, _service_rows(connection, isp, ids))
+    work.announce()
+
+
+def _service_rows(connection: Connection, isp: Isp, ids: Ids) -> Iterator[Row]:
+    for services in chunks(isp.services):
+        customers = customer_ids(connection, {service.customer for service in services if service.customer})
+        complete = Ids(routers=ids.routers, plans=ids.plans, customers=customers)
+        yield from (service_row(service, complete) for service in services)
+
+
+def _move_pool(connection: Connection, pool: PoolEntry, problems: Problems, index: int) -> None:
+    """Forget the ended leases that a changed range would misplace; refuse the change while others run.
+
+    Leases are numbered from the first address: a pool may always grow at its end, the rest needs it to be empty there.
+    """
+    # Held against workers that are granting leases of it.
+    held = sqlalchemy.select(schema.pool).where(schema.pool.c.name == pool.name).with_for_update(key_share=True)
+    found = connection.execute(held).one_or_none()
+    if found is None:
+        return
+    renumbered = (str(pool.first), pool.prefix_length) != (str(ip_address(found.first_address)), found.prefix_length)
+    if not renumbered and int(pool.last) >= int(ip_address(found.last_address)):
+        return
+    misplaced = schema.lease.c.pool_id == found.id
+    if not renumbered:
+        misplaced &= schema.lease.c.address > sqlalchemy.cast(str(pool.last), INET)
+    connection.execute(schema.lease.delete().where(misplaced, schema.lease.c.expires_at <= sqlalchemy.func.now()))
+    running = sqlalchemy.select(sqlalchemy.func.count(), sqlalchemy.func.max(schema.lease.c.expires_at))
+    count, until = connection.execute(running.where(misplaced)).one()
+    if count:
+        message = (
+            f"cannot change so while {count} of its leases run, the last until {until:%Y-%m-%d %H:%M} UTC;"
+            " make a new pool and move the plans to it"
+        )
+        problems.report(("pool", index, "range"), message)
+    size = (int(pool.last) - int(pool.first) + 1) >> (pool.first.max_prefixlen - pool.prefix_length)
+    next_offset = 0 if renumbered else min(found.next_offset, size)
+    connection.execute(schema.pool.update().where(schema.pool.c.id == found.id).values(next_offset=next_offset))
+
+
+def _existing(connection: Connection, column: sqlalchemy.Column[str], values: Collection[str]) -> set[str]:
+    found: set[str] = set()
+    for chunk in chunks(values, CHUNK_ROWS):
+        found.update(connection.execute(sqlalchemy.select(column).where(among(column, chunk))).scalars())
+    return found
+
+
+def _address_holders(connection: Connection, addresses: Collection[str]) -> dict[str, str]:
+    service = schema.service.c
+    holders: dict[str, str] = {}
+    for chunk in chunks(addresses, CHUNK_ROWS):
+        wanted = sqlalchemy.any_(sqlalchemy.literal(chunk, ARRAY(INET)))
+        query = sqlalchemy.select(sqlalchemy.func.host(service.address), service.login)
+        rows = connection.execute(query.where(service.address == wanted).order_by(service.login.desc()))
+        holders.update({row[0]: row[1] for row in rows})
+    return holders

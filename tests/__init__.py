@@ -1,0 +1,1 @@
+"""Decides whether the product may ship."""

@@ -1,0 +1,33 @@
+"""What every test may ask for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import sqlalchemy
+
+from storage.database import create_engine
+from tests.postgres import PostgresForTests, postgres_for_tests
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresForTests]:
+    """Lend the PostgreSQL of this run."""
+    with postgres_for_tests() as running:
+        yield running
+
+
+@pytest.fixture
+def database_dsn(postgres: PostgresForTests) -> Iterator[str]:
+    """Lend the DSN of a migrated, empty database."""
+    with postgres.database() as dsn:
+        yield dsn
+
+
+@pytest.fixture
+def engine(database_dsn: str) -> Iterator[sqlalchemy.Engine]:
+    """Lend an engine over a migrated, empty database."""
+    lent = create_engine(database_dsn)
+    yield lent
+    lent.dispose()

@@ -1,0 +1,96 @@
+"""A real PostgreSQL for one test run, and a database of its own for each test.
+
+Rule: the server is the product's own embedded one with its durable settings; a test's database is a copy of a template
+that was migrated once. Servers that a killed run left behind are ended by the next run.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg2
+from psycopg2 import sql
+
+from storage.database import create_engine
+from storage.embedded import ROLE, SUPERUSER, EmbeddedPostgres
+from storage.migrate import migrate
+
+DIRECTORY_PREFIX = "caudal-test-"
+TEMPLATE = "migrated"
+
+
+class PostgresForTests:
+    """The server of this run; `database` lends a migrated database."""
+
+    def __init__(self, server: EmbeddedPostgres) -> None:
+        self.server = server
+        self._numbers = itertools.count(1)
+
+    @contextlib.contextmanager
+    def database(self) -> Iterator[str]:
+        """Lend the DSN of a fresh migrated database, and drop it afterwards with whoever is still connected."""
+        name = f"test_{next(self._numbers)}"
+        # FILE_COPY forces two checkpoints: 140 ms against 85 ms.
+        self._execute("CREATE DATABASE {} OWNER {} TEMPLATE {} STRATEGY WAL_LOG", name, ROLE, TEMPLATE)
+        try:
+            yield self.server.dsn(name)
+        finally:
+            self._execute("DROP DATABASE {} WITH (FORCE)", name)
+
+    def create_template(self) -> None:
+        """Migrate the database of which every test gets a copy."""
+        self._execute("CREATE DATABASE {} OWNER {}", TEMPLATE, ROLE)
+        engine = create_engine(self.server.dsn(TEMPLATE))
+        migrate(engine)
+        engine.dispose()
+
+    def _execute(self, statement: str, *names: str) -> None:
+        # As superuser: an autovacuum worker at work in a test's database would refuse to be ended by anybody else.
+        connection = psycopg2.connect(self.server.dsn("postgres"), user=SUPERUSER)
+        connection.autocommit = True
+        with contextlib.closing(connection), connection.cursor() as cursor:
+            cursor.execute(sql.SQL(statement).format(*map(sql.Identifier, names)))
+
+
+@contextlib.contextmanager
+def postgres_for_tests() -> Iterator[PostgresForTests]:
+    """Run the server of this run."""
+    end_abandoned_servers()
+    with directory_for_clusters() as directory:
+        server = EmbeddedPostgres(directory / "postgresql")
+        server.start()
+        postgres = PostgresForTests(server)
+        postgres.create_template()
+        yield postgres
+
+
+@contextlib.contextmanager
+def directory_for_clusters() -> Iterator[Path]:
+    """Lend a directory that names this process and is short enough for a socket; end the servers left in it."""
+    directory = Path(tempfile.mkdtemp(prefix=f"{DIRECTORY_PREFIX}{os.getpid()}-"))
+    try:
+        yield directory
+    finally:
+        _end_servers(directory)
+
+
+def end_abandoned_servers() -> None:
+    """End the servers of runs that were killed."""
+    for directory in Path(tempfile.gettempdir()).glob(f"{DIRECTORY_PREFIX}*"):
+        process_id = directory.name.removeprefix(DIRECTORY_PREFIX).partition("-")[0]
+        # Runs that start at once may both find it.
+        with contextlib.suppress(FileNotFoundError):
+            if directory.stat().st_uid == os.geteuid() and not Path("/proc", process_id).exists():
+                _end_servers(directory)
+
+
+def _end_servers(directory: Path) -> None:
+    for cluster in directory.rglob("postmaster.pid"):
+        EmbeddedPostgres(cluster.parent).stop()
+    shutil.rmtree(directory)

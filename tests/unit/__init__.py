@@ -1,0 +1,1 @@
+"""One folder a room: no network, no database, no sleep."""

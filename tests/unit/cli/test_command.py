@@ -1,0 +1,106 @@
+"""Every command explains itself, and every mistake is one line."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import click
+import pytest
+
+from cli.command import Command, Group
+from cli.main import SECTIONS, caudal, run
+
+
+def commands(command: click.Command, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], click.Command]]:
+    """Yield every command with its path."""
+    yield path, command
+    if isinstance(command, click.Group):
+        context = click.Context(command)
+        for name in command.list_commands(context):
+            found = command.get_command(context, name)
+            assert found is not None
+            yield from commands(found, (*path, name))
+
+
+ALL = dict(commands(caudal))
+
+
+OURS = {path: command for path, command in ALL.items() if isinstance(command, Command | Group)}
+
+
+@pytest.mark.parametrize("path", ALL, ids=" ".join)
+def test_every_command_has_help(path: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    assert run([*path, "--help"]) == 0
+    assert capsys.readouterr().out.startswith(f"Usage: {' '.join(('caudal', *path))}")
+    assert ALL[path].help
+
+
+@pytest.mark.parametrize("path", OURS, ids=" ".join)
+def test_help_ends_with_the_example(path: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    run([*path, "--help"])
+    assert capsys.readouterr().out.endswith(f"Example:\n  {OURS[path].example}\n")
+
+
+@pytest.mark.parametrize("path", OURS, ids=" ".join)
+def test_every_example_is_a_command_line_that_parses(path: tuple[str, ...]) -> None:
+    words = OURS[path].example.removeprefix('eval "$(').removesuffix(')"').split()
+    assert words[: len(path) + 1] == ["caudal", *path]
+    leaf: click.Command = caudal
+    rest = words[1:]
+    while isinstance(leaf, click.Group):
+        found = leaf.get_command(click.Context(leaf), rest.pop(0))
+        assert found is not None
+        leaf = found
+    known = {option for parameter in leaf.params for option in parameter.opts}
+    assert {word for word in rest if word.startswith("-")} <= known
+
+
+@pytest.mark.parametrize("name", [name for section in SECTIONS.values() for name in section])
+def test_the_short_help_of_the_table_is_the_commands_own(name: str) -> None:
+    entry = next(section[name] for section in SECTIONS.values() if name in section)
+    assert ALL[(name,)].get_short_help_str(200) == entry.short_help
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["sesion"], "; did you mean 'session', 'version'?; see"),
+        (["session", "lst"], "; did you mean 'list'?; see"),
+        (["login", "list", "--reason", "wrong"], "'wrong_password'"),
+        (["session", "list", "--limit", "0"], "0 is not in the range"),
+        (["session", "list", "--since", "yesterday"], "neither an age"),
+        (["session", "show"], "ID"),
+        (["session", "show", "x"], "not a valid integer"),
+        (["session", "list", "--jsn"], "--json"),
+        (["usage", "ana", "--by", "week"], "week"),
+        (["apply", "/nowhere.toml"], "does not exist"),
+        (["completion", "tcsh"], "tcsh"),
+    ],
+)
+def test_a_misuse_is_one_line_that_says_where_help_is(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(arguments) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    (line,) = captured.err.splitlines()
+    assert line.startswith("caudal: ")
+    assert message in line
+    assert line.endswith("--help")
+
+
+def test_help_imports_nothing_that_is_slow() -> None:
+    program = (
+        "import sys; from cli.main import run; run(['--help']); "
+        "print(*sorted(sys.modules.keys() & {'rich', 'http.client', 'pydantic', 'sqlalchemy', 'twisted', 'asyncio'}))"
+    )
+    shown = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+    assert shown.splitlines()[-1] == ""
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_writes_a_script(shell: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["completion", shell]) == 0
+    assert "_CAUDAL_COMPLETE" in capsys.readouterr().out

@@ -1,0 +1,1 @@
+"""The daemon room: its shells with a manual clock, without a network."""

@@ -1,0 +1,1 @@
+"""The domain room: pure, without a clock."""

@@ -1,0 +1,1 @@
+"""The enforcement room: pure, without a clock."""

@@ -1,0 +1,142 @@
+"""What an Access-Accept says."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from domain.network import Plan, PlanId, PoolId, PoolKind
+from enforcement.profiles import PROFILES
+from enforcement.reply import (
+    PlanReply,
+    ReplyBook,
+    framed_address,
+    framed_prefix,
+    framing,
+    own_attributes,
+    session_timeout,
+)
+from radius.packet import attribute, integer_attribute, vendor_attribute
+from tests.unit.enforcement.access import named
+
+MIKROTIK, CISCO = PROFILES["mikrotik"], PROFILES["cisco"]
+INTERIM = integer_attribute(85, 300)
+RATE = vendor_attribute(14988, 8, b"10M/20M")
+PLAN = Plan(
+    id=PlanId(1),
+    name="home",
+    download_bits_per_second=20_000_000,
+    upload_bits_per_second=10_000_000,
+    pool_id=None,
+    ipv6_pool_id=None,
+    delegated_pool_id=None,
+    session_timeout_seconds=3600,
+    idle_timeout_seconds=600,
+    interim_seconds=300,
+    simultaneous=None,
+)
+
+
+def test_a_plan_gives_rates_interim_and_timeouts() -> None:
+    reply = PlanReply(PLAN, MIKROTIK)
+    assert reply.untimed == RATE + INTERIM + integer_attribute(28, 600)
+    assert reply.timed == reply.untimed + integer_attribute(27, 3600)
+
+
+def test_a_plan_without_rates_gives_none() -> None:
+    plan = replace(PLAN, download_bits_per_second=None, upload_bits_per_second=None, idle_timeout_seconds=None)
+    assert PlanReply(plan, MIKROTIK).untimed == INTERIM
+
+
+def test_only_a_plan_that_gives_nothing_out_is_free() -> None:
+    assert PlanReply(PLAN, MIKROTIK).is_free
+    assert not PlanReply(replace(PLAN, simultaneous=1), MIKROTIK).is_free
+    assert not PlanReply(replace(PLAN, pool_id=PoolId(1)), MIKROTIK).is_free
+    assert not PlanReply(replace(PLAN, delegated_pool_id=PoolId(1)), MIKROTIK).is_free
+
+
+def test_a_book_encodes_a_plan_once() -> None:
+    book = ReplyBook({1: PLAN})
+    assert book.find(1, MIKROTIK) is book.find(1, MIKROTIK)
+    assert book.find(1, CISCO) is not book.find(1, MIKROTIK)
+    assert book.find(2, MIKROTIK) is None
+
+
+def test_a_services_own_attribute_replaces_the_plans() -> None:
+    own_rate = vendor_attribute(14988, 8, b"1M/2M")
+    own = own_attributes(own_rate + integer_attribute(28, 60) + attribute(11, b"chain"), MIKROTIK.vendors)
+    assert own.octets == own_rate + integer_attribute(28, 60) + attribute(11, b"chain")
+    assert PlanReply(PLAN, MIKROTIK).without(own.kinds) == INTERIM
+
+
+def test_one_setting_of_cisco_does_not_replace_another() -> None:
+    download = vendor_attribute(9, 1, b"lcp:interface-config#1=rate-limit output 1 2 3")
+    own = own_attributes(vendor_attribute(9, 1, b"ip:addr-pool=main"), CISCO.vendors)
+    assert PlanReply(PLAN, CISCO).without(own.kinds) == PlanReply(PLAN, CISCO).untimed
+    own = own_attributes(download, CISCO.vendors)
+    kept = PlanReply(PLAN, CISCO).without(own.kinds)
+    assert b"rate-limit output" not in kept
+    assert b"rate-limit input" in kept
+
+
+def test_a_vendors_attribute_goes_only_to_its_own_nas() -> None:
+    octets = (
+        vendor_attribute(14988, 19, b"list") + vendor_attribute(14122, 7, bytes(4)) + vendor_attribute(9, 1, b"a=b")
+    )
+    assert own_attributes(octets, CISCO.vendors).octets == vendor_attribute(9, 1, b"a=b")
+    assert own_attributes(octets, MIKROTIK.vendors).octets == octets[: -len(vendor_attribute(9, 1, b"a=b"))]
+    assert own_attributes(octets, PROFILES["generic"].vendors).octets == octets
+
+
+def test_what_is_ours_cannot_be_replaced() -> None:
+    ours = b"".join(attribute(kind, bytes(16)) for kind in (2, 3, 24, 25, 33, 79, 80))
+    assert own_attributes(ours + attribute(11, b"x"), None).octets == attribute(11, b"x")
+
+
+def test_an_interim_interval_below_a_minute_is_never_sent() -> None:
+    own = own_attributes(integer_attribute(85, 59), None)
+    assert own.octets == b""
+    assert PlanReply(PLAN, MIKROTIK).without(own.kinds) == PlanReply(PLAN, MIKROTIK).untimed
+    assert own_attributes(integer_attribute(85, 60), None).octets == integer_attribute(85, 60)
+
+
+def test_a_session_timeout_of_the_services_own_is_a_bound_among_others() -> None:
+    own = own_attributes(integer_attribute(27, 120), None)
+    assert own.session_timeout_seconds == 120
+    assert own.octets == b""
+
+
+def test_an_address_of_the_services_own_stands_for_a_lease() -> None:
+    assert own_attributes(attribute(8, b"\xff\xff\xff\xfe"), None).supplied == {PoolKind.IPV4}
+    assert own_attributes(attribute(88, b"nas-pool"), None).supplied == {PoolKind.IPV4}
+    assert own_attributes(attribute(100, b"nas-pool"), None).supplied == {PoolKind.IPV6_PREFIX}
+    assert own_attributes(attribute(171, b"nas-pool"), None).supplied == {PoolKind.DELEGATED_PREFIX}
+
+
+def test_termination_action_asks_the_nas_to_come_back() -> None:
+    assert own_attributes(integer_attribute(29, 1), None).asks_back
+    assert not own_attributes(integer_attribute(29, 0), None).asks_back
+
+
+def test_a_session_timeout_is_never_zero() -> None:
+    assert session_timeout(0) == session_timeout(-5) == integer_attribute(27, 1)
+    assert session_timeout(None) == b""
+    assert session_timeout(2**40) == integer_attribute(27, 2**32 - 1)
+
+
+def test_addresses_of_both_families_are_framed() -> None:
+    assert framed_address("100.64.0.9") == attribute(8, bytes((100, 64, 0, 9)))
+    assert framed_address("2001:db8::1") == attribute(168, bytes.fromhex("20010db8000000000000000000000001"))
+
+
+def test_a_prefix_has_as_many_octets_as_it_needs() -> None:
+    assert framed_prefix(PoolKind.IPV6_PREFIX, "2001:db8:0:5::/64") == attribute(
+        97, bytes.fromhex("0040 20010db800000005")
+    )
+    assert framed_prefix(PoolKind.DELEGATED_PREFIX, "2001:db8:500::/40") == attribute(
+        123, bytes.fromhex("0028 20010db805")
+    )
+
+
+def test_only_a_ppp_request_is_framed_as_ppp() -> None:
+    assert framing(named("alice", integer_attribute(7, 1))) == integer_attribute(6, 2) + integer_attribute(7, 1)
+    assert framing(named("alice")) == b""

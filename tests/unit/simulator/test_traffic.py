@@ -1,0 +1,33 @@
+"""How much a household moves."""
+
+from __future__ import annotations
+
+from random import Random
+
+import pytest
+
+from domain.instants import SECOND_US, Microseconds
+from simulator.rates import UNLIMITED, Rates
+from simulator.traffic import HABITS, Habit, daily_share, octets
+
+
+@pytest.mark.parametrize("habit", HABITS)
+@pytest.mark.parametrize("duration_us", [1, 999_999, 60 * SECOND_US, 86_400 * SECOND_US])
+def test_no_line_carries_more_than_its_rates_allow(habit: Habit, duration_us: int) -> None:
+    up, down = octets(habit, Rates(100_000, 300_000), duration_us, 1.0, Random(1))
+    assert up * 8 * SECOND_US <= 100_000 * duration_us
+    assert down * 8 * SECOND_US <= 300_000 * duration_us
+
+
+def test_a_heavy_line_fills_a_slow_plan_to_the_octet() -> None:
+    assert octets(Habit.HEAVY, Rates(8_000, 80_000), 10 * SECOND_US, 1.0, Random(1)) == (10_000, 100_000)
+
+
+def test_evening_carries_more_than_the_hour_before_dawn() -> None:
+    assert daily_share(Microseconds(21 * 3_600 * SECOND_US)) == 1.0
+    assert daily_share(Microseconds(9 * 3_600 * SECOND_US)) < 0.31
+
+
+def test_the_same_chance_moves_the_same_octets() -> None:
+    moved = [octets(Habit.STREAM, UNLIMITED, SECOND_US, 1.0, Random(seed)) for seed in (7, 7, 8)]
+    assert moved[0] == moved[1] != moved[2]

@@ -1,0 +1,1 @@
+"""What the storage room decides without a database."""

@@ -1,0 +1,1 @@
+"""Exact octets against the documents that define them."""
