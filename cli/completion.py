@@ -34,8 +34,9 @@ def completion(shell: str) -> None:
     assert kind is not None
     script = kind(caudal, {}, "caudal", "_CAUDAL_COMPLETE").source()
     if shell == "bash":
-        # Names of plans hold spaces; bash itself quotes only what it takes for a file name.
-        script = script.replace("COMPREPLY+=($value)", "COMPREPLY+=($value); compopt -o filenames 2>/dev/null")
+        # Names of plans may hold spaces, and bash quotes only what it takes for a file name.
+        quoted = 'COMPREPLY+=("$value"); [[ $value == *" "* ]] && compopt -o filenames'
+        script = script.replace("COMPREPLY+=($value)", quoted)
     click.echo(script)
 
 

@@ -107,7 +107,11 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _usage(error: click.UsageError) -> str:
-    message = _DID_YOU_MEAN.sub(r"; did you mean \1?", error.format_message()).replace(". (", " (").rstrip(".")
+    message = (
+        _DID_YOU_MEAN.sub(r"; did you mean \1?", error.format_message().replace("integer range", "integer"))
+        .replace(". (", " (")
+        .rstrip(".")
+    )
     path = error.ctx.command_path if error.ctx else "caudal"
     return f"{message[:1].lower()}{message[1:]}; see {path} --help"
 

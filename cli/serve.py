@@ -53,7 +53,8 @@ def check(config: Path | None) -> None:
     errors = 0
     for finding in findings(config, data_directory()):
         word, colour = _MARKS[finding.level.value]
-        hint = f"; {finding.hint}" if finding.hint else ""
+        between = " " if finding.message.endswith("?") else "; "
+        hint = between + finding.hint if finding.hint else ""
         click.echo(f"{click.style(word.ljust(7), fg=colour)}  {finding.subject}: {finding.message}{hint}")
         errors += finding.level.value == "error"
     if errors:

@@ -15,6 +15,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from config.problems import ConfigurationError
@@ -86,6 +87,9 @@ def refusal_of(error: Exception) -> RequestRefused:
         return error
     if is_absence(error):
         return database_away()
+    if isinstance(error, ClientDisconnect):
+        # Nobody reads this any more; whatever was received of the request is forgotten.
+        return bad_request("the request ended before its end", "send the whole of it")
     if isinstance(error, ConfigurationError):
         problems = [Problem(line=problem.line, message=problem.message) for problem in error.problems]
         return RequestRefused(HTTPStatus.BAD_REQUEST, "mistakes", str(error), problems=problems)

@@ -5,7 +5,7 @@ Rule: the API decides nothing; it asks, and words the answer.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -82,5 +82,7 @@ class ControlPorts:
     engine: Engine
     vault: Vault
     runtime: Callable[[], RuntimeStatus]
+    in_force: Callable[[], Awaitable[None]]
+    """Waits until every worker answers by what is provisioned, or for a moment if one cannot."""
     usage: UsageQuestion
     now: Callable[[], datetime]

@@ -46,7 +46,10 @@ async def apply(
 ) -> models.ApplyReport:
     """Create and update what the ISP file in the body describes; nothing is ever deleted."""
     text = await _text(request)
-    return await run_in_threadpool(_apply, ports, text, dry_run=dry_run)
+    report = await run_in_threadpool(_apply, ports, text, dry_run=dry_run)
+    if not dry_run:
+        await ports.in_force()
+    return report
 
 
 def _apply(ports: ControlPorts, text: str, *, dry_run: bool) -> models.ApplyReport:

@@ -24,7 +24,6 @@ MOST_IN_BATCH = 512
 """Larger batches commit no faster per request and make everyone wait for the last."""
 RECONNECT_SECONDS = (0.05, 0.1, 0.2, 0.5, 1.0)
 """Pauses between attempts to reach the database; the last one repeats."""
-"""Why requests are given up while nothing can be committed."""
 PROBE_SECONDS = 2.0
 """How long an idle lane takes its database's presence for granted."""
 SILENT_SECONDS = 1.0
@@ -51,12 +50,19 @@ class Batcher(Generic[AnyRequest]):
     """Feeds one lane; `observe(size, seconds)` learns of each batch, `flush` sends its answers."""
 
     def __init__(
-        self, name: str, lane: Lane[AnyRequest], flush: Callable[[], None], observe: Callable[[int, float], None]
+        self,
+        name: str,
+        lane: Lane[AnyRequest],
+        flush: Callable[[], None],
+        observe: Callable[[int, float], None],
+        *,
+        probe_seconds: float = PROBE_SECONDS,
     ) -> None:
         self._name = name
         self._lane = lane
         self._flush = flush
         self._observe = observe
+        self._probe_seconds = probe_seconds
         self._waiting: list[AnyRequest] = []
         self._wake = asyncio.Event()
         self._asked_at: float | None = None
@@ -118,15 +124,17 @@ class Batcher(Generic[AnyRequest]):
     async def _rest(self) -> None:
         """Wait for requests, and ask the database now and then whether it is still there."""
         self._wake.clear()
+        reminder = asyncio.get_running_loop().call_later(self._probe_seconds, self._wake.set)
+        await self._wake.wait()
+        reminder.cancel()
+        if self._waiting or self.stopping:
+            return
+        self._asked_at = monotonic()
         try:
-            await asyncio.wait_for(self._wake.wait(), PROBE_SECONDS)
-        except TimeoutError:
-            self._asked_at = monotonic()
-            try:
-                await self._lane.probe()
-            except DatabaseAway as error:
-                await self._lose_database(error, [])
-            self._asked_at = None
+            await self._lane.probe()
+        except DatabaseAway as error:
+            await self._lose_database(error, [])
+        self._asked_at = None
 
     async def _settle(self, batch: Sequence[AnyRequest]) -> None:
         """Settle `batch`; after a defect each of its requests alone, so that only the one it lies in is given up."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Callable
 
 import psycopg2
 import structlog
@@ -33,6 +34,7 @@ class ConfigurationWatch:
         self._changed = asyncio.Event()
         self._log = structlog.get_logger()
         self.snapshot = Snapshot.empty()
+        self.on_change: Callable[[], None] | None = None
         connection.on_notify = lambda _channel: self._changed.set()
 
     async def first(self) -> None:
@@ -56,6 +58,8 @@ class ConfigurationWatch:
             if rows[0][0] != self.snapshot.revision:
                 self.snapshot = await snapshots.read(self._connection, self._vault)
                 self._log.info("configuration in force", revision=self.snapshot.revision)
+                if self.on_change is not None:
+                    self.on_change()
         except DatabaseAway:
             return False
         except (CaudalError, psycopg2.Error) as error:

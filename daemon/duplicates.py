@@ -30,7 +30,8 @@ class Entry:
 class DuplicateCache:
     """Remembers what was asked and answered lately."""
 
-    def __init__(self) -> None:
+    def __init__(self, most: int = MOST_ENTRIES) -> None:
+        self._most = most
         self._young: dict[Key, Entry] = {}
         self._old: dict[Key, Entry] = {}
         self._rotate_us = 0
@@ -49,7 +50,7 @@ class DuplicateCache:
 
     def add(self, key: Key, authenticator: bytes) -> None:
         """Remember a new request as pending."""
-        if len(self._young) >= MOST_ENTRIES:
+        if len(self._young) >= self._most:
             self._old, self._young = self._young, {}
         self._young[key] = Entry(authenticator)
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from typing import Any
 
 import structlog
 
@@ -20,8 +21,12 @@ _LEVELS = {
 }
 
 
+_processors: list[structlog.typing.Processor] = []
+"""One list for ever: loggers keep what they were given first, and a reload must reach them."""
+
+
 def configure(level: LogLevel, style: LogFormat) -> None:
-    """Direct structlog, and the libraries' warnings, to standard error."""
+    """Direct structlog, and the libraries' warnings, to standard error; repeat it to change what is in force."""
     colours = style is LogFormat.CONSOLE or (style is LogFormat.AUTO and sys.stderr.isatty())
     renderer: structlog.typing.Processor = (
         # Plain tracebacks: the rich ones print local variables, secrets among them.
@@ -29,17 +34,33 @@ def configure(level: LogLevel, style: LogFormat) -> None:
         if colours
         else structlog.processors.JSONRenderer()
     )
+    _processors[:] = [
+        _above(_LEVELS[level]),
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="%H:%M:%S" if colours else "iso", utc=not colours),
+        structlog.processors.StackInfoRenderer(),
+        *(() if colours else (structlog.processors.format_exc_info,)),
+        renderer,
+    ]
     structlog.configure(
-        processors=[
-            structlog.contextvars.merge_contextvars,
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="%H:%M:%S" if colours else "iso", utc=not colours),
-            structlog.processors.StackInfoRenderer(),
-            *(() if colours else (structlog.processors.format_exc_info,)),
-            renderer,
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),
+        processors=_processors,
+        wrapper_class=structlog.make_filtering_bound_logger(logging.DEBUG),
         logger_factory=structlog.PrintLoggerFactory(file=sys.stderr),
         cache_logger_on_first_use=True,
     )
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(levelname)s %(name)s %(message)s")
+
+
+def _above(threshold: int) -> structlog.typing.Processor:
+    """Return a processor that drops what is less important than `threshold`."""
+
+    levels = logging.getLevelNamesMapping()
+
+    def drop(_logger: Any, method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+        # `exception` is no level of its own.
+        if levels.get(method.upper(), logging.ERROR) < threshold:
+            raise structlog.DropEvent
+        return event
+
+    return drop

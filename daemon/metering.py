@@ -30,7 +30,7 @@ MOST_REMEMBERED = 50_000
 MOST_TRIES = 8
 """Workers that share a session's router settle a conflict in one or two tries; eight means something is broken."""
 REFUSED_CLASSES = ("22", "23")
-"""SQLSTATE classes that lie in the record itself: data exceptions and violated constraints. All others pass."""
+"""SQLSTATE classes that lie in the record itself: data exceptions and violated constraints."""
 TRY_AGAIN = (session_rows.STALE_BATCH, "40001", "40P01")
 """SQLSTATEs after which the same records are folded anew: another worker was first, or both waited for each other."""
 DEFECT = "defect"
@@ -177,7 +177,7 @@ class MeteringLane:
     async def _commit_records(self, records: dict[Record, AccountingRequest]) -> None:
         """Commit and acknowledge; a record that cannot be booked is found by halving and put in quarantine.
 
-        Raises `DatabaseAway` when the database can store nothing at all: full, read-only, cancelled by its operator.
+        Raises `DatabaseAway` when the fault is not in the records.
         """
         try:
             deferred = await self._commit_fold(list(records))

@@ -17,11 +17,13 @@ import sys
 import threading
 from collections.abc import Coroutine, Iterator
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from time import monotonic
 from typing import Any
 
 import structlog
+from sqlalchemy.engine import Engine
 
 from config import settings as configuration
 from config.settings import Settings
@@ -54,6 +56,8 @@ COUNTS_FRESH_SECONDS = 15.0
 PORT_SECONDS = 3.0
 """The workers of a daemon that was killed hold its ports for as long as they settle what waited."""
 PORT_RETRY_SECONDS = 0.1
+IN_FORCE_SECONDS = 2.0
+"""How long a change waits for the workers; one that cannot take it over says why in the log."""
 LEFT_BEHIND_SECONDS = 0.3
 """A thread that still waits for a database which does not answer is left behind after this."""
 
@@ -139,6 +143,8 @@ class Daemon:
         self._workers = WorkerKeeper(reactor, self._take_report)
         self._manager = ServiceManager()
         self._reached: dict[int, bool] = {}
+        self._revisions: dict[int, int] = {}
+        self._reported = asyncio.Event()
         self._receiving_since = self._started_at
         self._gauges: Gauges | None = None
         self._gauges_at = 0.0
@@ -211,7 +217,9 @@ class Daemon:
         self._start_background(jobs)
         page = metrics_http.listen(self._reactor, self._metrics, settings.metrics.listen, settings.metrics.port)
         self._undo.callback(page.stopListening)
-        ports = ControlPorts(engine, vault, self._status, usage, lambda: datetime.now(UTC))
+        ports = ControlPorts(
+            engine, vault, self._status, partial(self._await_in_force, engine), usage, lambda: datetime.now(UTC)
+        )
         door = self._data / CONTROL_SOCKET
         server = ControlServer(api.create(ports), Path(settings.control.socket or door), known_as=door)
         await server.start()
@@ -284,6 +292,17 @@ class Daemon:
             # What was silent while nothing could be stored is not stale.
             self._receiving_since = datetime.now(UTC)
         self._metrics.take(index, report)
+        self._revisions[index] = report["revision"]
+        self._reported.set()
+
+    async def _await_in_force(self, engine: Engine) -> None:
+        """Wait until every worker answers by the configuration that is stored now."""
+        revision = await asyncio.to_thread(provisioning.revision, engine)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(IN_FORCE_SECONDS):
+                while min(self._revisions.values(), default=revision) < revision:
+                    self._reported.clear()
+                    await self._reported.wait()
 
     def _take_counts(self, counts: Gauges | None, stale_sessions_closed: int) -> None:
         self._gauges, self._gauges_at, self._stale_closed = counts, monotonic(), stale_sessions_closed

@@ -131,6 +131,8 @@ class Worker:
                 await self._auth_batcher.connected.wait()
                 await self._acct_batcher.connected.wait()
         self._tasks.append(asyncio.create_task(self._report_on()))
+        # Whoever changed the configuration waits to hear that it is in force.
+        self.watch.on_change = self._write_report
         ended, _ = await asyncio.wait(self._tasks, return_when=asyncio.FIRST_EXCEPTION)
         for task in ended:
             if not self._stopping and task.exception() is not None:

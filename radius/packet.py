@@ -341,12 +341,13 @@ def vendor_attribute(vendor: int, kind: int, value: bytes) -> bytes:
 def encode_reply(code: int, request: Packet, attributes: bytes, secret: bytes) -> bytes:
     """Encode the answer to `request`: Proxy-State echoed, authenticators computed.
 
-    Answers to Access-Request and Status-Server begin with Message-Authenticator; an Accounting-Response carries one
-    only when its request did (draft-ietf-radext-deprecating-radius §5.3.6).
+    Answers to Access-Request and Status-Server begin with Message-Authenticator (draft-ietf-radext-deprecating-radius
+    §5.3.6). An Accounting-Response carries none: no RFC says over which authenticator it would be computed, and
+    FreeRADIUS refuses one that is computed over the request's. Its Response Authenticator covers it whole.
     """
     if Type.PROXY_STATE in request.kinds():
         attributes += b"".join(attribute(Type.PROXY_STATE, state) for state in request.all(Type.PROXY_STATE))
-    signed = request.code != Code.ACCOUNTING_REQUEST or request.has_message_authenticator
+    signed = request.code != Code.ACCOUNTING_REQUEST
     length = HEADER_OCTETS + len(attributes) + (18 if signed else 0)
     if length > LARGEST_PACKET:
         raise ValueError(f"a reply of {length} octets does not fit into a RADIUS packet")

@@ -175,10 +175,12 @@ def _records(lines: Iterable[str], problems: Problems) -> Iterator[tuple[int, li
 
 def _check_header(header: list[str], problems: Problems) -> None:
     header[:] = [column.strip() for column in header]
+    # In a file without a header these are the cells of a service, a password among them.
+    is_header = len({*header} & {*_COLUMNS}) > 1
     for column in dict.fromkeys(header):
-        if column not in _COLUMNS:
+        if column not in _COLUMNS and is_header:
             problems.report((1,), f"the column {show(column)} is not known{suggestion(column, _COLUMNS)}")
-        elif header.count(column) > 1:
+        elif column in _COLUMNS and header.count(column) > 1:
             problems.report((1,), f"the column {show(column)} is there twice")
     missing = [column for column in _REQUIRED if column not in header]
     if missing:

@@ -18,6 +18,9 @@ from domain.errors import CaudalError
 QUERY_SECONDS = 10.0
 """A batch takes milliseconds; a database silent for this long is away (every router has given up by then)."""
 CONNECT_SECONDS = 5.0
+AWAY_CLASSES = ("08", "25", "53", "55", "57", "58")
+"""SQLSTATE classes that say nothing of what was asked: no connection, read-only after a failover, full, locked by its
+operator, shut down or cancelled, disk failed."""
 
 _OPTIONS = " ".join(
     f"-c {setting}"
@@ -80,7 +83,8 @@ class PipelineConnection:
                 await self.query(text)
         except psycopg2.Error as error:
             self.close()
-            raise DatabaseAway(f"the database does not take us in: {_one_line(error)}; check [database] url") from error
+            # The lines after the first guess at causes, and guess wrong while a server is being started again.
+            raise DatabaseAway(f"the database does not take us in: {_first_line(error)}") from error
 
     async def query(self, sql: str, *, seconds: float = QUERY_SECONDS) -> list[Any]:
         """Run `sql` and return the rows of its last statement; several statements are one transaction.
@@ -94,9 +98,13 @@ class PipelineConnection:
             cursor.execute(sql)
             await self._settle(seconds)
             return cursor.fetchall() if cursor.description is not None else []
-        except (psycopg2.OperationalError, psycopg2.InterfaceError) as error:
-            # With an error code the server is alive and has refused; without one the connection is gone.
-            if error.pgcode is not None and not error.pgcode.startswith("57P") and self._connection.closed == 0:
+        except psycopg2.Error as error:
+            # With an error code the server is alive and has refused; without, the connection is gone or we are wrong.
+            if error.pgcode is None:
+                is_ours = isinstance(error, psycopg2.ProgrammingError)
+            else:
+                is_ours = not error.pgcode.startswith(AWAY_CLASSES)
+            if is_ours and self.is_open and self._connection.closed == 0:
                 raise
             self.close()
             raise DatabaseAway(f"the database went away: {_one_line(error)}") from error
@@ -192,3 +200,7 @@ class PipelineConnection:
 
 def _one_line(error: BaseException) -> str:
     return " ".join(str(error).split())
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).partition("\n")[0]

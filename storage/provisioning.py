@@ -95,6 +95,12 @@ def apply(engine: Engine, vault: Vault, document: Document, *, dry_run: bool = F
     return ApplyReport(tuple(work.changes), dict(work.unchanged), isp.warnings, dry_run)
 
 
+def revision(engine: Engine) -> int:
+    """Return the number of the configuration that is stored now."""
+    with engine.connect() as connection:
+        return int(connection.execute(sqlalchemy.text("SELECT revision FROM configuration_revision")).scalar_one())
+
+
 def has_secrets(engine: Engine) -> bool:
     """Tell whether anything is stored that the vault has sealed."""
     with engine.connect() as connection:

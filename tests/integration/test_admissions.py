@@ -13,6 +13,7 @@ from typing import Any, cast
 import psycopg2
 import pytest
 
+from daemon.drops import Drop
 from daemon.listener import Listener
 from daemon.logins import LoginLane
 from daemon.requests import AccessRequest, Peer, Request
@@ -44,7 +45,7 @@ class Answer:
     code: int = 0
     reply: Packet | None = None
     delay_seconds: float = 0.0
-    given_up: str | None = None
+    given_up: Drop | None = None
 
     @property
     def address(self) -> str | None:
@@ -70,7 +71,7 @@ class RecordingListener:
     def send_later(self, request: Request, reply: bytes, delay_seconds: float) -> None:
         self.answers[request] = Answer(Code.ACCESS_REJECT, decode(reply), delay_seconds)
 
-    def forget(self, request: Request, reason: str) -> None:
+    def forget(self, request: Request, reason: Drop) -> None:
         self.answers.setdefault(request, Answer(given_up=reason))
 
 
@@ -738,7 +739,7 @@ def test_a_plan_newer_than_the_snapshot_is_left_to_the_retransmission(isp: Isp) 
     async def scenario(lane: LoginLane) -> None:
         isp.service("alice", isp.plan())
         (answer,) = await isp.settle(lane, access("alice"))
-        assert answer.given_up == "plan_unknown"
+        assert answer.given_up is Drop.PLAN_UNKNOWN
 
     isp.run(scenario)
 

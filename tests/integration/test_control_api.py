@@ -68,6 +68,10 @@ class AskedUsage:
         return Report(1, 2, (Hour(start, 1, 2),))
 
 
+async def at_once() -> None:
+    """Be a daemon whose workers follow at once."""
+
+
 def ports(engine: Engine, data: Path, usage: UsageQuestion) -> ControlPorts:
     """Return the ports over a database."""
     runtime = RuntimeStatus(
@@ -78,7 +82,7 @@ def ports(engine: Engine, data: Path, usage: UsageQuestion) -> ControlPorts:
         listeners=(Listener("authentication", "127.0.0.1", 1812), Listener("control", str(data), None)),
         workers=(Worker(1, 4242, "running"), Worker(2, None, "away")),
     )
-    return ControlPorts(engine, Vault.open_directory(data), lambda: runtime, usage, lambda: datetime.now(UTC))
+    return ControlPorts(engine, Vault.open_directory(data), lambda: runtime, at_once, usage, lambda: datetime.now(UTC))
 
 
 class Daemon:

@@ -425,7 +425,6 @@ def test_the_document_explains_exactly_the_reasons_for_which_something_is_droppe
     assert documented_reasons() == {each.value for each in (*Drop, *Flaw)}
 
 
-
 def test_the_document_names_every_other_value_of_a_label() -> None:
     told = set(re.findall(r"`([a-z_]+)`", DOCUMENT.read_text(encoding="utf-8")))
     values = {each.value for each in (*Outcome, *RefusalReason, *Unusable)}
