@@ -110,7 +110,8 @@ def _read(output: str, complaint: str, offer: Offer) -> Measured:
         seen = json.loads(output)
     except ValueError as error:
         raise BenchError(f"radload -m {offer.mode.value} failed: {complaint.strip() or output.strip()}") from error
-    if seen["forged"]:
+    # A server that answers a request and its retransmission, both late, meets the next request's authenticator.
+    if seen["forged"] > seen["resent"]:
         raise BenchError(f"{seen['forged']} answers carry a wrong authenticator in {offer.mode.value}")
     if not seen["answered"]:
         raise BenchError(f"nothing answers radload -m {offer.mode.value}")

@@ -28,7 +28,7 @@ from storage.pipeline import DatabaseAway, PipelineConnection
 MOST_REMEMBERED = 50_000
 """Sessions per half of the memory; a session costs about 700 octets, so a worker remembers in at most 70 MB."""
 MOST_TRIES = 8
-"""Workers that share a session's router settle a conflict in one or two tries; eight means something is broken."""
+"""Workers that share a router settle a conflict in one or two tries; a batch that loses every race is sent again."""
 REFUSED_CLASSES = ("22", "23")
 """SQLSTATE classes that lie in the record itself: data exceptions and violated constraints."""
 TRY_AGAIN = (session_rows.STALE_BATCH, "40001", "40P01")
@@ -225,7 +225,8 @@ class MeteringLane:
                 self.outcomes += fold.outcomes
                 return fold.deferred
             self.conflicts += 1
-        raise DatabaseAway("other workers keep changing the same sessions; their routers will send again")
+        # The routers send again, and by then the workers are out of step.
+        return set(records)
 
     async def _write(self, fold: Fold, records: list[Record]) -> bool:
         """Write the fold in one transaction; return False when it was folded from rows that have moved."""

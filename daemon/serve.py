@@ -157,10 +157,10 @@ class Daemon:
     async def run(self) -> None:
         """Start, serve, stop."""
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, self._end.set)
-        loop.add_signal_handler(signal.SIGHUP, self._reload)
         try:
+            for number in (signal.SIGINT, signal.SIGTERM):
+                loop.add_signal_handler(number, self._end.set)
+            loop.add_signal_handler(signal.SIGHUP, self._reload)
             async with self._undo:
                 if await self._unless_ended(self._start()):
                     await self._end.wait()

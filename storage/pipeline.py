@@ -22,7 +22,7 @@ AWAY_CLASSES = ("08", "25", "53", "55", "57", "58")
 """SQLSTATE classes that say nothing of what was asked: no connection, read-only after a failover, full, locked by its
 operator, shut down or cancelled, disk failed."""
 
-_OPTIONS = " ".join(
+SESSION_OPTIONS = " ".join(
     f"-c {setting}"
     for setting in (
         "standard_conforming_strings=on",
@@ -75,7 +75,7 @@ class PipelineConnection:
                 keepalives_idle=5,
                 keepalives_interval=2,
                 keepalives_count=3,
-                options=_OPTIONS,
+                options=SESSION_OPTIONS,
             )
             await self._settle(CONNECT_SECONDS)
             self._cursor = self._connection.cursor()

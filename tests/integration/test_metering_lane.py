@@ -14,6 +14,7 @@ import sqlalchemy
 
 from accounting.record import Record
 from accounting.session import Delta, Outcome, Session, advance
+from daemon.drops import Drop
 from daemon.metering import MeteringLane, SessionMemory
 from daemon.requests import AccountingRequest, Peer
 from domain.instants import SECOND_US, Microseconds
@@ -42,6 +43,9 @@ ROUTER = Router(
 PEER = Peer(("127.0.0.1", 50_000), None)
 BEGIN_US = 1_760_000_000 * SECOND_US
 ZONE = ZoneInfo("Europe/Madrid")
+ALWAYS_FIRST = """
+CREATE FUNCTION always_first() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM refuse_stale_batch(); END $$;
+CREATE TRIGGER always_first BEFORE INSERT ON session EXECUTE FUNCTION always_first()"""
 FULL_DISK = """
 CREATE FUNCTION full_disk() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN RAISE EXCEPTION 'no space left' USING ERRCODE = '53100'; END $$;
@@ -53,13 +57,13 @@ class Told:
 
     def __init__(self) -> None:
         self.acknowledged = 0
-        self.given_up: list[str] = []
+        self.given_up: list[Drop] = []
 
     def send_answer(self, _request: AccountingRequest, _code: int, _reply: bytes) -> None:
         """Count an answer."""
         self.acknowledged += 1
 
-    def forget(self, _request: AccountingRequest, reason: str) -> None:
+    def forget(self, _request: AccountingRequest, reason: Drop) -> None:
         """Note why a request stays unanswered."""
         self.given_up.append(reason)
 
@@ -171,6 +175,25 @@ def test_defect_in_the_fold_of_one_record_quarantines_it_and_books_the_others(
     assert rows(database_dsn, "SELECT octets_up FROM session WHERE acct_session_id = 'good'") == [(3_000,)]
     assert rows(database_dsn, "SELECT sum(octets_up)::bigint FROM usage_fact") == [(3_000,)]
     assert rows(database_dsn, "SELECT reason FROM quarantine") == [("defect",)]
+
+
+def test_batch_that_loses_every_race_is_left_to_retransmission_and_costs_no_connection(database_dsn: str) -> None:
+    async def main() -> None:
+        told = Told()
+        async with lane(database_dsn) as metering:
+            with contextlib.closing(psycopg2.connect(database_dsn)) as rival, rival.cursor() as cursor:
+                cursor.execute(ALWAYS_FIRST)
+                rival.commit()
+                await metering.settle([record(told, AcctStatus.START, "one", 0)])
+                assert told.given_up == [Drop.DEFERRED]
+                cursor.execute("DROP TRIGGER always_first ON session")
+                rival.commit()
+            await metering.settle([record(told, AcctStatus.START, "one", 0)])
+            assert told.acknowledged == 1
+            assert not metering.quarantined
+
+    asyncio.run(main())
+    assert rows(database_dsn, "SELECT count(*) FROM lane") == [(1,)]
 
 
 def test_record_is_never_quarantined_because_the_database_stores_nothing(database_dsn: str) -> None:
