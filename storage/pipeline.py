@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
+from time import monotonic
 from typing import Any
 
 import psycopg2
@@ -17,6 +18,8 @@ from domain.errors import CaudalError
 
 QUERY_SECONDS = 10.0
 """A batch takes milliseconds; a database silent for this long is away (every router has given up by then)."""
+SLOW_SECONDS = 0.2
+"""Twenty times what the largest batch takes; a statement that was slower is planned anew."""
 CONNECT_SECONDS = 5.0
 AWAY_CLASSES = ("08", "25", "53", "55", "57", "58")
 """SQLSTATE classes that say nothing of what was asked: no connection, read-only after a failover, full, locked by its
@@ -94,10 +97,15 @@ class PipelineConnection:
         if self._connection is None:
             raise DatabaseAway("the database connection is closed")
         cursor = self._cursor
+        begun = monotonic()
         try:
             cursor.execute(sql)
             await self._settle(seconds)
-            return cursor.fetchall() if cursor.description is not None else []
+            rows = cursor.fetchall() if cursor.description is not None else []
+            if monotonic() - begun > SLOW_SECONDS:
+                # Most likely planned when the tables were small; planned again it knows their size of now.
+                cursor.execute("DISCARD PLANS")
+                await self._settle(seconds)
         except psycopg2.Error as error:
             # With an error code the server is alive and has refused; without, the connection is gone or we are wrong.
             if error.pgcode is None:
@@ -108,6 +116,8 @@ class PipelineConnection:
                 raise
             self.close()
             raise DatabaseAway(f"the database went away: {_one_line(error)}") from error
+        else:
+            return rows
 
     async def probe(self) -> None:
         """Ask for nothing; raise `DatabaseAway` when no answer comes."""

@@ -99,3 +99,27 @@ def server_that_is_not_ready() -> Iterator[int]:
         yield listener.getsockname()[1]
         listener.shutdown(socket.SHUT_RDWR)
         thread.join(5)
+
+
+def test_statement_that_was_slow_is_planned_again(database_dsn: str) -> None:
+    prepared = {"nap": "PREPARE nap(float8) AS SELECT pg_sleep($1)"}
+
+    async def main() -> None:
+        connection = PipelineConnection(database_dsn, prepared, application_name="planner")
+        await connection.open()
+        await connection.query("EXECUTE nap(0)")
+        assert last_statement(database_dsn) == "EXECUTE nap(0)"
+        assert await connection.query("EXECUTE nap(0.25)") == [("",)]
+        assert last_statement(database_dsn) == "DISCARD PLANS"
+        assert await connection.query("EXECUTE nap(0)") == [("",)]
+        connection.close()
+
+    asyncio.run(main())
+
+
+def last_statement(dsn: str) -> str:
+    """Return what the connection under test ran last."""
+    with contextlib.closing(psycopg2.connect(dsn)) as other, other.cursor() as cursor:
+        cursor.execute("SELECT query FROM pg_stat_activity WHERE application_name = 'planner'")
+        ((query,),) = cursor.fetchall()
+        return str(query)
