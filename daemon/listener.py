@@ -7,6 +7,7 @@ fails is dropped without an answer and counted by reason.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -73,7 +74,7 @@ class Later(Protocol):
         """Call `function` in `delay` seconds."""
 
 
-class Listener:
+class Listener(ABC):
     """One port: checks datagrams, feeds its batcher, sends and keeps answers."""
 
     kind: str
@@ -225,12 +226,13 @@ class Listener:
 
     _status_answer: Code
 
+    @abstractmethod
     def _fault(self, packet: Packet, router: Router, host: str) -> Drop | None:
         """Return why the packet cannot be trusted, None when it can."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _submit(self, packet: Packet, router: Router, peer: Peer) -> None:
-        raise NotImplementedError
+        """Let a request that passed everything wait for its batch."""
 
     def send_answer(self, request: Request, code: int, reply: bytes) -> None:
         """Queue the answer and keep it for duplicates."""
