@@ -198,8 +198,15 @@ session = Table(
     postgresql_with={"fillfactor": 60},
 )
 Index("session_login", session.c.login, session.c.started_at)
-Index("session_open_service", session.c.service_id, postgresql_where=session.c.state == text("0"))
-Index("session_open_line", session.c.router_id, session.c.line, postgresql_where=session.c.state == text("0"))
+# Each says that the column it begins with is given: no question by another column can then read it from end to end.
+_IS_OPEN = session.c.state == text("0")
+Index("session_open_service", session.c.service_id, postgresql_where=_IS_OPEN & session.c.service_id.is_not(None))
+Index(
+    "session_open_line",
+    session.c.router_id,
+    session.c.line,
+    postgresql_where=_IS_OPEN & session.c.router_id.is_not(None),
+)
 
 session_address = Table(
     "session_address",

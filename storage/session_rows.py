@@ -73,9 +73,8 @@ WITH u AS MATERIALIZED (
 ), superseded AS (
     UPDATE session AS s SET state = 2, version = s.version + 1, stopped_at = s.updated_at,
         terminate_cause = 'Superseded'
-    -- Asked again: its Stop may have been committed by another worker since the row was found. The sum keeps the
-    -- planner from an index of all open sessions, which it believes to be empty while the table is new.
-    FROM older WHERE s.id = older.id AND s.state + 0 = 0
+    -- Asked again: its Stop may have been committed by another worker since the row was found.
+    FROM older WHERE s.id = older.id AND s.state = 0
 ), opened AS (
     INSERT INTO session (id, router_id, nas, acct_session_id, generation, version, service_id, login, line, mac,
         address, ipv6, nas_port_id, multi_session_id, class_token, state, started_at, updated_at, heard_at, stopped_at,
