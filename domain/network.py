@@ -10,6 +10,7 @@ from enum import Enum
 from ipaddress import IPv4Address, IPv6Address
 from typing import NewType
 
+from domain.plan_rules import NO_RULES, PlanRules
 from domain.secret import Secret
 
 RouterId = NewType("RouterId", int)
@@ -121,3 +122,4 @@ class Plan:
     idle_timeout_seconds: int | None
     interim_seconds: int
     simultaneous: int | None
+    rules: PlanRules = NO_RULES

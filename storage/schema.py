@@ -17,6 +17,7 @@ from sqlalchemy import (
     Index,
     Integer,
     MetaData,
+    Numeric,
     PrimaryKeyConstraint,
     Sequence,
     SmallInteger,
@@ -56,6 +57,7 @@ isp = Table(
     Column("name", Text, nullable=False),
     Column("currency", Text, nullable=False),
     Column("timezone", Text, nullable=False),
+    Column("blocking", JSONB, nullable=False, server_default=text("'{}'")),
 )
 
 configuration_revision = Table(
@@ -86,6 +88,17 @@ router = Table(
     Column("api_password", BYTEA),
     _port("api_port"),
     Column("api_tls", Boolean),
+    _positive("coa_per_second"),
+    Column("api_fingerprint", BYTEA),
+    Column("repair_drift", Boolean, nullable=False, server_default=true()),
+    Column("api_accounting", Boolean, nullable=False, server_default=false()),
+    Column(
+        "queues",
+        Text,
+        CheckConstraint("queues IN ('none', 'simple', 'pcq')"),
+        nullable=False,
+        server_default=text("'none'"),
+    ),
     UniqueConstraint("address", "identifier", postgresql_nulls_not_distinct=True),
 )
 
@@ -118,6 +131,7 @@ plan = Table(
     _positive("idle_timeout_seconds"),
     Column("interim_seconds", Integer, CheckConstraint("interim_seconds >= 60"), nullable=False),
     _positive("simultaneous"),
+    Column("rules", JSONB, nullable=False, server_default=text("'{}'")),
 )
 
 customer = Table(
@@ -146,6 +160,20 @@ service = Table(
     Column("expires_at", _INSTANT),
     Column("attributes", JSONB, nullable=False),
     Column("reply_octets", BYTEA, nullable=False),
+    Column(
+        "account_state",
+        Text,
+        CheckConstraint("account_state IN ('active', 'blocked', 'no_balance')"),
+        nullable=False,
+        server_default=text("'active'"),
+    ),
+    Column(
+        "period_day",
+        SmallInteger,
+        CheckConstraint("period_day BETWEEN 1 AND 31"),
+        nullable=False,
+        server_default=text("1"),
+    ),
 )
 Index("service_plan", service.c.plan_id)
 Index("service_customer", service.c.customer_id)
@@ -194,6 +222,8 @@ session = Table(
     Column("gigawords", Boolean, nullable=False),
     Column("interim_seconds", Integer),
     Column("unknown_attributes", BYTEA),
+    Column("wake_octets", BigInteger),
+    Column("wake_direction", SmallInteger, nullable=False, server_default=text("0")),
     UniqueConstraint("router_id", "nas", "acct_session_id", "generation"),
     postgresql_with={"fillfactor": 60},
 )
@@ -303,3 +333,78 @@ quarantine = Table(
     Column("datagram", BYTEA, nullable=False),
 )
 Index("quarantine_time", quarantine.c.received_at)
+
+outbox = Table(
+    "outbox",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("happened_at", _INSTANT, nullable=False, server_default=func.clock_timestamp()),
+    Column("topic", Text, nullable=False),
+    Column("service_id", BigInteger),
+    Column("session_id", BigInteger),
+)
+
+meter = Table(
+    "meter",
+    metadata,
+    Column("service_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("as_of", _INSTANT, nullable=False),
+    Column("usage", JSONB, nullable=False),
+    Column("burst", JSONB),
+    Column("carried_octets", BigInteger, nullable=False, server_default=text("0")),
+    Column("carried_for", _INSTANT),
+    Column("warned", ARRAY(Integer), nullable=False, server_default=text("'{}'")),
+)
+
+top_up = Table(
+    "top_up",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("service_id", BigInteger, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("kind", Text, CheckConstraint("kind IN ('octets', 'hours', 'boost')"), nullable=False),
+    Column("bought_at", _INSTANT, nullable=False),
+    Column("begins_at", _INSTANT, nullable=False),
+    Column("ends_at", _INSTANT, nullable=False),
+    Column("octets", BigInteger, nullable=False, server_default=text("0")),
+    Column("spent_octets", BigInteger, nullable=False, server_default=text("0")),
+    Column("boost", JSONB),
+    Column("before_plan", Boolean, nullable=False, server_default=false()),
+    Column("price", Numeric, nullable=False, server_default=text("0")),
+    Column("origin", Text, CheckConstraint("origin IN ('operator', 'automatic', 'subscriber')"), nullable=False),
+    Column("idempotency_key", Text, unique=True),
+)
+Index("top_up_service", top_up.c.service_id, top_up.c.ends_at)
+
+override = Table(
+    "override",
+    metadata,
+    Column("service_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("change", JSONB, nullable=False),
+    Column("until_at", _INSTANT),
+    Column("operator", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("made_at", _INSTANT, nullable=False),
+)
+
+line = Table(
+    "line",
+    metadata,
+    Column("session_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("service_id", BigInteger, nullable=False),
+    Column("router_id", Integer, nullable=False),
+    Column("desired", BYTEA, nullable=False),
+    Column("desired_since", _INSTANT, nullable=False),
+    Column("proven", BYTEA),
+    Column("proven_at", _INSTANT),
+    Column("proven_by", Text),
+    Column("attempts", Integer, nullable=False, server_default=text("0")),
+    Column("next_attempt_at", _INSTANT),
+    Column("problem", Text),
+    Column("recompute_at", _INSTANT),
+    Column("crossed_at", _INSTANT),
+    Column("overshoot_octets", BigInteger),
+)
+Index("line_service", line.c.service_id)
+Index("line_recompute", line.c.recompute_at, postgresql_where=line.c.recompute_at.is_not(None))
+Index("line_unproven", line.c.router_id, postgresql_where=line.c.proven.is_distinct_from(line.c.desired))

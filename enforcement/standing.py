@@ -1,0 +1,101 @@
+"""What is known of one service when its entitlement is computed.
+
+Rule: these are plain values, read in one snapshot; `as_of` tells when. Octets are whole and already weighed by the
+plan's counting windows; instants are aware UTC.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import Enum
+from typing import NamedTuple
+
+from domain.plan_rules import Change, Direction, TopUpKind
+
+
+class AccountState(Enum):
+    """Whether the account behind the service may be served; the values are stored."""
+
+    ACTIVE = "active"
+    BLOCKED = "blocked"
+    NO_BALANCE = "no_balance"
+
+
+class Counter(NamedTuple):
+    """Usage since a period began; `seconds` on line are those up to the usage's `as_of`."""
+
+    begins: datetime
+    octets_up: int = 0
+    octets_down: int = 0
+    seconds: int = 0
+
+    def octets(self, direction: Direction) -> int:
+        """Return the octets that count in `direction`."""
+        if direction is Direction.BOTH:
+            return self.octets_up + self.octets_down
+        return self.octets_down if direction is Direction.DOWN else self.octets_up
+
+
+class Usage(NamedTuple):
+    """The present day, week and month of a service; `fup_month` where fair use has a reset day of its own."""
+
+    as_of: datetime
+    day: Counter
+    week: Counter
+    month: Counter
+    fup_month: Counter | None = None
+    sessions: int = 0
+    """Open sessions; each adds to the seconds on line from `as_of` on."""
+
+
+class BurstLevel(NamedTuple):
+    """The burst budget as it stood at `as_of`, in octets; `spent` from empty until enough has refilled."""
+
+    as_of: datetime
+    octets: int
+    spent: bool
+
+
+@dataclass(frozen=True, slots=True)
+class TopUp:
+    """A top-up that was bought and may still hold; `spent_octets` were used in periods that are over."""
+
+    id: int
+    name: str
+    kind: TopUpKind
+    begins: datetime
+    ends: datetime
+    octets: int = 0
+    spent_octets: int = 0
+    boost: Change | None = None
+    before_plan: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Override:
+    """An operator's temporary order; `until` None holds until it is taken back."""
+
+    change: Change
+    until: datetime | None
+    operator: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Everything about a service that its plan does not say."""
+
+    service_id: int
+    enabled: bool = True
+    account: AccountState = AccountState.ACTIVE
+    expires_at: datetime | None = None
+    period_day: int = 1
+    """The service's own day of the month, 1-31; clamped to the last day of a shorter month."""
+    usage: Usage | None = None
+    """None: nothing was measured yet."""
+    carried_octets: int = 0
+    """What rolled over into the present period of the cap."""
+    top_ups: tuple[TopUp, ...] = ()
+    burst: BurstLevel | None = None
+    override: Override | None = None
