@@ -87,9 +87,11 @@ class Session:
         "state",
         "stopped_us",
         "terminate_cause",
+        "traffic_class",
         "unknown_attributes",
         "updated_us",
         "version",
+        "watched",
     )
 
     id: int
@@ -119,6 +121,10 @@ class Session:
     gigawords: bool
     interim_seconds: int | None
     unknown_attributes: bytes | None
+    watched: bool
+    """What its line may do can change by itself, so enforcement is told when it opens and stops."""
+    traffic_class: int
+    """Of the classes of its plan, from 1; 0 where its traffic is not told apart."""
     restated: bool
     """Set when more than time and octets changed, so that the whole row is to be written."""
 
@@ -203,6 +209,8 @@ def opened_by(record: Record, session_id: int, generation: int, service_id: int 
     session.gigawords = record.gigawords
     session.interim_seconds = None
     session.unknown_attributes = record.unknown_attributes
+    session.watched = False
+    session.traffic_class = 0
     session.restated = False
     return session
 

@@ -49,6 +49,13 @@ BARS: Final = (
     Bar("growth pap", Side.AT_LEAST, 0.85),
     Bar("memory", Side.AT_MOST, 1.1),
     Bar("import 100000 static", Side.AT_MOST, 60.0),
+    Bar("entitle", Side.AT_MOST, 20.0),
+    Bar("crossing p99", Side.AT_MOST, 100.0),
+    Bar("storm", Side.AT_MOST, 60.0),
+    Bar("storm rate", Side.AT_MOST, 50.0),
+    Bar("storm logins", Side.AT_MOST, 100.0),
+    Bar("queues", Side.AT_MOST, 20.0),
+    Bar("queue", Side.AT_MOST, 2.0),
 )
 
 

@@ -117,9 +117,9 @@ def provision(installation: Installation, radload: Path) -> float:
     services = _write_services(installation)
     daemon = start(installation, radload)
     try:
-        _command(installation, "apply", str(installation.directory / "isp.toml"), timeout=APPLY_TIMEOUT_SECONDS)
+        command(installation, "apply", str(installation.directory / "isp.toml"), timeout=APPLY_TIMEOUT_SECONDS)
         began = time.monotonic()
-        _command(installation, "import", "services", str(services), timeout=IMPORT_TIMEOUT_SECONDS)
+        command(installation, "import", "services", str(services), timeout=IMPORT_TIMEOUT_SECONDS)
         seconds = time.monotonic() - began
         child.answers_status(daemon.child, SECRET, daemon.auth_port, START_TIMEOUT_SECONDS, radload)
     finally:
@@ -147,14 +147,15 @@ def start(installation: Installation, radload: Path) -> Caudal:
         if known:
             child.answers_status(daemon.child, SECRET, auth_port, START_TIMEOUT_SECONDS, radload)
         else:
-            _wait_for_commands(daemon.child, installation.directory / "control.sock")
+            wait_for_commands(daemon.child, installation.directory / "control.sock")
     except BaseException:
         daemon.stop()
         raise
     return daemon
 
 
-def _wait_for_commands(daemon: child.Child, path: Path) -> None:
+def wait_for_commands(daemon: child.Child, path: Path) -> None:
+    """Wait until the daemon takes commands at the socket `path`."""
     deadline = time.monotonic() + START_TIMEOUT_SECONDS
     while time.monotonic() < deadline:
         daemon.check()
@@ -165,10 +166,11 @@ def _wait_for_commands(daemon: child.Child, path: Path) -> None:
     raise BenchError(f"Caudal does not listen on {path}: {daemon.last_words()}")
 
 
-def _command(installation: Installation, *arguments: str, timeout: int) -> None:
-    command = [str(program()), *arguments, "--data", str(installation.directory)]
+def command(installation: Installation, *arguments: str, timeout: int) -> None:
+    """Run a command of the product; raise BenchError with what it said when it fails."""
+    words = [str(program()), *arguments, "--data", str(installation.directory)]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False)
+        done = subprocess.run(words, capture_output=True, text=True, timeout=timeout, check=False)
     except subprocess.TimeoutExpired as error:
         raise BenchError(f"caudal {arguments[0]} did not end within {timeout} s") from error
     if done.returncode:

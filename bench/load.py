@@ -5,9 +5,11 @@ Rule: every run is bounded in time, uses session numbers of its own, and counts 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 import subprocess
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -89,20 +91,45 @@ class Generator:
 
     def run(self, offer: Offer, port: int) -> Measured:
         """Offer the load to `port` and return what was measured; a run without one answer is an error."""
-        command = [
-            str(self.program),
-            *("-m", offer.mode.value, "-p", str(port), "-k", SECRET),
-            *("-n", str(offer.requests), "-w", str(offer.window), "-u", str(offer.users)),
-            *("-U", offer.user_pattern, "-i", str(offer.interims), "-q", str(offer.rate_per_second)),
-            *("-o", str(self.next_session), "-T", str(offer.seconds_limit)),
-        ]
-        self.next_session += offer.requests // (offer.interims + 2) + 1
-        timeout = offer.seconds_limit + LOSS_SECONDS + 10
+        command = self._command(offer, port)
+        timeout = _longest_seconds(offer)
         try:
             done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False)
         except subprocess.TimeoutExpired as error:
             raise BenchError(f"radload -m {offer.mode.value} did not end within {timeout} s") from error
         return _read(done.stdout, done.stderr, offer)
+
+    @contextlib.contextmanager
+    def beside(self, offer: Offer, port: int) -> Iterator[list[Measured]]:
+        """Offer the load while the body runs; the list holds what was measured once the body and the load are over."""
+        seen: list[Measured] = []
+        running = subprocess.Popen(
+            self._command(offer, port), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        try:
+            yield seen
+            output, complaint = running.communicate(timeout=_longest_seconds(offer))
+            seen.append(_read(output, complaint, offer))
+        except subprocess.TimeoutExpired as error:
+            raise BenchError(f"radload -m {offer.mode.value} did not end in time") from error
+        finally:
+            running.kill()
+            running.wait()
+
+    def _command(self, offer: Offer, port: int) -> list[str]:
+        first = self.next_session
+        self.next_session += offer.requests // (offer.interims + 2) + 1
+        return [
+            str(self.program),
+            *("-m", offer.mode.value, "-p", str(port), "-k", SECRET),
+            *("-n", str(offer.requests), "-w", str(offer.window), "-u", str(offer.users)),
+            *("-U", offer.user_pattern, "-i", str(offer.interims), "-q", str(offer.rate_per_second)),
+            *("-o", str(first), "-T", str(offer.seconds_limit)),
+        ]
+
+
+def _longest_seconds(offer: Offer) -> int:
+    return offer.seconds_limit + LOSS_SECONDS + 10
 
 
 def _read(output: str, complaint: str, offer: Offer) -> Measured:

@@ -14,7 +14,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Final, Protocol
 
-from bench import caudal, freeradius
+from bench import caudal, enforcement, entitlement, freeradius, router_queues
 from bench.answers import require_full_answer
 from bench.cluster import Cluster
 from bench.errors import BenchError
@@ -42,6 +42,7 @@ class Measurement(Enum):
     LATENCY = "latency"
     POOL = "pool"
     GROWTH = "growth"
+    ENFORCEMENT = "enforcement"
 
 
 @dataclass(frozen=True, slots=True)
@@ -287,6 +288,35 @@ def growth(bench: Bench) -> None:
     text = f"{memories[1] / memories[0]:.2f} ({memories[0]:.0f} MB, {memories[1]:.0f} MB)"
     title = f"memory of a worker, {names[1]} / {names[0]}"
     bench.results.figures.append(Figure("memory", title, memories[1] / memories[0], text))
+
+
+def enforce(bench: Bench) -> None:
+    """Measure the bars of enforcement; each compares with a limit, not with another server."""
+    figures = bench.results.figures
+    microseconds = entitlement.measure()
+    figures.append(Figure("entitle", "what a line may do, computed once", microseconds, f"{microseconds:.1f} µs"))
+    name = "caudal_crossing"
+    seen = enforcement.crossing(bench.directory / name, bench.cluster.create(name), bench.generator, bench.say)
+    title = (
+        f"p99 from the interim that crosses a cap to the CoA, {enforcement.BACKGROUND_PER_SECOND:,} records/s beside"
+    )
+    text = f"{seen.p99_milliseconds:.1f} ms (median {seen.p50_milliseconds:.1f} ms, {seen.lines} lines)"
+    figures.append(Figure("crossing p99", title, seen.p99_milliseconds, text))
+    name = "caudal_storm"
+    storm = enforcement.storm(bench.directory / name, bench.cluster.create(name), bench.generator, bench.say)
+    title = f"{storm.lines:,} lines on {enforcement.STORM_ROUTERS} routers change at one minute: all proven"
+    most, login = storm.most_per_router_second, storm.login_p99_milliseconds
+    figures += [
+        Figure("storm", title, storm.proven_seconds, f"{storm.proven_seconds:.1f} s"),
+        Figure("storm rate", "most requests to one router in any of these seconds", most, f"{most}"),
+        Figure("storm logins", "p99 of logins meanwhile", login, f"{login:.1f} ms"),
+    ]
+    nothing, changed = router_queues.measure()
+    queues = f"{router_queues.QUEUES:,} queues on one router over TLS"
+    figures += [
+        Figure("queues", f"{queues}, from nothing", nothing, f"{nothing:.1f} s"),
+        Figure("queue", f"{queues}, one of them changed", changed, f"{changed:.2f} s"),
+    ]
 
 
 def _loads(chosen: Collection[Measurement]) -> Iterator[tuple[Mode, int]]:

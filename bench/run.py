@@ -78,7 +78,9 @@ def _measure(options: argparse.Namespace, say: measurements.Say) -> int:
 
 
 def _run(bench: Bench, chosen: frozenset[Measurement]) -> None:
-    if chosen - {Measurement.POOL, Measurement.GROWTH}:
+    if Measurement.ENFORCEMENT in chosen:
+        measurements.enforce(bench)
+    if chosen - {Measurement.POOL, Measurement.GROWTH, Measurement.ENFORCEMENT}:
         measurements.against_freeradius(bench, chosen)
     if Measurement.POOL in chosen:
         measurements.pool(bench)

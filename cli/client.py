@@ -70,6 +70,10 @@ class ControlClient:
         assert isinstance(answer, dict)
         return answer
 
+    def post_json(self, path: str, order: Item) -> Item:
+        """Send an object and return the answer."""
+        return self.post(path, json.dumps(order).encode(), "application/json")
+
     def pages(self, path: str, parameters: Parameters, limit: int | None) -> Iterator[tuple[list[Item], bool]]:
         """Yield the pages of a listing up to `limit` items, each with whether others follow it."""
         after: str | None = None

@@ -12,6 +12,8 @@ from ipaddress import ip_address
 
 import click
 
+from cli import plan_rules
+from cli import router as router_commands
 from cli.client import ControlClient, Item, segment
 from cli.command import Group
 from cli.completion import named
@@ -60,6 +62,7 @@ def _seconds(value: int | None, without: str) -> str:
 def _router_details(item: Item) -> Details:
     api = item["api"]
     access = api and f"{api['user']}, port {api['port'] or 'default'}, {'with' if api['tls'] else 'without'} TLS"
+    pace = item["coa_per_second"]
     return (
         ("name", item["name"]),
         ("address", item["address"]),
@@ -69,6 +72,11 @@ def _router_details(item: Item) -> Details:
         ("require message authenticator", item["require_message_authenticator"]),
         ("flip counters", _yes(item["flip_counters"])),
         ("API access", access or "none"),
+        ("API certificate", _optional(item["api_fingerprint"])),
+        ("accounting by API", _yes(item["api_accounting"])),
+        ("queues of static services", item["queues"]),
+        ("entries changed by hand", "set right" if item["repair_drift"] else "shown"),
+        ("CoA pace", f"{pace:,} a second" if pace else "the product's"),
         ("open sessions", f"{item['open_sessions']:,}"),
     )
 
@@ -99,6 +107,7 @@ def _plan_details(item: Item) -> Details:
         ("idle timeout", _seconds(item["idle_timeout_seconds"], "none")),
         ("interim updates every", duration(item["interim_seconds"])),
         ("simultaneous sessions", _optional(item["simultaneous"]) or "unlimited"),
+        *plan_rules.details(item["rules"]),
         ("services", f"{item['services']:,}"),
     )
 
@@ -124,8 +133,11 @@ def _service_details(item: Item) -> Details:
         ("simultaneous sessions", _optional(item["simultaneous"]) or "the plan's"),
         ("enabled", _yes(item["enabled"])),
         ("expires", local(item["expires_at"]) or "never"),
+        ("account", item["account_state"].replace("_", " ")),
+        ("usage begins again", f"day {item['period_day']} of the month"),
         ("attributes", ", ".join(f"{name} = {value}" for name, value in item["attributes"])),
         ("open sessions", f"{item['open_sessions']:,}"),
+        *plan_rules.details(item["rules"]),
     )
 
 
@@ -221,6 +233,10 @@ def list_routers(paging: Paging) -> None:
 def show_router(name: str, as_json: bool) -> None:
     """Show one router."""
     ROUTERS.show(name, as_json=as_json)
+
+
+router.add_command(router_commands.check)
+router.add_command(router_commands.script)
 
 
 @click.group("pool", cls=Group, example="caudal pool list")

@@ -33,6 +33,13 @@ SECTIONS = {
             "Run a fleet of routers whose subscribers log in, move traffic and come and go.",
         ),
     },
+    "Enforcement": {
+        "explain": Entry(
+            "cli.explain", "explain", "Show what a line may do now, which rules led there, and what would change it."
+        ),
+        "line": Entry("cli.line", "line", "Show which lines are proven to obey, and give orders about one."),
+        "topup": Entry("cli.top_up", "topup", "Buy and show top-ups."),
+    },
     "Provisioning": {
         "apply": Entry("cli.provisioning", "apply", "Create and update what a TOML file describes."),
         "export": Entry("cli.provisioning", "export", "Write what is provisioned, as TOML."),

@@ -43,6 +43,15 @@ def data_directory() -> Path:
     return NEAR if NEAR.is_dir() else SYSTEM
 
 
+def language() -> str:
+    """Return the language of the terminal, of those that the product speaks."""
+    for variable in ("LC_ALL", "LC_MESSAGES", "LANG"):
+        value = os.environ.get(variable)
+        if value:
+            return "es" if value.startswith("es") else "en"
+    return "en"
+
+
 def _remember(context: click.Context, _parameter: click.Parameter, value: Path | None) -> None:
     if value is not None:
         context.meta[_KEY] = value

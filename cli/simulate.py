@@ -18,13 +18,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cli.command import Command
+from cli.command import Group
+from cli.simulate_plan import plan
 from domain.errors import CaudalError
 from domain.secret import Secret
 
 if TYPE_CHECKING:
     from simulator.behaviour import Behaviour
-    from simulator.description import FleetDescription
+    from simulator.description import ApiDescription, FleetDescription
     from simulator.fleet import Fleet, Status
 
 STATUS_SECONDS = 1.0
@@ -48,7 +49,9 @@ class _Run:
     truth_live: bool
 
 
-@click.command(cls=Command, example="caudal simulate --isp examples/isp.toml --interim-seconds 10")
+@click.group(
+    cls=Group, invoke_without_command=True, example="caudal simulate --isp examples/isp.toml --interim-seconds 10"
+)
 @click.option(
     "--isp",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
@@ -74,6 +77,25 @@ class _Run:
 )
 @click.option(
     "--coa-port", type=click.IntRange(1, 65_535), default=3799, show_default=True, help="CoA port of made-up routers."
+)
+@click.option(
+    "--api-password",
+    envvar="CAUDAL_SIMULATE_API_PASSWORD",
+    help="Give made-up routers RouterOS's API, with this password.  [default: none]",
+)
+@click.option("--api-user", default="caudal", show_default=True, help="User of the API of made-up routers.")
+@click.option(
+    "--api-port",
+    type=click.IntRange(1, 65_535),
+    help="Port of the API of made-up routers.  [default: 8728, or 8729 with --api-tls]",
+)
+@click.option("--api-tls", is_flag=True, help="Made-up routers serve the API over TLS.")
+@click.option("--no-api", is_flag=True, help="Leave the API of every router away.")
+@click.option(
+    "--heavy",
+    multiple=True,
+    metavar="LOGIN[=RATE]",
+    help="A subscriber who downloads without a rest, at RATE (50M) or as fast as the line allows; repeatable.",
 )
 @click.option("--server", default="127.0.0.1", show_default=True, help="Address of the RADIUS server.")
 @click.option("--auth-port", type=click.IntRange(1, 65_535), default=1812, show_default=True)
@@ -130,6 +152,25 @@ class _Run:
 @click.option(
     "--clock-skew", type=click.FloatRange(0), default=0.0, help="Router clocks are wrong by up to this many seconds."
 )
+@click.option("--coa-ignored", type=_PERCENT, default=0.0, help="CoA neither obeyed nor answered, in percent.")
+@click.option("--coa-unanswered", type=_PERCENT, default=0.0, help="CoA obeyed and not answered, in percent.")
+@click.option("--coa-pretended", type=_PERCENT, default=0.0, help="CoA acknowledged and not obeyed, in percent.")
+@click.option("--coa-refused", type=_PERCENT, default=0.0, help="CoA refused for no reason, in percent.")
+@click.option(
+    "--coa-refused-with",
+    type=click.IntRange(1, 65_535),
+    default=506,
+    show_default=True,
+    help="Error-Cause of these refusals.",
+)
+@click.option("--coa-delay", type=click.FloatRange(0), default=0.0, help="Answers to CoA come so many seconds late.")
+@click.option(
+    "--coa-unlisted",
+    type=click.Choice(["ignored", "refused", "applied"]),
+    default="ignored",
+    show_default=True,
+    help="What becomes of attributes that RouterOS's manual does not list as changeable, such as address lists.",
+)
 @click.option("--gigawords/--no-gigawords", default=True, help="Whether counters show what lies above 32 bits.")
 @click.option("--seed", type=int, default=1, show_default=True, help="The same seed makes the same fleet.")
 @click.option("--stop-on-exit", is_flag=True, help="End every session with a Stop before leaving.")
@@ -147,6 +188,8 @@ def simulate(**options: Any) -> None:
     The routers send from addresses of their own, answer CoA and Disconnect, and remember exactly what the server
     acknowledged. Seconds of behaviour are simulated seconds: --speed makes them pass faster.
     """
+    if click.get_current_context().invoked_subcommand is not None:
+        return
     run = _Run(
         **{name: options[name] for name in ("stop_on_exit", "as_json", "quiet", "truth", "truth_live", "duration")}
     )
@@ -167,12 +210,26 @@ def simulate(**options: Any) -> None:
             click.echo(f"{name.replace('_', ' '):>28}  {value:,}" if value is not None else f"{name:>28}  -")
 
 
+simulate.add_command(plan)
+
+
 def _describe(options: Mapping[str, Any]) -> FleetDescription:
     """Return the fleet that the options ask for."""
-    from simulator.description import read_isp, synthetic
+    description = _take_from_file(options) if options["isp"] is not None else _make_up(options)
+    if options["no_api"]:
+        description = description.without_api()
+    return description.with_demands(dict(_demand(text) for text in options["heavy"]))
 
-    if options["isp"] is not None:
-        return read_isp(options["isp"], subscribers=options["subscribers"], seed=options["seed"])
+
+def _take_from_file(options: Mapping[str, Any]) -> FleetDescription:
+    from simulator.description import read_isp
+
+    return read_isp(options["isp"], subscribers=options["subscribers"], seed=options["seed"])
+
+
+def _make_up(options: Mapping[str, Any]) -> FleetDescription:
+    from simulator.description import synthetic
+
     return synthetic(
         routers=options["routers"],
         subscribers=MADE_UP_SUBSCRIBERS if options["subscribers"] is None else options["subscribers"],
@@ -181,13 +238,39 @@ def _describe(options: Mapping[str, Any]) -> FleetDescription:
         login_pattern=options["login_pattern"],
         password_pattern=options["password_pattern"],
         coa_port=options["coa_port"],
+        api=_api(options),
         seed=options["seed"],
     )
 
 
+def _api(options: Mapping[str, Any]) -> ApiDescription | None:
+    from simulator.description import API_PORT, API_TLS_PORT, ApiDescription
+
+    if options["api_password"] is None:
+        return None
+    tls = options["api_tls"]
+    port = options["api_port"] or (API_TLS_PORT if tls else API_PORT)
+    return ApiDescription(options["api_user"], Secret.from_text(options["api_password"]), port, tls)
+
+
+def _demand(text: str) -> tuple[str, int]:
+    """Read `LOGIN` or `LOGIN=RATE`."""
+    from simulator.rates import parse_rate_limit
+    from simulator.traffic import INSATIABLE_BITS_PER_SECOND
+
+    login, stated, rate = text.partition("=")
+    try:
+        wanted = parse_rate_limit(rate).download_bits_per_second if stated else INSATIABLE_BITS_PER_SECOND
+    except ValueError:
+        wanted = None
+    if not login or wanted is None:
+        raise click.BadParameter(f"{text!r} is no LOGIN or LOGIN=RATE, such as ana=50M", param_hint="--heavy")
+    return login, wanted
+
+
 def _behave(options: Mapping[str, Any], subscribers: int) -> Behaviour:
     """Return the behaviour that the options ask for; shares come in percent."""
-    from simulator.behaviour import AccountingOn, Behaviour, Faults
+    from simulator.behaviour import AccountingOn, Behaviour, DynamicFaults, Faults, Unlisted
 
     shares = {name: options[name] / 100 for name in ("loss", "duplicates", "reorder", "lost_stops", "wrong_passwords")}
     faults = Faults(
@@ -196,6 +279,15 @@ def _behave(options: Mapping[str, Any], subscribers: int) -> Behaviour:
         accounting_on=AccountingOn(options["accounting_on"]),
         clock_skew_seconds=options["clock_skew"],
         gigawords=options["gigawords"],
+        dynamic=DynamicFaults(
+            ignored=options["coa_ignored"] / 100,
+            unanswered=options["coa_unanswered"] / 100,
+            refused=options["coa_refused"] / 100,
+            refused_with=options["coa_refused_with"],
+            pretended=options["coa_pretended"] / 100,
+            delay_seconds=options["coa_delay"],
+        ),
+        unlisted=Unlisted(options["coa_unlisted"]),
     )
     ramp = options["ramp"]
     return Behaviour(

@@ -38,11 +38,20 @@ SHORTEST_INTERIM_SECONDS = 60
 GREATEST_INTEGER = 2**31 - 1
 # A terabit: beyond any access line, below PostgreSQL's bigint.
 GREATEST_RATE_BITS_PER_SECOND = 10**12
+# An exabyte: beyond what a line moves in a year, below PostgreSQL's bigint.
+GREATEST_OCTETS = 10**18
+# A certificate is pinned by its SHA-256.
+FINGERPRINT_OCTETS = 32
 
 LONGEST_SHOWN = 60
 
 _RATE = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?([kKMG]?)")
 _MULTIPLIERS = {"": 1, "k": 10**3, "K": 10**3, "M": 10**6, "G": 10**9}
+_OCTETS = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?(?:([kKMGT])(i?))?")
+_POWERS = {"k": 1, "K": 1, "M": 2, "G": 3, "T": 4}
+_DURATION = re.compile(r"([0-9]{1,10}) ?([smhd])")
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+_FINGERPRINT = re.compile(r"[0-9A-Fa-f]{2}(?::?[0-9A-Fa-f]{2})*")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
@@ -179,6 +188,72 @@ def write_rate(bits_per_second: int) -> str:
             whole, decimals = divmod(bits_per_second // thousandth, 1000)
             return f"{whole}.{decimals:03}".rstrip("0").rstrip(".") + unit
     return str(bits_per_second)
+
+
+def octets(unit: int = 1000, *, low: int = 1) -> Check[int]:
+    """Accept octets, as a number or as text with k, M, G or T (powers of `unit`), or Ki, Mi, Gi, Ti (of 1,024)."""
+
+    def check(value: object) -> int:
+        match = _OCTETS.fullmatch(value) if isinstance(value, str) else None
+        if type(value) is int:
+            amount = Fraction(value)
+        elif match is not None:
+            amount = Fraction(match[1]) * (1024 if match[3] else unit) ** _POWERS.get(match[2], 0)
+        else:
+            raise Mistake(f'must be octets such as "500G" (k, M, G, T; or Gi for powers of 1,024), not {show(value)}')
+        if amount.denominator != 1 or not low <= amount <= GREATEST_OCTETS:
+            raise Mistake(f"must be whole octets from {low} to 1000000T, not {show(value)}")
+        return int(amount)
+
+    return check
+
+
+def write_octets(number: int) -> str:
+    """Return octets as `octets` reads them, in powers of 1,000 or of 1,024, whichever is the shorter."""
+    written = [str(number)]
+    for unit, power in (("k", 1), ("M", 2), ("G", 3), ("T", 4)):
+        thousandth = 1000 ** (power - 1)
+        if number >= 1000**power and number % thousandth == 0:
+            whole, decimals = divmod(number // thousandth, 1000)
+            written.append(f"{whole}.{decimals:03}".rstrip("0").rstrip(".") + unit)
+        if number and number % 1024**power == 0:
+            written.append(f"{number >> 10 * power}{unit.upper()}i")
+    return min(written, key=len)
+
+
+def duration(low: int, high: int) -> Check[int]:
+    """Accept seconds from `low` to `high`, as a number or as text such as "90s", "10m", "20h" or "2d"."""
+
+    def check(value: object) -> int:
+        match = _DURATION.fullmatch(value) if isinstance(value, str) else None
+        seconds = value if type(value) is int else int(match[1]) * _SECONDS[match[2]] if match else -1
+        if not low <= seconds <= high:
+            limits = f'from "{write_duration(low)}" to "{write_duration(high)}"'
+            raise Mistake(f'must be a time such as "10m" (s, m, h, d) {limits}, not {show(value)}')
+        return seconds
+
+    return check
+
+
+def write_duration(seconds: int) -> str:
+    """Return seconds as `duration` reads them, in the largest unit that is exact."""
+    unit = max((unit for unit in _SECONDS if seconds % _SECONDS[unit] == 0), key=lambda unit: _SECONDS[unit])
+    return f"{seconds // _SECONDS[unit]}{unit}"
+
+
+def fingerprint(value: object) -> bytes:
+    """Accept the SHA-256 of a certificate in hexadecimal, with colons or without."""
+    found = bytes.fromhex(value.replace(":", "")) if isinstance(value, str) and _FINGERPRINT.fullmatch(value) else b""
+    if len(found) != FINGERPRINT_OCTETS:
+        raise Mistake(
+            f"must be the SHA-256 of a certificate, {FINGERPRINT_OCTETS} octets as AA:BB:..., not {show(value)}"
+        )
+    return found
+
+
+def write_fingerprint(octets_: bytes) -> str:
+    """Return a fingerprint as `openssl x509 -fingerprint` shows it."""
+    return octets_.hex(":").upper()
 
 
 def listen_address(value: object) -> str:

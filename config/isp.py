@@ -1,7 +1,7 @@
 """Decides what an ISP file may hold: the entries of routers, pools, plans, customers and services.
 
-Rule: an entry is complete and checked; references are names, because the file knows no ids. Only a secret may be absent
-(None): that of an object which exists already then stays as it is.
+Rule: an entry is complete and checked; references are names, because the file knows no ids. Only a secret and the
+state of an account may be absent (None): those of an object which exists already then stay as they are.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from enum import Enum
 
 from config.checks import Address
 from config.problems import Problem
-from domain.network import MessageAuthenticatorPolicy, PoolKind
+from domain.network import AccountState, MessageAuthenticatorPolicy, PoolKind, QueueKind
+from domain.plan_rules import NO_RULES, Blocking, PlanRules
 from domain.secret import Secret
 
 DEFAULT_TIMEZONE = "Europe/Madrid"
@@ -47,6 +48,7 @@ class IspEntry:
     name: str
     currency: str
     timezone: str
+    blocking: Blocking = field(default_factory=Blocking)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +59,8 @@ class ApiEntry:
     password: Secret | None
     port: int | None
     tls: bool
+    fingerprint: bytes | None = None
+    """SHA-256 of its certificate."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +76,10 @@ class RouterEntry:
     require_message_authenticator: MessageAuthenticatorPolicy
     flip_counters: bool
     api: ApiEntry | None
+    coa_per_second: int | None = None
+    repair_drift: bool = True
+    api_accounting: bool = False
+    queues: QueueKind = QueueKind.NONE
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +114,7 @@ class PlanEntry:
     idle_timeout_seconds: int | None
     interim_seconds: int
     simultaneous: int | None
+    rules: PlanRules = NO_RULES
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +129,10 @@ class CustomerEntry:
 
 @dataclass(frozen=True, slots=True)
 class ServiceEntry:
-    """A line: who may log in, and what it gets. `reply_octets` are its attributes as a packet carries them."""
+    """A line: who may log in, and what it gets. `reply_octets` are its attributes as a packet carries them.
+
+    An account state that is None stays as it is.
+    """
 
     login: str
     password: Secret | None
@@ -132,6 +144,8 @@ class ServiceEntry:
     simultaneous: int | None
     enabled: bool
     expires_at: datetime | None
+    period_day: int
+    account_state: AccountState | None
     attributes: tuple[tuple[str, str], ...]
     reply_octets: bytes
 

@@ -17,8 +17,9 @@ from itertools import combinations
 from typing import TypeVar
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from config import checks
-from config.checks import show
+from config import checks, plan_rules
+from config.blocking import read_blocking
+from config.checks import Check, show
 from config.isp import (
     DEFAULT_TIMEZONE,
     ApiEntry,
@@ -34,14 +35,17 @@ from config.isp import (
     RouterProfile,
     ServiceEntry,
 )
+from config.plan_consistency import Surroundings, check_garden_pool, check_rules
 from config.pool_range import USUAL_LENGTHS, parse_range
 from config.problems import ConfigurationError, Mistake, Problem, Problems
 from config.service_table import ServiceReader, login, reference, references
 from config.table import Table
 from config.toml_lines import Path, find_lines, syntax_error_line
-from domain.network import IPV4_BITS, IPV6_BITS, MessageAuthenticatorPolicy, PoolKind
+from domain.network import IPV4_BITS, IPV6_BITS, MessageAuthenticatorPolicy, PoolKind, QueueKind
+from domain.plan_rules import Blocking, PlanRules
 
 Entry = TypeVar("Entry", RouterEntry, PoolEntry, PlanEntry, CustomerEntry)
+Value = TypeVar("Value")
 
 # draft-ietf-radext-deprecating-radius section 7.1.
 SHORT_SECRET_OCTETS = 12
@@ -49,6 +53,8 @@ LONGEST_SECRET_OCTETS = 255
 # RFC 2869 section 5.16: an interval below ten minutes should be weighed against the load it makes.
 ADVISED_INTERIM_SECONDS = 600
 DEFAULT_INTERIM_SECONDS = 600
+# Far beyond what a router works off; more is a mistake in writing.
+MOST_COA_PER_SECOND = 10_000
 # RFC 5321 section 4.5.3.1.3, without the angle brackets.
 LONGEST_EMAIL = 254
 
@@ -58,6 +64,7 @@ _SECONDS = checks.integer(1, checks.GREATEST_INTEGER, "seconds")
 _INTERIM = checks.integer(checks.SHORTEST_INTERIM_SECONDS, checks.GREATEST_INTEGER, "seconds")
 _SIMULTANEOUS = checks.integer(1, checks.GREATEST_INTEGER)
 _SECRET = checks.secret(LONGEST_SECRET_OCTETS, empty=False)
+_COA_PER_SECOND = checks.integer(1, MOST_COA_PER_SECOND)
 _API_PASSWORD = checks.secret(LONGEST_SECRET_OCTETS, empty=True)
 _NO_ADDRESS = ip_address("0.0.0.0")
 
@@ -138,6 +145,7 @@ class _Reader:
         self._root = Table(document.tables, (), self.problems)
         self._known = known
         self._encode = encode
+        self._blocking: Table | None = None
         self._places: dict[tuple[str, str], Path] = {}
         self._routers: Collection[str] = ()
         self._pools: Mapping[str, PoolEntry] = {}
@@ -150,6 +158,7 @@ class _Reader:
         pools = self._all("pool", self._pool, _name)
         self._pools = {**self._known.pools, **pools}
         self._warn_of_overlaps(pools)
+        self._check_isp_pool(isp)
         plans = self._all("plan", self._plan, _name)
         customers = self._all("customer", self._customer, lambda customer: customer.login)
         timezone_name = isp.timezone if isp else self._known.timezone
@@ -185,9 +194,18 @@ class _Reader:
             name=table.require("name", checks.name, ""),
             currency=table.take("currency", currency, "EUR"),
             timezone=table.take("timezone", timezone, DEFAULT_TIMEZONE),
+            blocking=self._isp_blocking(table),
         )
         table.finish()
         return entry
+
+    def _isp_blocking(self, isp: Table) -> Blocking:
+        self._blocking = isp.table("blocking")
+        return Blocking() if self._blocking is None else read_blocking(self._blocking)
+
+    def _check_isp_pool(self, isp: IspEntry | None) -> None:
+        if isp is not None and self._blocking is not None:
+            check_garden_pool(self._blocking, isp.blocking.garden.pool, self._pools)
 
     def _router(self, table: Table) -> RouterEntry:
         name = table.require("name", checks.name, "")
@@ -213,6 +231,10 @@ class _Reader:
             ),
             flip_counters=table.take("flip_counters", checks.boolean, False),
             api=self._api(table, name),
+            coa_per_second=table.take("coa_per_second", _COA_PER_SECOND, None),
+            repair_drift=table.take("repair_drift", checks.boolean, True),
+            api_accounting=table.take("api_accounting", self._with_api(table, checks.boolean), False),
+            queues=table.take("queues", self._with_api(table, checks.one_of(QueueKind)), QueueKind.NONE),
         )
 
     def _api(self, router: Table, router_name: str) -> ApiEntry | None:
@@ -226,9 +248,23 @@ class _Reader:
             password=table.take("password", _API_PASSWORD, None),
             port=table.take("port", checks.port, None),
             tls=table.take("tls", checks.boolean, False),
+            fingerprint=table.take("fingerprint", checks.fingerprint, None),
         )
+        if entry.fingerprint is not None and not entry.tls:
+            table.report("needs tls = true: without it there is no certificate", "fingerprint")
         table.finish()
         return entry
+
+    def _with_api(self, router: Table, check: Check[Value]) -> Check[Value]:
+        """Accept what needs the API only where there is access to it, but its default everywhere."""
+
+        def needs_api(value: object) -> Value:
+            checked = check(value)
+            if checked not in {False, QueueKind.NONE} and "api" not in router.values:
+                raise Mistake("needs api: it is done over the router's management API")
+            return checked
+
+        return needs_api
 
     def _check_router_addresses(self, routers: Mapping[str, RouterEntry]) -> None:
         taken: dict[tuple[str, str | None], str] = {
@@ -273,14 +309,16 @@ class _Reader:
                     self.warnings.report(path, f"overlaps with the pool {show(other.name)}")
 
     def _plan(self, table: Table) -> PlanEntry:
+        before = self.problems.total
         interim_seconds = table.take("interim_seconds", _INTERIM, DEFAULT_INTERIM_SECONDS)
         if interim_seconds < ADVISED_INTERIM_SECONDS:
             self._warn(table, "interim_seconds", f"below {ADVISED_INTERIM_SECONDS} makes many packets (RFC 2869)")
+        download, upload = (table.take(key, checks.rate, None) for key in ("download", "upload"))
         return PlanEntry(
             name=table.require("name", checks.name, ""),
             kind=table.take("kind", checks.one_of(PlanKind), PlanKind.INTERNET),
-            download_bits_per_second=table.take("download", checks.rate, None),
-            upload_bits_per_second=table.take("upload", checks.rate, None),
+            download_bits_per_second=download,
+            upload_bits_per_second=upload,
             pool=self._plan_pool(table, "pool", PoolKind.IPV4),
             ipv6_pool=self._plan_pool(table, "ipv6_pool", PoolKind.IPV6_PREFIX),
             delegated_pool=self._plan_pool(table, "delegated_pool", PoolKind.DELEGATED_PREFIX),
@@ -288,7 +326,15 @@ class _Reader:
             idle_timeout_seconds=table.take("idle_timeout", _SECONDS, None),
             interim_seconds=interim_seconds,
             simultaneous=table.take("simultaneous", _SIMULTANEOUS, None),
+            rules=self._rules(table, Surroundings(download, upload, self._pools, self._encode, self._warn), before),
         )
+
+    def _rules(self, table: Table, around: Surroundings, problems_before: int) -> PlanRules:
+        """Return the rules of a plan, held against the rest of the file where the plan is right by itself."""
+        rules = plan_rules.read(table)
+        if self.problems.total == problems_before:
+            check_rules(table, rules, around)
+        return rules
 
     def _plan_pool(self, table: Table, key: str, kind: PoolKind) -> str | None:
         name = table.take(key, reference("pool", self._pools), None)

@@ -14,22 +14,18 @@ from config import checks
 from config.checks import Check, show, suggestion
 from config.isp import AttributeEncoder, Known, ServiceEntry
 from config.problems import Mistake, Problems
+from config.reply_attributes import read_attributes
 from config.table import Table
 from config.toml_lines import Path
-from domain.errors import CaudalError
 from domain.names import login_key, mac
+from domain.network import AccountState
 
-# Beyond this many reply octets a packet of 4,096 (RFC 2865 section 3) could lack room for what the product adds.
-MOST_REPLY_OCTETS = 3000
-# What the server itself writes into every answer; a second one would break the answer.
-OWN_ATTRIBUTES = frozenset(
-    {"message-authenticator", "proxy-state", "state", "class", "eap-message", "user-password", "chap-password"}
-)
 # The network access server chooses (RFC 2865 section 5.8): no address at all, so many services may have it.
 CHOSEN_BY_ROUTER = "255.255.255.254"
 
 _ENCODED_ATTRIBUTES = 4096
 _SIMULTANEOUS = checks.integer(1, checks.GREATEST_INTEGER)
+_PERIOD_DAY = checks.integer(1, 31)
 _PASSWORD = checks.secret(checks.LONGEST_PASSWORD_OCTETS, empty=True)
 _TEXT = checks.text()
 
@@ -93,7 +89,8 @@ class ServiceReader:
 
     def read(self, table: Table) -> ServiceEntry:
         """Return the service of one table; what refers to other services or customers is settled later."""
-        attributes, reply_octets = self._attributes(table)
+        inner = table.table("attributes")
+        attributes, reply_octets = read_attributes(inner, self._encode) if inner else ((), b"")
         service = ServiceEntry(
             login=table.require("login", login, ""),
             password=table.take("password", _PASSWORD, None),
@@ -105,6 +102,8 @@ class ServiceReader:
             simultaneous=table.take("simultaneous", _SIMULTANEOUS, None),
             enabled=table.take("enabled", checks.boolean, True),
             expires_at=table.take("expires", self._expires, None),
+            period_day=table.take("period_day", _PERIOD_DAY, 1),
+            account_state=table.take("account_state", checks.one_of(AccountState), None),
             attributes=attributes,
             reply_octets=reply_octets,
         )
@@ -155,37 +154,6 @@ class ServiceReader:
         owner, place = self._addresses.setdefault(service.address, (service.login, table.path))
         if place != table.path:
             table.report(f"{service.address} belongs to the service {show(owner)} too", "address", earlier=place)
-
-    def _attributes(self, table: Table) -> tuple[tuple[tuple[str, str], ...], bytes]:
-        inner = table.table("attributes")
-        if inner is None:
-            return (), b""
-        pairs = []
-        octets = b""
-        for name, value in inner.values.items():
-            for element in value if isinstance(value, list) else [value]:
-                try:
-                    text = _attribute_text(element)
-                    octets += self._attribute_octets(name, text)
-                    pairs.append((name, text))
-                except CaudalError as error:
-                    inner.report(str(error), name)
-        if len(octets) > MOST_REPLY_OCTETS:
-            inner.report(f"take {len(octets)} octets together; an answer has room for {MOST_REPLY_OCTETS}")
-        return tuple(pairs), octets
-
-    def _attribute_octets(self, name: str, text: str) -> bytes:
-        if name.lower() in OWN_ATTRIBUTES:
-            raise Mistake("is written by the server itself; leave it out")
-        return self._encode(name, text)
-
-
-def _attribute_text(value: object) -> str:
-    if type(value) is int:
-        return str(value)
-    if not isinstance(value, str) or "\0" in value:
-        raise Mistake(f"must be text or a whole number, not {show(value)}")
-    return value
 
 
 def _hardware_address(value: object) -> str:

@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from config.checks import Check, integer, listen_address, one_of, port, show
+from config.checks import Check, integer, listen_address, one_of, port, show, texts
 from config.problems import ConfigurationError, Mistake, Problem, Problems
 from config.table import Table
 from config.toml_lines import find_lines, syntax_error_line
@@ -26,6 +26,9 @@ LONGEST_REJECT_DELAY_MILLISECONDS = 10_000
 # Holds some 20,000 accounting requests of 200 octets while a commit is slow.
 RECEIVE_BUFFER_OCTETS = 4 * 1024 * 1024
 LARGEST_RECEIVE_BUFFER_OCTETS = 1024 * 1024 * 1024
+# RouterOS sets a queue in some milliseconds; a router that is asked more often than this answers nobody in time.
+MOST_COA_PER_SECOND = 10_000
+LONGEST_SECRET_OCTETS = 253
 # sockaddr_un.sun_path holds 108 octets, one of them the final NUL (unix(7)).
 LONGEST_SOCKET_PATH_OCTETS = 107
 
@@ -80,6 +83,16 @@ def _socket_path(value: object) -> str:
     return value
 
 
+def _shared_secret(value: object) -> str:
+    if not isinstance(value, str) or len(value.encode()) > LONGEST_SECRET_OCTETS:
+        raise Mistake(f"must be text in quotes of at most {LONGEST_SECRET_OCTETS} octets")
+    return value
+
+
+def _addresses(value: object) -> tuple[str, ...]:
+    return texts(value, listen_address)
+
+
 def _key(
     default: object, check: Check[Any], meaning: str, *, unit: str = "", reloadable: bool = False, shown: bool = True
 ) -> Any:
@@ -116,6 +129,16 @@ class RadiusSettings:
         integer(0, LARGEST_RECEIVE_BUFFER_OCTETS, "octets"),
         "Kernel buffer asked for each RADIUS socket, within the kernel's net.core.rmem_max; 0 keeps the kernel's own.",
         unit="octets",
+    )
+    coa_port: int = _key(
+        3799, port, "Port on which CoA- and Disconnect-Requests of `coa_clients` are taken and relayed.",
+        unit="UDP port",
+    )  # fmt: skip
+    coa_clients: tuple[str, ...] = _key(
+        (), _addresses, "Addresses that may send CoA- and Disconnect-Requests; none: the port is not opened."
+    )
+    coa_client_secret: str = _key(
+        "", _shared_secret, "The RADIUS secret of `coa_clients`; without it the port is not opened.", shown=False
     )
 
 
@@ -167,6 +190,18 @@ class AccountingSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class EnforcementSettings:
+    """How fast routers are told what their lines may do."""
+
+    coa_per_second: int = _live(
+        50,
+        integer(1, MOST_COA_PER_SECOND),
+        "CoA- and Disconnect-Requests that one router gets at most; a router's own `coa_per_second` goes before this.",
+        unit="requests per second",
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class RetentionSettings:
     """How long the past is kept; daily and hourly roll-ups stay for ever."""
 
@@ -197,6 +232,7 @@ class Settings:
     metrics: MetricsSettings = MetricsSettings()
     control: ControlSettings = ControlSettings()
     accounting: AccountingSettings = AccountingSettings()
+    enforcement: EnforcementSettings = EnforcementSettings()
     retention: RetentionSettings = RetentionSettings()
     log: LogSettings = LogSettings()
 
@@ -254,8 +290,15 @@ def document(settings: Settings) -> dict[str, dict[str, object]]:
     for key in keys():
         value = _value(settings, key)
         if value is not None:
-            sections[key.section][key.name] = value.value if isinstance(value, Enum) else value
+            sections[key.section][key.name] = _plain(value)
     return sections
+
+
+def _plain(value: object) -> object:
+    """Return a value as a file would have it."""
+    if isinstance(value, Enum):
+        return value.value
+    return list(value) if isinstance(value, tuple) else value
 
 
 def from_document(document: dict[str, Any]) -> Settings:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TypeVar
 
-from config.checks import Check, show, suggestion
+from config.checks import Check, listed, show, suggestion
 from config.problems import Mistake, Problems
 from config.toml_lines import Path
 
@@ -60,7 +60,8 @@ class Table:
         self._asked.append(key)
         value = self.values.get(key, [])
         if isinstance(value, dict):
-            self.report(f"must be written as [[{key}]], with double brackets", key)
+            place = ".".join(part for part in (*self.path, key) if isinstance(part, str))
+            self.report(f"must be written as [[{place}]], with double brackets", key)
         elif not isinstance(value, list):
             self.report(f"must be an array of tables, not {show(value)}", key)
         else:
@@ -73,6 +74,19 @@ class Table:
                 yield Table(element, path, self.problems)
             else:
                 self.problems.report(path, f"must be a table, not {show(element)}")
+
+    def given(self, *keys: str) -> list[str]:
+        """Return those of the keys that are written, right or wrong."""
+        return [key for key in keys if key in self.values]
+
+    def exactly_one(self, *keys: str) -> str | None:
+        """Return which of the keys is written; none or several are a problem."""
+        found = self.given(*keys)
+        if not found:
+            self.report(f"needs one of {listed(keys)}")
+        for key in found[1:]:
+            self.report(f"cannot stand beside {found[0]}", key)
+        return found[0] if len(found) == 1 else None
 
     def report(self, message: str, key: str | None = None, *, earlier: Path | None = None) -> None:
         """Note a mistake of this table, or of one of its keys."""

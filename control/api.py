@@ -10,7 +10,7 @@ import asyncio
 from fastapi import APIRouter, FastAPI
 from sqlalchemy.exc import SQLAlchemyError
 
-from control import directory, errors, models, provisioning, sessions, usage
+from control import directory, enforcement, errors, models, provisioning, routers, sessions, usage
 from control.ports import ControlPorts
 from control.questions import Ports
 from storage.sessions import open_sessions
@@ -35,7 +35,16 @@ def create(ports: ControlPorts) -> FastAPI:
     application.state.ports = ports
     application.state.closing = asyncio.Event()
     errors.install(application)
-    for part in (routes, directory.routes, sessions.routes, usage.routes, provisioning.routes):
+    for part in (
+        routes,
+        # Before the routes that take the rest of a path for a name.
+        routers.routes,
+        directory.routes,
+        sessions.routes,
+        usage.routes,
+        enforcement.routes,
+        provisioning.routes,
+    ):
         application.include_router(part, prefix=PREFIX)
     return application
 

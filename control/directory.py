@@ -6,6 +6,7 @@ Rule: each kind is listed a page at a time in the order of its names, and shown 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import asdict
 from typing import TypeVar
 
 from fastapi import APIRouter
@@ -14,7 +15,7 @@ from control import models
 from control.errors import not_found
 from control.questions import DEFAULT_LIMIT, AfterName, Limit, Name, NameFilter, Ports
 from domain.names import login_key
-from storage import listing
+from storage import listing, terms
 
 routes = APIRouter(tags=["directory"])
 
@@ -29,12 +30,12 @@ def list_routers(ports: Ports, limit: Limit = DEFAULT_LIMIT, after: AfterName = 
 
 
 @routes.get("/routers/{name:path}")
-def show_router(ports: Ports, name: Name) -> models.Router:
-    """Show one router."""
+def show_router(ports: Ports, name: Name) -> models.RouterDetail:
+    """Show one router and what it is asked to do."""
     row = listing.router(ports.engine, name)
     if row is None:
         raise not_found("router", name, "see `caudal router list`")
-    return _router(row)
+    return models.RouterDetail(**dict(_router(row)), **asdict(terms.of_router(ports.engine, name)))
 
 
 @routes.get("/pools")
@@ -59,12 +60,12 @@ def list_plans(ports: Ports, limit: Limit = DEFAULT_LIMIT, after: AfterName = No
 
 
 @routes.get("/plans/{name:path}")
-def show_plan(ports: Ports, name: Name) -> models.Plan:
-    """Show one plan."""
+def show_plan(ports: Ports, name: Name) -> models.PlanDetail:
+    """Show one plan and its rules."""
     row = listing.plan(ports.engine, name)
     if row is None:
         raise not_found("plan", name, "see `caudal plan list`")
-    return models.Plan.model_validate(row)
+    return models.PlanDetail(**asdict(row), rules=dict(terms.of_plan(ports.engine, name)))
 
 
 @routes.get("/customers")
@@ -101,9 +102,10 @@ def list_services(
 
 
 @routes.get("/services/{login:path}")
-def show_service(ports: Ports, login: Name) -> models.Service:
-    """Show one service; a MAC may be written in any notation."""
-    return models.Service.model_validate(service_of(ports, login))
+def show_service(ports: Ports, login: Name) -> models.ServiceDetail:
+    """Show one service and the rules of its plan; a MAC may be written in any notation."""
+    row = service_of(ports, login)
+    return models.ServiceDetail(**asdict(row), **asdict(terms.of_service(ports.engine, row.id)))
 
 
 def service_of(ports: Ports, login: str) -> listing.ServiceRow:

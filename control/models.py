@@ -102,6 +102,16 @@ class Router(Answer):
     open_sessions: int
 
 
+class RouterDetail(Router):
+    """A router and what it is asked to do."""
+
+    coa_per_second: int | None = Field(description="CoA and Disconnect; null: the product's own limit.")
+    repair_drift: bool = Field(description="Whether entries changed by hand are set right; else they are shown.")
+    api_accounting: bool
+    queues: str = Field(description="What it is given for static services: none, simple or pcq.")
+    api_fingerprint: str | None = Field(description="SHA-256 of the only certificate of its API that is trusted.")
+
+
 class Pool(Answer):
     """A pool of addresses or prefixes."""
 
@@ -133,6 +143,12 @@ class Plan(Answer):
     services: int
 
 
+class PlanDetail(Plan):
+    """A plan and its rules."""
+
+    rules: dict[str, object] = Field(description="In the words of `[[plan]]` of an ISP file.")
+
+
 class Customer(Answer):
     """A customer."""
 
@@ -158,6 +174,14 @@ class Service(Answer):
     expires_at: datetime | None
     attributes: list[tuple[str, str]] = Field(description="Reply attributes of its own, in order.")
     open_sessions: int
+
+
+class ServiceDetail(Service):
+    """A service, the state of its account, and the rules of its plan."""
+
+    period_day: int = Field(description="Its own day of the month, on which usage begins again.")
+    account_state: str = Field(description="active, blocked or no_balance.")
+    rules: dict[str, object] = Field(description="In the words of `[[plan]]` of an ISP file.")
 
 
 class SessionState(Enum):
@@ -314,3 +338,106 @@ class ImportReport(Answer):
     created: int
     updated: int
     unchanged: int
+
+
+class AppliedRule(Answer):
+    """One rule that led to what a line may do; the last one that says something of a thing decides."""
+
+    rule: str
+    name: str
+    numbers: dict[str, int | str]
+    text: str = Field(description="The sentence, in the language that was asked for.")
+
+
+class BurstRates(Answer):
+    """What a line may do for a moment."""
+
+    download_bits_per_second: int | None
+    upload_bits_per_second: int | None
+    seconds: int | None
+
+
+class Verdict(Answer):
+    """What a line may do; null rates are unlimited."""
+
+    service: str
+    admitted: bool
+    refusal: str | None = Field(description="Why it is not let in, or only into the walled garden.")
+    walled: bool
+    download_bits_per_second: int | None
+    upload_bits_per_second: int | None
+
+
+class Line(Answer):
+    """What an open session should get, and whether its router is proven to give it."""
+
+    session_id: int
+    login: str
+    router: str | None
+    is_proven: bool
+    proven_by: str | None = Field(description="`login`, `coa`, `read_back`, `api` or `disconnect`.")
+    proven_at: datetime | None
+    desired_since: datetime
+    problem: str | None = Field(description="Why it is not proven; null while the first attempt is under way.")
+    attempts: int
+    next_attempt_at: datetime | None
+    overshoot_octets: int | None = Field(description="Octets beyond the cap when the change was proven.")
+
+
+class Explanation(Verdict):
+    """What a line may do now, why, and what would change it."""
+
+    plan: str
+    at: datetime
+    timezone: str
+    burst: BurstRates | None
+    guaranteed_download_bits_per_second: int | None
+    guaranteed_upload_bits_per_second: int | None
+    priority: int | None
+    address_list: str | None
+    octets_left: int | None = Field(description="Octets until usage changes something; null when nothing would.")
+    left_direction: str
+    valid_until: datetime | None = Field(description="When time changes something; null when nothing would.")
+    overage_octets: Octets
+    warnings: list[int]
+    rules: list[AppliedRule]
+    prospects: list[str] = Field(description="What would change it, nearest first, as sentences.")
+    sessions: list[Line]
+
+
+class TopUp(Answer):
+    """A top-up that was bought."""
+
+    id: int
+    service: str
+    name: str
+    kind: str
+    octets: int
+    octets_left: int
+    bought_at: datetime
+    ends_at: datetime
+    origin: str
+
+
+class TopUpOrder(BaseModel):
+    """An order of a top-up; `key` makes it one purchase however often it is sent."""
+
+    offer: str = Field(min_length=1, max_length=100)
+    key: str = Field(min_length=1, max_length=100)
+
+
+class AccountOrder(BaseModel):
+    """Whether the account behind a service may be served."""
+
+    state: Literal["active", "blocked", "no_balance"]
+
+
+class OverrideOrder(BaseModel):
+    """An operator's temporary rates for a line: a share of the plan's, or rates."""
+
+    download_bits_per_second: int | None = Field(None, gt=0)
+    upload_bits_per_second: int | None = Field(None, gt=0)
+    percent: int | None = Field(None, ge=1, le=1000)
+    hours: float | None = Field(None, gt=0, le=24 * 366)
+    operator: str = Field(min_length=1, max_length=100)
+    reason: str = Field(min_length=1, max_length=500)

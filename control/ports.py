@@ -12,6 +12,7 @@ from typing import Protocol
 
 from sqlalchemy.engine import Engine
 
+from storage.snapshot import Snapshot
 from storage.vault import Vault
 
 
@@ -75,6 +76,29 @@ class UsageQuestion(Protocol):
     ) -> UsageReport: ...
 
 
+class RouterRemark(Protocol):
+    """One thing that is right or wrong with a router; `level` is `ok`, `unknown`, `warning` or `error`."""
+
+    @property
+    def check(self) -> str: ...
+    @property
+    def level(self) -> str: ...
+    @property
+    def text(self) -> str: ...
+    @property
+    def correct(self) -> str | None: ...
+
+
+class RouterOffice(Protocol):
+    """Who speaks to routers; both answers are None when there is no router of that name."""
+
+    async def check(self, name: str) -> Sequence[RouterRemark] | None:
+        """Try a router out; takes some seconds, however it behaves."""
+
+    def script(self, name: str, *, server: str | None, reveal: bool) -> Sequence[str] | None:
+        """Return the commands that set a router up; `server` is our address as it sees it, None what we believe."""
+
+
 @dataclass(frozen=True, slots=True)
 class ControlPorts:
     """Everything the control API speaks to; `now` returns an aware UTC instant."""
@@ -86,3 +110,7 @@ class ControlPorts:
     """Waits until every worker answers by what is provisioned, or for a moment if one cannot."""
     usage: UsageQuestion
     now: Callable[[], datetime]
+    snapshot: Callable[[], Snapshot]
+    """Routers, pools and plans as enforcement knows them."""
+    routers: RouterOffice | None = None
+    """None on a daemon that speaks to no routers."""

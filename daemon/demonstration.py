@@ -28,6 +28,9 @@ ISP_FILE = Path(__file__).resolve().parent.parent / "examples" / "isp.toml"
 INTERIM_SECONDS = 10
 """Real plans say minutes; a demonstration should move while one looks at it."""
 RAMP_SECONDS = 5
+HEAVY = "luis.ortega"
+"""Downloads without a rest on a plan with a small cap, so that one can look on while it is crossed."""
+TOP_UP = "extra-1G"
 
 
 class DemonstrationError(CaudalError):
@@ -71,6 +74,7 @@ class SimulatedFleet(ProcessProtocol):
             "--server", "127.0.0.1" if wildcard else radius.listen,
             "--auth-port", str(radius.auth_port), "--acct-port", str(radius.acct_port),
             "--interim-seconds", str(INTERIM_SECONDS), "--ramp", str(RAMP_SECONDS), "--wrong-passwords", "1",
+            "--heavy", HEAVY,
         ]  # fmt: skip
         self._reactor.spawnProcess(self, sys.executable, command, env=dict(os.environ), childFDs={0: "w", 1: 2, 2: 2})
 
@@ -109,6 +113,12 @@ def welcome(settings: Settings, data: Path) -> Sequence[str]:
         f'    a packet    echo \'User-Name = "{login}", User-Password = "{password}"\' |',
         f"                  radclient -x {host}:{radius.auth_port} auth {secret}",
         "                (radclient is in Debian's package freeradius-utils)",
+        "",
+        f"  {HEAVY} downloads without a rest and crosses the cap of its plan within a minute; its line becomes slow:",
+        f"    why         {caudal}{here} explain {HEAVY}",
+        f"    a top-up    {caudal}{here} topup add {HEAVY} {TOP_UP}",
+        f"    a block     {caudal}{here} line block {HEAVY}",
+        f"    unproven    {caudal}{here} line list --unproven",
         "",
     )
 

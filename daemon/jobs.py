@@ -17,12 +17,13 @@ from sqlalchemy.engine import Engine
 
 from config.settings import Settings
 from domain.errors import CaudalError
-from storage import housekeeping, rollup
+from storage import housekeeping, overrides, rollup
 
 ROLL_UP_SECONDS = 30
 STALE_SECONDS = 15
 GAUGES_SECONDS = 5
 RETENTION_SECONDS = 3600
+OVERRIDES_SECONDS = 60
 LATE_SECONDS = 60
 """A job that could not start for so long is skipped; its next run does the same work."""
 
@@ -58,6 +59,7 @@ class Jobs:
             (self._close_stale, STALE_SECONDS),
             (self._count, GAUGES_SECONDS),
             (self._retain, RETENTION_SECONDS),
+            (self._forget_overrides, OVERRIDES_SECONDS),
         ):
             self._scheduler.add_job(
                 self._guarded(job),
@@ -120,6 +122,11 @@ class Jobs:
             quarantine_days=retention.quarantine_days,
             session_months=retention.session_months,
         )
+
+    def _forget_overrides(self) -> None:
+        """A line was given its own again at the moment an override ended; only the row is left."""
+        with self._engine.begin() as connection:
+            overrides.forget_ended(connection, datetime.now(UTC))
 
     def _zone(self) -> ZoneInfo:
         with self._engine.connect() as connection:

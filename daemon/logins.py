@@ -1,8 +1,9 @@
 """The login lane: one batch of Access-Requests -> one read -> decisions -> at most one transaction -> their answers.
 
-Rule: services are read fresh for every batch; nothing about a credential is kept. An Access-Accept whose address or
-place had to be written leaves after that commit. When the database is away nobody is answered. Refusals are stored
-behind the answers, never before them.
+Rule: services are read fresh for every batch; nothing about a credential is kept. What a plan without rules gives is
+known beforehand; where rules, an account or an operator have a say, one more read tells what the line may do now. An
+Access-Accept whose address or place had to be written leaves after that commit. When the database is away nobody is
+answered. Refusals are stored behind the answers, never before them.
 """
 
 from __future__ import annotations
@@ -12,36 +13,54 @@ import hmac
 import os
 from collections import Counter
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta, tzinfo
+from enum import Enum
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import psycopg2
 import structlog
 
 from daemon.drops import Drop
 from daemon.requests import AccessRequest
-from domain.instants import SECOND_US, Microseconds
+from domain.errors import CaudalError
+from domain.instants import SECOND_US, Microseconds, to_datetime
 from domain.names import is_mac, login_key
 from domain.network import Plan, PoolKind
-from enforcement.admission import REPLY_MESSAGES, RefusalReason, calling_mac, client_key, objection
+from domain.plan_rules import Blocking
+from enforcement.admission import REASONS, REPLY_MESSAGES, RefusalReason, calling_mac, client_key, objection
+from enforcement.attributes import join
 from enforcement.credentials import Method, Proof, Verdict, method_of, refusal_attributes, verify
+from enforcement.entitlement import Entitlement, Refusal, entitle, fingerprint
+from enforcement.grants import grant, is_fenced, session_timeout
 from enforcement.profiles import PROFILES, NasProfile
-from enforcement.refusals import MINUTE_US, DeviceThrottle, RefusalKey, RefusalLog, RejectDelay
+from enforcement.refusals import (
+    MINUTE_US,
+    STRANGER_SECONDS,
+    DeviceThrottle,
+    GardenGate,
+    RefusalKey,
+    RefusalLog,
+    RejectDelay,
+)
 from enforcement.reply import (
     NOTHING_OWN,
     OwnAttributes,
     PlanReply,
     ReplyBook,
+    entitled_reply,
     framed_address,
     framed_prefix,
     framing,
+    of_garden,
     own_attributes,
-    session_timeout,
 )
+from enforcement.thresholds import Crossing, next_crossing
 from radius import class_token
-from radius.class_token import NONCE_OCTETS
+from radius.class_token import NO_FINGERPRINT, NONCE_OCTETS
 from radius.codes import Code, Type
 from radius.packet import attribute, readable
-from storage import admissions
+from storage import admissions, standings
 from storage.admissions import AdmissionDesk, Application
 from storage.leases import Lease
 from storage.pipeline import DatabaseAway, PipelineConnection
@@ -57,11 +76,19 @@ _ACCEPT = int(Code.ACCESS_ACCEPT)
 _USER_NAME = int(Type.USER_NAME)
 _CUI = int(Type.CHARGEABLE_USER_IDENTITY)
 _FRAMED_IP = (0, int(Type.FRAMED_IP_ADDRESS), b"")
-_REASONS = {
+_PROOF_REASONS = {
     Proof.WRONG: RefusalReason.WRONG_PASSWORD,
     Proof.MALFORMED: RefusalReason.BAD_REQUEST,
     Proof.UNSUPPORTED: RefusalReason.UNSUPPORTED_METHOD,
 }
+
+
+class _Wants(Enum):
+    """What a login needs before it can be answered."""
+
+    STANDING = "standing"
+    PLACE = "place"
+    """Or a lease, or both."""
 
 
 class Login:
@@ -70,13 +97,18 @@ class Login:
     __slots__ = (
         "address",
         "application",
+        "crossing",
+        "entitlement",
         "expires_us",
         "key",
+        "limit",
         "mac",
         "mac_is_known",
         "method",
+        "name",
         "nonce",
         "own",
+        "plan",
         "plan_reply",
         "profile",
         "request",
@@ -94,9 +126,14 @@ class Login:
         self.own = NOTHING_OWN
         self.address: str | None = None
         self.expires_us: int | None = None
+        self.limit: int | None = None
+        self.entitlement: Entitlement | None = None
+        self.crossing: Crossing | None = None
         self.mac: str | None = None
         self.mac_is_known = False
         self.nonce = b""
+        self.name: str
+        self.plan: Plan
         self.plan_reply: PlanReply
         self.verdict: Verdict
 
@@ -129,6 +166,8 @@ class LoginLane:
         self._desk = AdmissionDesk(connection)
         self._book_of: Snapshot | None = None
         self._book = ReplyBook({})
+        self._zone: tzinfo = UTC
+        self._gate = GardenGate()
         self._delay = RejectDelay(reject_delay_milliseconds)
         self._throttle = DeviceThrottle()
         self._refusals = RefusalLog()
@@ -180,6 +219,7 @@ class LoginLane:
             snapshot = self._snapshot()
             if snapshot is not self._book_of:
                 self._book_of, self._book = snapshot, ReplyBook(snapshot.plans)
+                self._zone = ZoneInfo(snapshot.timezone)
             now_us = self._clock()
             logins = self._begin(requests, now_us)
             if not logins:
@@ -187,11 +227,15 @@ class LoginLane:
             rows = await self._connection.query(admissions.read_services(_names(logins)))
             services = {row[0]: row for row in rows}
             nonces = os.urandom(NONCE_OCTETS * len(logins))
-            applicants = []
+            applicants: list[Login] = []
+            ruled: list[Login] = []
             for place, login in enumerate(logins):
                 login.nonce = nonces[place * NONCE_OCTETS : (place + 1) * NONCE_OCTETS]
-                if self._decide(login, _service(services, login), snapshot, now_us):
-                    applicants.append(login)
+                wants = self._decide(login, _service(services, login), snapshot, now_us)
+                if wants is not None:
+                    (ruled if wants is _Wants.STANDING else applicants).append(login)
+            if ruled:
+                applicants += await self._entitle(ruled, snapshot, now_us)
             if applicants:
                 await self._admit(applicants, snapshot, now_us)
 
@@ -214,12 +258,12 @@ class LoginLane:
             logins.append(login)
         return logins
 
-    def _decide(self, login: Login, row: Any, snapshot: Snapshot, now_us: Microseconds) -> bool:
-        """Answer one login, or return True when it needs a place or a lease first."""
+    def _decide(self, login: Login, row: Any, snapshot: Snapshot, now_us: Microseconds) -> _Wants | None:
+        """Answer one login, or return what it needs first."""
         if row is None:
-            self._refuse(login, RefusalReason.UNKNOWN_USER, now_us)
-            return False
-        name, service_id, sealed, plan_id, address, macs, router_ids, limit, enabled, expires_us, own = row
+            self._turn_away(login, RefusalReason.UNKNOWN_USER, snapshot.blocking, now_us)
+            return None
+        name, service_id, sealed, plan_id, address, macs, router_ids, limit, enabled, expires_us, own, special = row
         request = login.request
         login.service_id = service_id
         try:
@@ -227,10 +271,10 @@ class LoginLane:
         except VaultError as error:
             self._log.error("service cannot be opened", error=str(error))
             request.give_up(Drop.VAULT)
-            return False
+            return None
         if verdict.proof is not Proof.RIGHT:
-            self._refuse(login, _REASONS[verdict.proof], now_us)
-            return False
+            self._turn_away(login, _PROOF_REASONS[verdict.proof], _blocking(snapshot, plan_id), now_us)
+            return None
         if not enabled or expires_us is not None or router_ids or macs:
             reason = objection(
                 enabled=enabled,
@@ -243,12 +287,12 @@ class LoginLane:
             )
             if reason is not None:
                 self._refuse(login, reason, now_us)
-                return False
+                return None
         plan_reply = self._book.find(plan_id, login.profile)
         if plan_reply is None:
             # The plan is newer than our snapshot; the router's retransmission finds both.
             request.give_up(Drop.PLAN_UNKNOWN)
-            return False
+            return None
         login.plan_reply = plan_reply
         login.verdict = verdict
         login.expires_us = expires_us
@@ -256,11 +300,55 @@ class LoginLane:
             login.own = own_attributes(bytes(own), login.profile.vendors)
         if _FRAMED_IP not in login.own.kinds:
             login.address = address
+        if special or plan_reply.has_rules:
+            login.name, login.plan, login.limit = name, snapshot.plans[plan_id], limit
+            return _Wants.STANDING
         if limit is not None or not plan_reply.is_free:
             login.application = _application(login, snapshot, snapshot.plans[plan_id], limit)
         if login.application is None:
             self._accept(login, now_us)
+            return None
+        return _Wants.PLACE
+
+    async def _entitle(self, logins: Sequence[Login], snapshot: Snapshot, now_us: Microseconds) -> list[Login]:
+        """Decide by what each line may do now; return the logins that need a place or a lease."""
+        now = to_datetime(now_us)
+        ids = sorted({login.service_id or 0 for login in logins})
+        rows = {row[0]: row for row in await self._connection.query(standings.meters(ids, now))}
+        applicants = []
+        for login in logins:
+            row = rows.get(login.service_id)
+            if row is None:
+                # Deleted since it was read; the router's retransmission finds nobody.
+                login.request.give_up(Drop.PLAN_UNKNOWN)
+            elif self._judge(login, row, snapshot, now_us, now):
+                login.application = _application(login, snapshot, login.plan, login.limit)
+                if login.application is None:
+                    self._accept(login, now_us)
+                else:
+                    applicants.append(login)
+        return applicants
+
+    def _judge(self, login: Login, row: Any, snapshot: Snapshot, now_us: Microseconds, now: datetime) -> bool:
+        """Tell whether the line may be used, if only in the walled garden; else refuse."""
+        plan, zone = login.plan, self._zone
+        standing = standings.standing_of(row, plan.rules, zone, now)
+        line = entitle(plan, plan.rules, snapshot.blocking, standing, zone, now)
+        if line.admitted and line.walled:
+            usual = plan.rules.address_list
+            admitted = is_fenced(line, usual, login.profile, login=login.name, plan=plan.name)
+        else:
+            admitted = line.admitted
+        if not admitted:
+            self._refuse(login, REASONS[line.refusal or Refusal.BLOCKED], now_us)
             return False
+        login.entitlement = line
+        if line.octets_left is not None and login.profile.limits_octets:
+            by_volume = login.plan_reply.by_volume
+            known = line if by_volume is plan else None
+            login.crossing = next_crossing(known, by_volume, snapshot.blocking, standing, zone, now)
+        if line.pool is not None:
+            login.address = None
         return True
 
     def _prove(self, login: Login, service_secret: bytes, name: str) -> Verdict:
@@ -312,7 +400,17 @@ class LoginLane:
         service_id = login.service_id or 0
         own = login.own
         expires_us = login.expires_us
-        if own is NOTHING_OWN and expires_us is None and lease_seconds is None:
+        line = login.entitlement
+        told = NO_FINGERPRINT
+        if line is not None:
+            try:
+                given = _entitled(login, line, lease_seconds, now_us)
+            except (CaudalError, ValueError) as error:
+                self._log.error("the plan's own attributes give no answer", plan=login.plan.name, error=str(error))
+                self._refuse(login, RefusalReason.REPLY_TOO_LONG, now_us)
+                return
+            told = fingerprint(line)
+        elif own is NOTHING_OWN and expires_us is None and lease_seconds is None:
             given = login.plan_reply.timed
         else:
             given = _tailored(login.plan_reply, own, expires_us, lease_seconds, now_us)
@@ -322,7 +420,7 @@ class LoginLane:
             prefixes,
             given,
             CLASS_HEAD,
-            class_token.build(self._class_key, service_id, login.nonce),
+            class_token.build(self._class_key, service_id, login.nonce, told),
             login.verdict.attributes,
         ]
         if packet.get(_CUI) is not None:
@@ -340,16 +438,40 @@ class LoginLane:
         """Return what names the subscriber towards a visited network without telling who it is (RFC 4372)."""
         return hmac.digest(self._cui_key, service_id.to_bytes(8), "sha256")[:CUI_OCTETS].hex().encode()
 
-    def _refuse(self, login: Login, reason: RefusalReason, now_us: Microseconds, *, looked_up: bool = True) -> None:
-        """Send a delayed Access-Reject that carries nothing of the service (RFC 5080 §2.6.1), and take it down."""
+    def _turn_away(self, login: Login, reason: RefusalReason, blocking: Blocking, now_us: Microseconds) -> None:
+        """Refuse who proved nothing, or let it into the walled garden where the ISP wants that."""
+        if not self._gate.wants(blocking, reason, login.method):
+            self._refuse(login, reason, now_us)
+            return
         request = login.request
-        router = request.router
+        garden = of_garden(blocking.garden)
+        fenced = is_fenced(garden, None, login.profile)
+        if not fenced or not self._gate.has_room(request.router.id, login.key, now_us):
+            self._refuse(login, reason, now_us)
+            return
+        self._take_down(login, reason, now_us, looked_up=True)
+        token = class_token.build(self._class_key, None, login.nonce, fingerprint(garden))
+        attributes = join(grant(garden, login.profile)) + session_timeout(STRANGER_SECONDS)
+        try:
+            request.answer(_ACCEPT, b"".join((framing(request.packet), attributes, CLASS_HEAD, token)))
+        except ValueError:
+            request.give_up(Drop.REPLY_TOO_LONG)
+
+    def _take_down(self, login: Login, reason: RefusalReason, now_us: Microseconds, *, looked_up: bool) -> None:
+        """Count and keep a refusal."""
+        router = login.request.router
         self.refused[reason] += 1
         device = login.client_mac()
         key = RefusalKey(now_us // MINUTE_US, login.key, reason, login.method, router.id, device, login.service_id)
         self._refusals.note(key, now_us)
         if looked_up and is_mac(login.key):
             self._throttle.refused(router.id, login.key, reason, now_us)
+
+    def _refuse(self, login: Login, reason: RefusalReason, now_us: Microseconds, *, looked_up: bool = True) -> None:
+        """Send a delayed Access-Reject that carries nothing of the service (RFC 5080 §2.6.1), and take it down."""
+        request = login.request
+        router = request.router
+        self._take_down(login, reason, now_us, looked_up=looked_up)
         # A Reply-Message beside EAP confuses supplicants (RFC 3579 §2.6.5).
         message = b"" if login.method is Method.EAP else REPLY_MESSAGES[reason]
         delay = self._delay.seconds(login.profile, reason, router.id, login.key, now_us)
@@ -374,12 +496,19 @@ def _service(services: dict[str, Any], login: Login) -> Any:
     return row
 
 
+def _blocking(snapshot: Snapshot, plan_id: int) -> Blocking:
+    """Return what happens to blocked lines of a plan."""
+    plan = snapshot.plans.get(plan_id)
+    return snapshot.blocking if plan is None else plan.rules.blocking or snapshot.blocking
+
+
 def _application(login: Login, snapshot: Snapshot, plan: Plan, limit: int | None) -> Application | None:
     """Return what the login must be given before it is let in; None for most."""
     limit = limit or plan.simultaneous
     router = login.request.router
+    fenced = login.entitlement is not None and login.entitlement.pool is not None
     needed = (
-        (plan.pool_id if login.address is None else None, PoolKind.IPV4),
+        (plan.pool_id if login.address is None and not fenced else None, PoolKind.IPV4),
         (plan.ipv6_pool_id, PoolKind.IPV6_PREFIX),
         (plan.delegated_pool_id, PoolKind.DELEGATED_PREFIX),
     )
@@ -414,3 +543,15 @@ def _tailored(
     shortest = min((bound for bound in bounds if bound is not None), default=None)
     given = plan_reply.without(own.kinds) if own.kinds else plan_reply.untimed
     return given + session_timeout(shortest) + own.octets
+
+
+def _entitled(login: Login, line: Entitlement, lease_seconds: int | None, now_us: Microseconds) -> bytes:
+    """Return what the line may do now, and the shortest of what bounds the session."""
+    reply = entitled_reply(line, login.plan, login.own, login.profile, crossing=login.crossing, login=login.name)
+    ends_at = line.ends_at
+    bounds = [
+        reply.session_timeout_seconds,
+        lease_seconds,
+        None if ends_at is None else (ends_at - to_datetime(now_us)) // timedelta(seconds=1),
+    ]
+    return reply.octets + session_timeout(min((bound for bound in bounds if bound is not None), default=None))

@@ -10,17 +10,20 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from ipaddress import IPv6Address
+from typing import NamedTuple
 
 import psycopg2
 import structlog
 
 from accounting.record import Record, SessionKey, UnusableRecord, event_instant, read
 from accounting.session import Delta, Outcome, Session, State, advance, opened_by, starts_another
+from accounting.traffic_class import Marks, class_of, classes_of
 from daemon.drops import Drop
 from daemon.requests import AccountingRequest
 from domain.instants import SECOND_US
 from domain.names import login_key, mac
-from radius.class_token import parse
+from enforcement import polled_accounting
+from radius.class_token import NO_FINGERPRINT, parse
 from radius.codes import AcctStatus, Type
 from storage import session_rows
 from storage.pipeline import DatabaseAway, PipelineConnection
@@ -74,17 +77,33 @@ class SessionMemory:
         self._young, self._old = {}, {}
 
 
+class Owner(NamedTuple):
+    """The service that a session belongs to; all None for a name that is no service."""
+
+    service_id: int | None = None
+    interim_seconds: int | None = None
+    watched: bool = False
+    classes: str | None = None
+    """The classes of its plan, as they are stored; None where it tells no traffic apart."""
+    class_token: bytes | None = None
+    """Our Class, which tells what its login was given; kept for watched sessions only."""
+
+
+NOBODY = Owner()
+
+
 class Fold:
     """The sessions and facts that one batch changes; thrown away when its transaction is refused."""
 
-    def __init__(self, services: dict[str, tuple[int | None, int | None]], earlier: dict[SessionKey, Session]) -> None:
+    def __init__(self, services: dict[str, Owner], earlier: dict[SessionKey, Session]) -> None:
         self.services = services
         self.earlier = earlier
         self.opened: list[Session] = []
         self.touched: dict[int, Session] = {}
         self.facts: list[tuple[Session, Delta]] = []
         self.outcomes: Counter[Outcome] = Counter()
-        self.lines: dict[int, Session] = {}
+        self.lines: dict[tuple[int, int], Session] = {}
+        """The newest session of each line and class of traffic."""
         self.deferred: set[Record] = set()
 
     def count(self, session: Session, record: Record) -> None:
@@ -277,12 +296,12 @@ class MeteringLane:
                 generations[record.key] = session.generation - 1
         return Fold(await self._find_services(names), await self._read_generations(generations))
 
-    async def _find_services(self, names: set[str]) -> dict[str, tuple[int | None, int | None]]:
-        """Return (service id, interim seconds) by normalised name."""
-        found: dict[str, tuple[int | None, int | None]] = dict.fromkeys(names, (None, None))
+    async def _find_services(self, names: set[str]) -> dict[str, Owner]:
+        """Return the services by normalised name."""
+        found = dict.fromkeys(names, NOBODY)
         if names:
-            for login, service_id, interim in await self._connection.query(session_rows.find_services(names)):
-                found[login] = service_id, interim
+            for login, *service in await self._connection.query(session_rows.find_services(names)):
+                found[login] = Owner(*service)
         return found
 
     async def _read_generations(self, wanted: dict[SessionKey, int]) -> dict[SessionKey, Session]:
@@ -311,35 +330,60 @@ class MeteringLane:
             fold.count(session, record)
 
     def _open(self, fold: Fold, record: Record, generation: int) -> None:
-        """Begin the session of `record`; one that was open on the same line is over (RouterOS's manual asks for it)."""
-        service_id, interim = self._service_of(fold, record)
-        if service_id == 0:
+        """Begin the session of `record`; one that was open on the same line is over (RouterOS's manual asks for it).
+
+        Sessions that count different classes of one line's traffic are open beside each other.
+        """
+        owner = self._owner_of(fold, record)
+        if owner is None:
             fold.deferred.add(record)
             return
-        session = opened_by(record, self._next_id, generation, service_id)
+        session = opened_by(record, self._next_id, generation, owner.service_id)
         self._next_id += 1
-        session.interim_seconds = interim
+        session.interim_seconds = owner.interim_seconds
+        session.watched = owner.watched
+        session.class_token = owner.class_token
+        if owner.classes is not None:
+            session.traffic_class = class_of(classes_of(owner.classes), _marks(record), record.login)
         session.mac = mac(record.packet.text(Type.CALLING_STATION_ID) or "")
         if session.line is not None and session.multi_session_id is None:
-            older = fold.lines.get(session.line)
+            line = session.line, session.traffic_class
+            older = fold.lines.get(line)
             if older is not None and older.key[0] == session.key[0] and older.state == State.OPEN:
                 _supersede(fold, older)
-            fold.lines[session.line] = session
+            fold.lines[line] = session
         fold.opened.append(session)
         self._memory.keep(session)
         fold.count(session, record)
 
-    def _service_of(self, fold: Fold, record: Record) -> tuple[int | None, int | None]:
-        """Return (service id, interim seconds): by our own Class, else by name; id 0 when it must be looked up."""
-        service_id, interim = fold.services.get(login_key(record.login), (0, None))
+    def _owner_of(self, fold: Fold, record: Record) -> Owner | None:
+        """Return the service of `record`: by our own Class, else by name; None when the name must be looked up."""
+        named = fold.services.get(login_key(record.login))
         for value in record.packet.all(Type.CLASS):
             token = parse(self._class_key, value)
             if token is not None:
-                return token.service_id, interim
-        return service_id, interim
+                named = named or NOBODY
+                # Of a service that goes by another name it is not known whether its plan has rules; one that was let in
+                # by rules may have lost them since.
+                is_named = named.service_id == token.service_id
+                watched = named.watched or not is_named or token.fingerprint != NO_FINGERPRINT
+                classes = named.classes if is_named else None
+                return Owner(token.service_id, named.interim_seconds, watched, classes, value if watched else None)
+        return named
 
 
 _RESTARTS = frozenset(int(status).to_bytes(4) for status in (AcctStatus.ACCOUNTING_ON, AcctStatus.ACCOUNTING_OFF))
+
+
+def _marks(record: Record) -> Marks:
+    """Return what `record` says of the traffic that it counts.
+
+    What we read of a router's API names there what RADIUS has no attribute for (enforcement.polled_accounting).
+    """
+    values = record.packet.all(Type.CLASS)
+    if record.key.acct_session_id.startswith(polled_accounting.PREFIX):
+        return Marks(interface_lists=values, queue=record.port)
+    return Marks(class_values=values)
 
 
 def is_of_earlier(session: Session, record: Record) -> bool:

@@ -20,11 +20,22 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 
 from accounting.record import Unusable
 from accounting.session import Outcome
+from daemon.coa_relay import RelayTraffic
+from daemon.enforcement_report import (
+    LATENCY_BOUNDS_US,
+    OVERSHOOT_BOUNDS_OCTETS,
+    Distribution,
+    EnforcementCounts,
+    EnforcementNow,
+)
 from daemon.listener import LatencyHistogram
 from daemon.metering import DEFECT
 from daemon.worker_report import BatchHistogram
 from enforcement.admission import RefusalReason
-from radius.codes import Code
+from enforcement.drivers.coa import UNEXPECTED, CoaTraffic
+from enforcement.reconcile import Problem, Proof
+from radius.codes import Code, ErrorCause
+from radius.dynamic_authorization import Disbelief
 
 FRESH_SECONDS = 5.0
 """A worker reports once a second; one that was silent for longer has no queue to show and is no worker to count on."""
@@ -39,6 +50,19 @@ RESULTS: Mapping[int, tuple[str, str]] = {
 }
 REFUSED_BY_DATABASE = "refused_by_database"
 """One label for every SQLSTATE with which the database refuses a record; the row in quarantine names it."""
+
+DYNAMIC_REQUESTS: Mapping[int, str] = {Code.COA_REQUEST: "coa", Code.DISCONNECT_REQUEST: "disconnect"}
+DYNAMIC_ANSWERS: Mapping[int, str] = {
+    Code.COA_ACK: "ack",
+    Code.DISCONNECT_ACK: "ack",
+    Code.COA_NAK: "nak",
+    Code.DISCONNECT_NAK: "nak",
+}
+NO_CAUSE, OTHER_CAUSE = "none", "other"
+"""Beside the numbers of RFC 5176 §3.5: routers send what they like."""
+
+PENDING = "pending"
+"""An unproven line whose change is simply under way."""
 
 Labels = tuple[str, ...]
 
@@ -115,6 +139,87 @@ DATABASE_SIZE = Family("caudal_database_size_bytes", Kind.GAUGE, (), "Size of th
 DATABASE_RESTARTS = Family(
     "caudal_database_restarts_total", Kind.COUNTER, (), "Times the embedded PostgreSQL died and was started again."
 )
+ENFORCEMENT_UP = Family("caudal_enforcement_up", Kind.GAUGE, (), "Whether this core is the one that enforces.")
+UNPROVEN = Family(
+    "caudal_unproven_lines", Kind.GAUGE, ("problem",), "Lines whose router is not proven to do what they should get."
+)
+STEPS = Family(
+    "caudal_enforcement_steps_total", Kind.COUNTER, ("step", "result"), "What routers were asked to do, and its result."
+)
+PROVEN = Family("caudal_lines_proven_total", Kind.COUNTER, ("proof",), "Lines proven, by how they were.")
+EVALUATED = Family("caudal_services_evaluated_total", Kind.COUNTER, (), "Services whose entitlement was computed anew.")
+TO_WIRE = Family(
+    "caudal_enforcement_wire_seconds",
+    Kind.HISTOGRAM,
+    (),
+    "Time from what changed a line's entitlement to the first datagram about it.",
+    LATENCY_BOUNDS_US,
+    _US,
+)
+TO_PROOF = Family(
+    "caudal_enforcement_proof_seconds",
+    Kind.HISTOGRAM,
+    (),
+    "Time from what changed a line's entitlement to the proof that its router obeys.",
+    LATENCY_BOUNDS_US,
+    _US,
+)
+OVERSHOOT = Family(
+    "caudal_cap_overshoot_bytes",
+    Kind.HISTOGRAM,
+    (),
+    "Octets counted beyond a cap until the line was proven to obey it.",
+    OVERSHOOT_BOUNDS_OCTETS,
+)
+STEP_QUEUE = Family("caudal_enforcement_queue_lines", Kind.GAUGE, (), "Lines that wait for their turn at their router.")
+ROUTERS_AWAY = Family(
+    "caudal_away_routers", Kind.GAUGE, (), "Routers that leave CoA unanswered, so that they are only probed."
+)
+OUTBOX_AGE = Family("caudal_outbox_age_seconds", Kind.GAUGE, (), "Age of the oldest event nobody has acted upon.")
+TOP_UPS = Family("caudal_top_ups_bought_total", Kind.COUNTER, (), "Top-ups bought automatically.")
+WARNINGS = Family("caudal_cap_warnings_total", Kind.COUNTER, (), "Warning marks of caps that were reached.")
+COA_REQUESTS = Family(
+    "caudal_coa_requests_total", Kind.COUNTER, ("request",), "CoA- and Disconnect-Requests to routers, each once."
+)
+COA_RETRANSMISSIONS = Family(
+    "caudal_coa_retransmissions_total", Kind.COUNTER, (), "Requests sent to a router again because it did not answer."
+)
+COA_OUTCOMES = Family(
+    "caudal_coa_outcomes_total", Kind.COUNTER, ("result", "error_cause"), "What routers made of CoA and Disconnect."
+)
+COA_IGNORED = Family(
+    "caudal_coa_ignored_answers_total", Kind.COUNTER, ("reason",), "Datagrams to our CoA ports that count for nothing."
+)
+COA_UNREACHABLE = Family(
+    "caudal_coa_unreachable_total", Kind.COUNTER, (), "Requests of which the network said that nobody listens there."
+)
+COA_UNSENT = Family(
+    "caudal_coa_unsent_datagrams_total", Kind.COUNTER, (), "Datagrams that our own machine did not take."
+)
+RELAY_REQUESTS = Family(
+    "caudal_relay_requests_total",
+    Kind.COUNTER,
+    ("request",),
+    "Requests of other systems taken to be relayed.",
+)
+RELAY_ANSWERS = Family(
+    "caudal_relay_answers_total", Kind.COUNTER, ("result", "error_cause"), "What other systems were told."
+)
+RELAY_DROPS = Family(
+    "caudal_relay_drops_total", Kind.COUNTER, ("reason",), "Requests of other systems that were left unanswered."
+)
+RELAY_DUPLICATES = Family(
+    "caudal_relay_duplicates_answered_total",
+    Kind.COUNTER,
+    (),
+    "Retransmissions of other systems answered with the kept answer.",
+)
+UNKNOWN_SESSIONS = Family(
+    "caudal_unknown_sessions_closed_total",
+    Kind.COUNTER,
+    (),
+    "Sessions closed provisionally because their router said that it has no such session.",
+)
 WORKERS = Family("caudal_workers", Kind.GAUGE, (), "RADIUS workers that are alive.")
 WORKER_RESTARTS = Family(
     "caudal_worker_restarts_total", Kind.COUNTER, (), "Times a RADIUS worker died and was started again."
@@ -155,6 +260,30 @@ FAMILIES = (
     DATABASE_UP,
     DATABASE_SIZE,
     DATABASE_RESTARTS,
+    ENFORCEMENT_UP,
+    UNPROVEN,
+    STEPS,
+    PROVEN,
+    EVALUATED,
+    TO_WIRE,
+    TO_PROOF,
+    OVERSHOOT,
+    STEP_QUEUE,
+    ROUTERS_AWAY,
+    OUTBOX_AGE,
+    TOP_UPS,
+    WARNINGS,
+    UNKNOWN_SESSIONS,
+    COA_REQUESTS,
+    COA_RETRANSMISSIONS,
+    COA_OUTCOMES,
+    COA_IGNORED,
+    COA_UNREACHABLE,
+    COA_UNSENT,
+    RELAY_REQUESTS,
+    RELAY_ANSWERS,
+    RELAY_DROPS,
+    RELAY_DUPLICATES,
     WORKERS,
     WORKER_RESTARTS,
     WORKER_DATABASE_UP,
@@ -208,6 +337,8 @@ class Metrics:
         self._heard: dict[int, _Heard] = {}
         self._ended: dict[_Part, float] = {}
         self._core: CoreGauges | None = None
+        self._enforcement: tuple[EnforcementCounts, EnforcementNow] | None = None
+        self._relay: RelayTraffic | None = None
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(self)
         ProcessCollector(registry=self._registry)
@@ -222,6 +353,14 @@ class Metrics:
     def take_core(self, gauges: CoreGauges) -> None:
         """Take what the core knows now."""
         self._core = gauges
+
+    def take_enforcement(self, counts: EnforcementCounts, now: EnforcementNow) -> None:
+        """Take what enforcement has counted and how it stands."""
+        self._enforcement = counts, now
+
+    def take_relay(self, traffic: RelayTraffic) -> None:
+        """Take what the CoA relay has counted."""
+        self._relay = traffic
 
     def faults(self) -> tuple[str, ...]:
         """Return why requests cannot be served now, a sentence each; empty when they can."""
@@ -254,6 +393,10 @@ class Metrics:
         _add(parts, self._ended.items())
         for index, heard in self._heard.items():
             _add(parts, _totals(index, heard.report))
+        if self._enforcement is not None:
+            _add(parts, _enforcement_totals(self._enforcement[0]))
+        if self._relay is not None:
+            _add(parts, _relay_totals(self._relay))
         _add(parts, (((family, labels, _VALUE), value) for family, labels, value in self._gauges()))
         return parts
 
@@ -265,6 +408,8 @@ class Metrics:
             yield REFUSALS, (reason.value,), _VALUE
         for flaw in (*(each.value for each in Unusable), REFUSED_BY_DATABASE):
             yield QUARANTINED, (flaw,), _VALUE
+        for proof in Proof:
+            yield PROVEN, (proof.value,), _VALUE
         if self._core is not None:
             for router in self._core.open_sessions or ():
                 for kind in KINDS:
@@ -274,6 +419,8 @@ class Metrics:
         yield BUILD, self._build, 1
         if self._core is not None:
             yield from _core_values(self._core)
+        if self._enforcement is not None:
+            yield from _enforcement_values(self._enforcement[1])
         now = self._clock()
         for index, heard in self._heard.items():
             worker = (str(index),)
@@ -353,6 +500,73 @@ def _core_values(core: CoreGauges) -> Iterator[tuple[Family, Labels, float]]:
             yield family, (), value
     for router, count in (core.open_sessions or {}).items():
         yield OPEN_SESSIONS, (router,), count
+
+
+def _enforcement_totals(counts: EnforcementCounts) -> Iterator[tuple[_Part, float]]:
+    for labels, count in counts.requests.items():
+        yield (STEPS, labels, _VALUE), count
+    for proof, count in counts.proven.items():
+        yield (PROVEN, (proof,), _VALUE), count
+    for family, count in (
+        (EVALUATED, counts.evaluated),
+        (TOP_UPS, counts.top_ups_bought),
+        (WARNINGS, counts.warnings),
+        (UNKNOWN_SESSIONS, counts.sessions_unknown),
+    ):
+        yield (family, (), _VALUE), count
+    yield from _distribution(TO_WIRE, counts.wire_us)
+    yield from _distribution(TO_PROOF, counts.proof_us)
+    yield from _distribution(OVERSHOOT, counts.overshoot_octets)
+    yield from _coa_totals(counts.coa)
+
+
+def _distribution(family: Family, observed: Distribution) -> Iterator[tuple[_Part, float]]:
+    yield (family, (), _SUM), observed.total
+    for place, count in enumerate(observed.counts):
+        yield (family, (), place), count
+
+
+def _coa_totals(traffic: CoaTraffic) -> Iterator[tuple[_Part, float]]:
+    for code, request in DYNAMIC_REQUESTS.items():
+        yield (COA_REQUESTS, (request,), _VALUE), traffic.requests[code]
+    yield (COA_RETRANSMISSIONS, (), _VALUE), traffic.retransmissions
+    for (kind, cause), count in traffic.outcomes.items():
+        yield (COA_OUTCOMES, (kind.value, _cause(cause)), _VALUE), count
+    for reason in (*(each.value for each in Disbelief), UNEXPECTED):
+        yield (COA_IGNORED, (reason,), _VALUE), traffic.ignored[reason]
+    yield (COA_UNREACHABLE, (), _VALUE), traffic.unreachable
+    yield (COA_UNSENT, (), _VALUE), traffic.unsent
+
+
+def _relay_totals(traffic: RelayTraffic) -> Iterator[tuple[_Part, float]]:
+    for code, request in DYNAMIC_REQUESTS.items():
+        yield (RELAY_REQUESTS, (request,), _VALUE), traffic.requests[code]
+    for (code, cause), count in traffic.answers.items():
+        yield (RELAY_ANSWERS, (DYNAMIC_ANSWERS[code], _cause(cause)), _VALUE), count
+    for reason, count in traffic.drops.items():
+        yield (RELAY_DROPS, (reason,), _VALUE), count
+    yield (RELAY_DUPLICATES, (), _VALUE), traffic.duplicates_answered
+
+
+def _cause(number: int | None) -> str:
+    """Return the label of an Error-Cause."""
+    if number is None:
+        return NO_CAUSE
+    return str(int(number)) if number in set(ErrorCause) else OTHER_CAUSE
+
+
+def _enforcement_values(now: EnforcementNow) -> Iterator[tuple[Family, Labels, float]]:
+    yield ENFORCEMENT_UP, (), now.is_active
+    if now.unproven is not None:
+        for problem in (PENDING, *(each.value for each in Problem)):
+            yield UNPROVEN, (problem,), now.unproven.get(problem, 0)
+    for family, value in (
+        (STEP_QUEUE, now.queued),
+        (ROUTERS_AWAY, now.routers_away),
+        (OUTBOX_AGE, now.outbox_age_seconds),
+    ):
+        if value is not None:
+            yield family, (), value
 
 
 def _worker_gauges(worker: Labels, report: Mapping[str, Any]) -> Iterator[tuple[Family, Labels, float]]:

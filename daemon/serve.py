@@ -32,21 +32,30 @@ from control.ports import ControlPorts, Listener, RuntimeStatus
 from control.server import ControlServer
 from control.socket_path import NAME as CONTROL_SOCKET
 from daemon import demonstration, event_loop, logs, metrics_http
+from daemon.coa_relay import CoaRelay
 from daemon.database_keeper import DatabaseKeeper
-from daemon.datagrams import CannotListen
+from daemon.datagrams import CannotListen, DatagramSocket
+from daemon.enforcement_snapshot import SnapshotKeeper
+from daemon.enforcer import Enforcer
 from daemon.jobs import Jobs
+from daemon.leadership import Leadership
 from daemon.metrics import CoreGauges, Metrics
+from daemon.relayed_sessions import RelayedSessions
 from daemon.release import VERSION
+from daemon.router_checkup import RadiusPorts, RouterCheckup
+from daemon.router_keepers import RouterKeepers
 from daemon.service_manager import ServiceManager
 from daemon.vault_location import key_exists, open_vault
-from daemon.worker import Errand
+from daemon.worker import Errand, now_us
 from daemon.workers import WorkerKeeper
 from domain.errors import CaudalError
+from domain.secret import Secret
 from storage import migrate, provisioning
 from storage.database import create_engine
 from storage.housekeeping import Gauges
+from storage.pipeline import PipelineConnection
 from storage.usage import usage
-from storage.vault import KEY_FILE
+from storage.vault import KEY_FILE, Vault
 
 LOCK_FILE = "caudal.lock"
 BEAT_SECONDS = 1.0
@@ -146,6 +155,9 @@ class Daemon:
         self._revisions: dict[int, int] = {}
         self._reported = asyncio.Event()
         self._receiving_since = self._started_at
+        self._enforcer: Enforcer | None = None
+        self._relay: CoaRelay | None = None
+        self._routers: RouterKeepers
         self._gauges: Gauges | None = None
         self._gauges_at = 0.0
         self._stale_closed = 0
@@ -215,10 +227,25 @@ class Daemon:
             await asyncio.to_thread(demonstration.provision, engine, vault)
         await self._start_workers()
         self._start_background(jobs)
+        snapshots = await self._start_enforcement(engine, vault)
+        self._start_relay(engine, snapshots)
         page = metrics_http.listen(self._reactor, self._metrics, settings.metrics.listen, settings.metrics.port)
         self._undo.callback(page.stopListening)
         ports = ControlPorts(
-            engine, vault, self._status, partial(self._await_in_force, engine), usage, lambda: datetime.now(UTC)
+            engine,
+            vault,
+            self._status,
+            partial(self._await_in_force, engine),
+            usage,
+            lambda: datetime.now(UTC),
+            lambda: snapshots.snapshot,
+            RouterCheckup(
+                engine,
+                snapshot=lambda: snapshots.snapshot,
+                knowledge=self._routers.knowledge,
+                ports=RadiusPorts(settings.radius.auth_port, settings.radius.acct_port),
+                clock=lambda: datetime.now(UTC),
+            ),
         )
         door = self._data / CONTROL_SOCKET
         server = ControlServer(api.create(ports), Path(settings.control.socket or door), known_as=door)
@@ -242,6 +269,63 @@ class Daemon:
         for work in (self._database.keep(), self._beat()):
             task = asyncio.create_task(work)
             self._undo.callback(task.cancel)
+
+    async def _start_enforcement(self, engine: Engine, vault: Vault) -> SnapshotKeeper:
+        """Seek to be the active core, and enforce while this is it; return the configuration that it goes by."""
+        dsn = self._database.dsn
+        snapshots = SnapshotKeeper(PipelineConnection(dsn, {}, application_name="caudal core setup"), vault)
+        routers = self._routers = RouterKeepers(
+            engine,
+            dsn,
+            vault.derive(b"class"),
+            snapshot=lambda: snapshots.snapshot,
+            clock=lambda: datetime.now(UTC),
+        )
+        enforcer = self._enforcer = Enforcer(
+            engine,
+            dsn,
+            vault,
+            snapshots,
+            routers,
+            settings=lambda: self._settings.enforcement,
+            clock=lambda: datetime.now(UTC),
+        )
+        leadership = Leadership(PipelineConnection(dsn, {}, application_name="caudal core leader"), enforcer.lead)
+        await snapshots.first()
+        tasks = {asyncio.create_task(work) for work in (snapshots.run(), leadership.run())}
+
+        async def stop() -> None:
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
+            enforcer.close()
+            routers.end()
+
+        self._undo.push_async_callback(stop)
+        return snapshots
+
+    def _start_relay(self, engine: Engine, snapshots: SnapshotKeeper) -> None:
+        """Take CoA- and Disconnect-Requests of other systems, where some are configured."""
+        radius = self._settings.radius
+        if not radius.coa_clients or not radius.coa_client_secret:
+            return
+        loop = asyncio.get_running_loop()
+        enforcer = self._enforcer
+        assert enforcer is not None
+        secret = Secret.from_text(radius.coa_client_secret)
+        relay = self._relay = CoaRelay(
+            DatagramSocket(
+                self._reactor, radius.listen, radius.coa_port, receive_buffer_octets=radius.receive_buffer_octets
+            ),
+            [(address, secret) for address in radius.coa_clients],
+            find=RelayedSessions(engine, lambda: snapshots.snapshot.routers).find,
+            forward=enforcer,
+            clock=now_us,
+            loop=loop,
+            is_active=lambda: enforcer.is_active,
+        )
+        relay.start()
+        self._undo.callback(relay.close)
 
     def _announce(self) -> None:
         """Tell systemd, the log and, in a demonstration, the person in front of it."""
@@ -279,6 +363,10 @@ class Daemon:
         while True:
             self._manager.alive()
             self._metrics.take_core(self._core_gauges())
+            if self._enforcer is not None:
+                self._metrics.take_enforcement(self._enforcer.counts, self._enforcer.now())
+            if self._relay is not None:
+                self._metrics.take_relay(self._relay.traffic)
             await asyncio.sleep(BEAT_SECONDS)
 
     @property

@@ -92,7 +92,9 @@ class WorkerKeeper:
             self._spawn(errand)
         processes = list(self._processes.values())
         try:
-            await asyncio.wait_for(asyncio.gather(*(each.reporting.wait() for each in processes)), READY_SECONDS)
+            async with asyncio.timeout(READY_SECONDS):
+                for process in processes:
+                    await process.reporting.wait()
         except TimeoutError:
             return False
         self._started = all(each.pid is not None for each in processes)
@@ -130,10 +132,12 @@ class WorkerKeeper:
         processes = [process for process in self._processes.values() if process.pid is not None]
         for process in processes:
             process.signal("TERM")
-        ended = asyncio.gather(*(process.ended.wait() for process in processes))
         try:
-            await asyncio.wait_for(ended, STOP_SECONDS)
+            async with asyncio.timeout(STOP_SECONDS):
+                for process in processes:
+                    await process.ended.wait()
         except TimeoutError:
+            self._log.warning("workers are killed: they did not end by themselves", seconds=STOP_SECONDS)
             for process in processes:
                 process.signal("KILL")
 

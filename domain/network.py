@@ -39,6 +39,23 @@ class PoolKind(Enum):
     DELEGATED_PREFIX = "delegated-prefix"
 
 
+class AccountState(Enum):
+    """Whether the account behind a service may be served; the values are the configuration's."""
+
+    ACTIVE = "active"
+    BLOCKED = "blocked"
+    NO_BALANCE = "no_balance"
+
+
+class QueueKind(Enum):
+    """What a router is given for static services; the values are the configuration's."""
+
+    NONE = "none"
+    SIMPLE = "simple"
+    """A queue each, below a tree that shares what a plan's lines contend for."""
+    PCQ = "pcq"
+
+
 @dataclass(frozen=True, slots=True)
 class ApiAccess:
     """How a router's management API is reached; a missing port is the API's own."""
@@ -47,6 +64,8 @@ class ApiAccess:
     password: Secret
     port: int | None
     tls: bool
+    fingerprint: bytes | None = None
+    """SHA-256 of the only certificate that is trusted; None: any, or by the system's authorities."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +82,13 @@ class Router:
     require_message_authenticator: MessageAuthenticatorPolicy
     flip_counters: bool
     api: ApiAccess | None
+    coa_per_second: int | None = None
+    """CoA and Disconnect; None: the product's own limit."""
+    repair_drift: bool = True
+    """Whether owned entries that somebody changed by hand are set right, or only shown."""
+    api_accounting: bool = False
+    """Whether usage of lines without RADIUS accounting is read over the API."""
+    queues: QueueKind = QueueKind.NONE
 
     @property
     def is_range(self) -> bool:

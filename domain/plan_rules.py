@@ -268,6 +268,10 @@ class PlanRules:
     disconnect_unproven_seconds: int | None = None
     """A line that was not proven to obey for so long is disconnected; None: only listed."""
 
+    def counts(self, traffic_class: int) -> bool:
+        """Tell whether traffic of a class counts: the n-th of `classes`; any other number is not told apart."""
+        return not 0 < traffic_class <= len(self.classes) or self.classes[traffic_class - 1].counts
+
     @property
     def depends_on_usage(self) -> bool:
         """Tell whether what a line may do depends on what it used."""

@@ -13,6 +13,7 @@ from types import MappingProxyType
 
 from domain.instants import Microseconds
 from domain.names import mac
+from enforcement.entitlement import Refusal
 from radius.codes import Type
 from radius.packet import Packet, attribute, readable
 
@@ -34,6 +35,10 @@ class RefusalReason(Enum):
     BAD_REQUEST = "bad_request"
     UNSUPPORTED_METHOD = "unsupported_method"
     REPLY_TOO_LONG = "reply_too_long"
+    BLOCKED = "blocked"
+    NO_BALANCE = "no_balance"
+    CAP_REACHED = "cap_reached"
+    OUTSIDE_HOURS = "outside_hours"
 
 
 def _message(text: str) -> bytes:
@@ -53,9 +58,26 @@ REPLY_MESSAGES: Mapping[RefusalReason, bytes] = MappingProxyType(
         RefusalReason.BAD_REQUEST: _message("Request not understood"),
         RefusalReason.UNSUPPORTED_METHOD: _message("Authentication method not supported"),
         RefusalReason.REPLY_TOO_LONG: _message("Service misconfigured"),
+        RefusalReason.BLOCKED: _message("Account blocked"),
+        RefusalReason.NO_BALANCE: _message("No balance left"),
+        RefusalReason.CAP_REACHED: _message("Data allowance used up"),
+        RefusalReason.OUTSIDE_HOURS: _message("Not available at this hour"),
     }
 )
 """The Reply-Message of each, encoded."""
+
+REASONS: Mapping[Refusal, RefusalReason] = MappingProxyType(
+    {
+        Refusal.BLOCKED: RefusalReason.BLOCKED,
+        Refusal.NO_BALANCE: RefusalReason.NO_BALANCE,
+        Refusal.CAP: RefusalReason.CAP_REACHED,
+        Refusal.FUP: RefusalReason.CAP_REACHED,
+        Refusal.HOURS: RefusalReason.OUTSIDE_HOURS,
+        Refusal.DISABLED: RefusalReason.DISABLED,
+        Refusal.EXPIRED: RefusalReason.EXPIRED,
+    }
+)
+"""Why a login is refused whose line may not be used; fair use is an allowance to the subscriber, too."""
 
 
 def objection(

@@ -1,37 +1,68 @@
 """What each kind of NAS understands, as data.
 
-Rule: everything that is particular to a vendor stands here and only here, so that a wrong fact is a line to change.
-Rates are the subscriber's, in bit/s; a NAS that counts from its own side gets them turned round.
+Rule: everything that is particular to a vendor stands here and in `enforcement.rates`, so that a wrong fact is a line
+to change.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from enum import Enum
 from types import MappingProxyType
 
+from enforcement import rates
+from enforcement.attributes import (
+    CISCO_AVPAIR,
+    CISCO_POLICY_DOWN,
+    CISCO_POLICY_UP,
+    ERX_SERVICE_ACTIVATE,
+    HUAWEI_INPUT_AVERAGE_RATE,
+    HUAWEI_INPUT_PEAK_RATE,
+    HUAWEI_OUTPUT_AVERAGE_RATE,
+    HUAWEI_OUTPUT_PEAK_RATE,
+    MIKROTIK_ADDRESS_LIST,
+    MIKROTIK_ADVERTISE_INTERVAL,
+    MIKROTIK_ADVERTISE_URL,
+    MIKROTIK_GROUP,
+    MIKROTIK_MARK_ID,
+    MIKROTIK_RATE_LIMIT,
+    WISPR_BANDWIDTH_MAX_DOWN,
+    WISPR_BANDWIDTH_MAX_UP,
+    WISPR_REDIRECTION_URL,
+    Kind,
+    Part,
+    of_vendor,
+    standard,
+)
+from enforcement.entitlement import Entitlement
 from radius.codes import Type, Vendor
-from radius.packet import attribute, vendor_attribute
 
-LARGEST_INTEGER = 0xFFFFFFFF
-"""A rate above 4.29 Gbit/s does not fit into a 32-bit attribute; the NAS is told the most it can be told."""
 DYNAMIC_AUTHORIZATION_PORT = 3799
 """RFC 5176 §3."""
-
-MIKROTIK_RATE_LIMIT = 8
-WISPR_BANDWIDTH_MAX_UP = 7
-WISPR_BANDWIDTH_MAX_DOWN = 8
-CISCO_AVPAIR = 1
 ACCEL_PPP = 55999
 """Its vendor number, from accel-ppp's own dictionary."""
-ERX_SERVICE_ACTIVATE = 65
-HUAWEI_INPUT_AVERAGE_RATE = 2
-HUAWEI_INPUT_PEAK_RATE = 3
-HUAWEI_OUTPUT_AVERAGE_RATE = 5
-HUAWEI_OUTPUT_PEAK_RATE = 6
+PORT_LIMIT = 62
+"""RFC 2865 §5.42."""
+ASCEND_DATA_RATE = 197
+ASCEND_XMIT_RATE = 255
 
-Rates = Callable[[int | None, int | None], bytes]
-"""(download, upload) in bit/s, None for unlimited and never both, to encoded attributes."""
+Rates = Callable[[Entitlement], list[Part]]
+"""Encodes the rates of an entitlement, and what of burst, priority and guarantee the NAS knows."""
+
+
+class Aspect(Enum):
+    """What a NAS is told of a line, in parts that change together."""
+
+    RATES = "rates"
+    """Burst, priority and guarantee among them: where a NAS knows these, all are one attribute."""
+    ADDRESS_LIST = "address_list"
+    POOL = "pool"
+    REDIRECT = "redirect"
+    ATTRIBUTES = "attributes"
+    """The plan's own."""
+    SESSION_TIMEOUT = "session_timeout"
+    IDLE_TIMEOUT = "idle_timeout"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,142 +71,174 @@ class NasProfile:
 
     name: str
     rates: Rates
+    rate_kinds: frozenset[Kind]
+    """The attributes that `rates` encodes."""
     vendors: frozenset[int] | None
     """Whose attributes it understands (RFC 5080 §2.5); None when nobody knows: what the operator gives is sent."""
-    coa_port: int
-    reject_delay_milliseconds: int
-    longest_reject_delay_milliseconds: int
+    coa_port: int = DYNAMIC_AUTHORIZATION_PORT
+    reject_delay_milliseconds: int = 1000
+    longest_reject_delay_milliseconds: int = 2500
     """How far repeated wrong passwords may stretch the delay: the NAS must not take the server for dead."""
-    flip_counters: bool
+    flip_counters: bool = False
     """Whether Acct-Input-Octets are the subscriber's download."""
-    port_attributes: tuple[int, ...]
+    port_attributes: tuple[int, ...] = (Type.NAS_PORT_ID, Type.NAS_PORT)
     """Which attributes tell the port of a client that has no MAC, the most telling first."""
+    changeable: frozenset[Aspect] = frozenset()
+    """What a CoA-Request changes; all else needs a new login."""
+    changeable_attributes: frozenset[Kind] = frozenset()
+    """Which of a plan's own attributes a CoA-Request changes."""
+    coa_identification: tuple[int, ...] = (Type.USER_NAME, Type.ACCT_SESSION_ID)
+    """Which attributes name a session in a CoA- or Disconnect-Request."""
+    api: bool = False
+    """Whether it has a management API that we speak."""
+    address_lists: bool = False
+    """Whether it takes the name of an address list."""
+    says_unlimited: bool = False
+    """Whether it can be told that a line has no limit at all."""
+    limits_octets: bool = False
+    """Whether it ends a session by itself after so many octets."""
+    superseded: Mapping[Kind, Kind] = field(default_factory=dict)
+    """Which attribute of ours is left out beside one of the plan's own."""
+
+    def knows(self, vendor: int) -> bool:
+        """Tell whether attributes of that vendor are sent."""
+        return self.vendors is None or vendor in self.vendors
+
+    def told(self) -> frozenset[Aspect]:
+        """Return all that it may ever be told of an entitlement."""
+        told = {Aspect.POOL, Aspect.ATTRIBUTES}
+        if self.rate_kinds:
+            told.add(Aspect.RATES)
+        if self.address_lists:
+            told.add(Aspect.ADDRESS_LIST)
+        if self.knows(Vendor.WISPR):
+            told.add(Aspect.REDIRECT)
+        return frozenset(told)
+
+    def aspect_of(self, kind: Kind) -> Aspect:
+        """Return what of a line an attribute tells."""
+        return Aspect.RATES if kind in self.rate_kinds else _ASPECTS.get(kind, Aspect.ATTRIBUTES)
+
+    def can_change(self, kind: Kind) -> bool:
+        """Tell whether a CoA changes that attribute in an open session."""
+        return self.aspect_of(kind) in self.changeable or kind in self.changeable_attributes
 
 
-def exact_rate(bits_per_second: int) -> str:
-    """Write a rate for RouterOS: whole M or k (powers of ten), never G, which its manual does not know."""
-    if bits_per_second % 1_000_000 == 0:
-        return f"{bits_per_second // 1_000_000}M"
-    if bits_per_second % 1_000 == 0:
-        return f"{bits_per_second // 1_000}k"
-    return str(bits_per_second)
-
-
-def _no_rates(_download: int | None, _upload: int | None) -> bytes:
-    return b""
-
-
-def _mikrotik_rates(download: int | None, upload: int | None) -> bytes:
-    """Mikrotik-Rate-Limit is rx/tx of the router: the subscriber's upload first. 0 is a queue without limit."""
-    both = f"{_or_zero(upload)}/{_or_zero(download)}"
-    return vendor_attribute(Vendor.MIKROTIK, MIKROTIK_RATE_LIMIT, both.encode())
-
-
-def _or_zero(rate: int | None) -> str:
-    return "0" if rate is None else exact_rate(rate)
-
-
-def _wispr_rates(download: int | None, upload: int | None) -> bytes:
-    return _integers(Vendor.WISPR, {WISPR_BANDWIDTH_MAX_UP: upload, WISPR_BANDWIDTH_MAX_DOWN: download})
-
-
-def _huawei_rates(download: int | None, upload: int | None) -> bytes:
-    """Input is what comes from the subscriber."""
-    rates = {
-        HUAWEI_INPUT_AVERAGE_RATE: upload,
-        HUAWEI_INPUT_PEAK_RATE: upload,
-        HUAWEI_OUTPUT_AVERAGE_RATE: download,
-        HUAWEI_OUTPUT_PEAK_RATE: download,
+_ASPECTS: Mapping[Kind, Aspect] = MappingProxyType(
+    {
+        of_vendor(Vendor.MIKROTIK, MIKROTIK_ADDRESS_LIST): Aspect.ADDRESS_LIST,
+        standard(Type.FRAMED_POOL): Aspect.POOL,
+        of_vendor(Vendor.WISPR, WISPR_REDIRECTION_URL): Aspect.REDIRECT,
+        standard(Type.SESSION_TIMEOUT): Aspect.SESSION_TIMEOUT,
+        standard(Type.IDLE_TIMEOUT): Aspect.IDLE_TIMEOUT,
     }
-    return _integers(Vendor.HUAWEI, rates)
+)
 
+_POLICE_DOWN = (int(Vendor.CISCO), CISCO_AVPAIR, b"lcp:interface-config#1rate-limit output")
+_POLICE_UP = (int(Vendor.CISCO), CISCO_AVPAIR, b"lcp:interface-config#1rate-limit input")
+_SESSION_POLICIES: Mapping[Kind, Kind] = MappingProxyType(
+    {
+        (int(Vendor.CISCO), CISCO_AVPAIR, prefix + direction): police
+        for direction, police in ((b"sub-qos-policy-in", _POLICE_UP), (b"sub-qos-policy-out", _POLICE_DOWN))
+        for prefix in (b"", b"ip:")
+    }
+    | {
+        of_vendor(Vendor.CISCO, CISCO_POLICY_UP): _POLICE_UP,
+        of_vendor(Vendor.CISCO, CISCO_POLICY_DOWN): _POLICE_DOWN,
+    }
+)
+"""A session's own QoS policy stands in place of policing its interface; in is the upload."""
 
-def _integers(vendor: int, rates: Mapping[int, int | None]) -> bytes:
-    return b"".join(
-        vendor_attribute(vendor, kind, min(rate, LARGEST_INTEGER).to_bytes(4))
-        for kind, rate in rates.items()
-        if rate is not None
-    )
+_HUAWEI_RATES = (
+    HUAWEI_INPUT_AVERAGE_RATE,
+    HUAWEI_INPUT_PEAK_RATE,
+    HUAWEI_OUTPUT_AVERAGE_RATE,
+    HUAWEI_OUTPUT_PEAK_RATE,
+)
+_BY_ADDRESS = (Type.USER_NAME, Type.ACCT_SESSION_ID, Type.FRAMED_IP_ADDRESS)
+"""PPP is content with less; hotspots want the address, too."""
 
-
-def _cisco_rates(download: int | None, upload: int | None) -> bytes:
-    """Per-user policing by `lcp:interface-config`, which IOS and accel-ppp know; output goes to the subscriber."""
-    return b"".join(
-        vendor_attribute(Vendor.CISCO, CISCO_AVPAIR, _police(direction, rate).encode())
-        for direction, rate in (("output", download), ("input", upload))
-        if rate is not None
-    )
-
-
-def _police(direction: str, rate: int) -> str:
-    """Normal burst is 1.5 seconds of the rate and extended burst twice that, as Cisco's guide to CAR advises."""
-    burst = rate * 3 // 16
-    limit = f"{rate} {burst} {2 * burst} conform-action transmit exceed-action drop"
-    return f"lcp:interface-config#1=rate-limit {direction} {limit}"
-
-
-def _juniper_rates(download: int | None, upload: int | None) -> bytes:
-    """Activate the dynamic service `svc-internet(down,up)`, which the router defines with these two parameters.
-
-    The attribute is tagged (RFC 2868 §3); 0 stands for no limit.
-    """
-    service = f"svc-internet({download or 0},{upload or 0})"
-    return vendor_attribute(Vendor.JUNIPER_ERX, ERX_SERVICE_ACTIVATE, b"\x01" + service.encode())
-
-
-def _accel_ppp_rates(download: int | None, upload: int | None) -> bytes:
-    """Filter-Id is down/up in kbit without suffix (accel-ppp reads G as ten times its value); 0 is no limit."""
-    both = f"{_kilobits(download)}/{_kilobits(upload)}"
-    return attribute(Type.FILTER_ID, both.encode())
-
-
-def _kilobits(rate: int | None) -> int:
-    return 0 if rate is None else -(-rate // 1000)
-
-
-def _profile(
-    name: str,
-    rates: Rates,
-    vendors: frozenset[int] | None,
-    *,
-    coa_port: int = DYNAMIC_AUTHORIZATION_PORT,
-    reject_delay_milliseconds: int = 1000,
-    longest_reject_delay_milliseconds: int = 2500,
-) -> NasProfile:
-    return NasProfile(
-        name=name,
-        rates=rates,
-        vendors=vendors,
-        coa_port=coa_port,
-        reject_delay_milliseconds=reject_delay_milliseconds,
-        longest_reject_delay_milliseconds=longest_reject_delay_milliseconds,
-        flip_counters=False,
-        port_attributes=(Type.NAS_PORT_ID, Type.NAS_PORT),
-    )
-
+_LISTED_BY_ROUTEROS = frozenset(
+    {
+        standard(Type.FILTER_ID),
+        standard(PORT_LIMIT),
+        of_vendor(Vendor.MIKROTIK, MIKROTIK_GROUP),
+        of_vendor(Vendor.MIKROTIK, MIKROTIK_MARK_ID),
+        of_vendor(Vendor.MIKROTIK, MIKROTIK_ADVERTISE_URL),
+        of_vendor(Vendor.MIKROTIK, MIKROTIK_ADVERTISE_INTERVAL),
+        of_vendor(Vendor.ASCEND, ASCEND_DATA_RATE),
+        of_vendor(Vendor.ASCEND, ASCEND_XMIT_RATE),
+    }
+)
+"""What RouterOS's manual lists as changeable, besides rates and timeouts. Address lists and pools are not in it."""
 
 PROFILES: Mapping[str, NasProfile] = MappingProxyType(
     {
         profile.name: profile
         for profile in (
-            _profile("generic", _no_rates, None),
-            _profile(
+            NasProfile("generic", rates.none, frozenset(), None),
+            NasProfile(
                 "mikrotik",
-                _mikrotik_rates,
+                rates.mikrotik,
+                frozenset({of_vendor(Vendor.MIKROTIK, MIKROTIK_RATE_LIMIT)}),
                 frozenset({Vendor.MIKROTIK, Vendor.WISPR, Vendor.ASCEND, Vendor.MICROSOFT}),
                 # RouterOS gives up after 1100 ms (`/radius timeout`).
                 reject_delay_milliseconds=500,
                 longest_reject_delay_milliseconds=850,
+                changeable=frozenset({Aspect.RATES, Aspect.SESSION_TIMEOUT, Aspect.IDLE_TIMEOUT}),
+                changeable_attributes=_LISTED_BY_ROUTEROS,
+                coa_identification=_BY_ADDRESS,
+                api=True,
+                address_lists=True,
+                says_unlimited=True,
+                limits_octets=True,
             ),
-            _profile("wispr", _wispr_rates, frozenset({Vendor.WISPR, Vendor.MICROSOFT})),
-            # IOS listens on 1700 unless `aaa server radius dynamic-author` says otherwise.
-            _profile("cisco", _cisco_rates, frozenset({Vendor.CISCO, Vendor.MICROSOFT}), coa_port=1700),
-            _profile("juniper", _juniper_rates, frozenset({Vendor.JUNIPER_ERX, Vendor.MICROSOFT})),
-            _profile("huawei", _huawei_rates, frozenset({Vendor.HUAWEI, Vendor.MICROSOFT})),
-            _profile(
+            # Access points and EdgeRouters end sessions on request; nothing is known of changes.
+            NasProfile(
+                "wispr",
+                rates.wispr,
+                frozenset(of_vendor(Vendor.WISPR, rate) for rate in (WISPR_BANDWIDTH_MAX_UP, WISPR_BANDWIDTH_MAX_DOWN)),
+                frozenset({Vendor.WISPR, Vendor.MICROSOFT}),
+                coa_identification=_BY_ADDRESS,
+            ),
+            NasProfile(
+                "cisco",
+                rates.cisco,
+                frozenset({_POLICE_DOWN, _POLICE_UP}),
+                frozenset({Vendor.CISCO, Vendor.MICROSOFT}),
+                # IOS listens on 1700 unless `aaa server radius dynamic-author` says otherwise.
+                coa_port=1700,
+                # An interface is configured when its session begins; a session's QoS policy can be exchanged.
+                changeable=frozenset({Aspect.SESSION_TIMEOUT, Aspect.IDLE_TIMEOUT}),
+                changeable_attributes=frozenset(_SESSION_POLICIES),
+                coa_identification=(Type.ACCT_SESSION_ID,),
+                superseded=_SESSION_POLICIES,
+            ),
+            NasProfile(
+                "juniper",
+                rates.juniper,
+                frozenset({(int(Vendor.JUNIPER_ERX), ERX_SERVICE_ACTIVATE, rates.JUNIPER_SERVICE)}),
+                frozenset({Vendor.JUNIPER_ERX, Vendor.MICROSOFT}),
+                changeable=frozenset({Aspect.RATES}),
+                coa_identification=(Type.ACCT_SESSION_ID,),
+                says_unlimited=True,
+            ),
+            NasProfile(
+                "huawei",
+                rates.huawei,
+                frozenset(of_vendor(Vendor.HUAWEI, rate) for rate in _HUAWEI_RATES),
+                frozenset({Vendor.HUAWEI, Vendor.MICROSOFT}),
+                changeable=frozenset({Aspect.RATES, Aspect.SESSION_TIMEOUT}),
+                # In strict mode it refuses what it does not expect (Error-Cause 404).
+                coa_identification=(Type.ACCT_SESSION_ID,),
+            ),
+            NasProfile(
                 "accel-ppp",
-                _accel_ppp_rates,
+                rates.accel_ppp,
+                frozenset({standard(Type.FILTER_ID)}),
                 frozenset({ACCEL_PPP, Vendor.CISCO, Vendor.MICROSOFT, Vendor.MIKROTIK}),
+                changeable=frozenset({Aspect.RATES}),
+                says_unlimited=True,
             ),
         )
     }

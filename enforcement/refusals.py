@@ -2,7 +2,8 @@
 
 Rule: a right password is never held back, however many wrong ones came before it; only the answers to wrong ones slow
 down. Equal refusals of a minute are one row. A device that keeps asking although it is refused (DHCP clients come back
-at once, with a new NAS-Port each time) is looked up once a second.
+at once, with a new NAS-Port each time) is looked up once a second. Who is let into the walled garden without a proof is
+refused all the same: written down, and no more often than a garden can bear.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from domain.instants import SECOND_US, Microseconds
+from domain.plan_rules import Blocking, BlockPolicy
 from enforcement.admission import RefusalReason
 from enforcement.credentials import Method
 from enforcement.profiles import NasProfile
@@ -29,6 +31,17 @@ DEVICE_PATIENCE = 5
 DEVICE_WINDOW_US = 10 * SECOND_US
 DEVICE_PAUSE_US = SECOND_US
 """A device refused more than 5 times within 10 s is looked up once a second."""
+
+STRANGERS_A_MINUTE = 300
+"""Logins without proof that one worker lets into the walled garden from one router."""
+STRANGER_PATIENCE = 5
+"""Such logins under one name from one router within a minute; more is guessing."""
+STRANGER_SECONDS = 600
+"""How long such a session lasts: the router asks again, and finds the password right that was set right meanwhile."""
+
+_GARDEN_REASONS = {RefusalReason.UNKNOWN_USER: "unknown", RefusalReason.WRONG_PASSWORD: "wrong_password"}
+_GARDEN_METHODS = (Method.PAP, Method.CHAP, Method.NONE)
+"""MS-CHAP's client wants to see that the server knows the password; without one there is nothing to show."""
 
 
 class RefusalKey(NamedTuple):
@@ -170,3 +183,23 @@ class DeviceThrottle:
             if len(self._nuisances) >= MOST_WATCHED:
                 self._nuisances.clear()
             self._nuisances[subject] = _Nuisance(reason, now_us)
+
+
+class GardenGate:
+    """Which refused logins are let into the walled garden all the same."""
+
+    def __init__(self) -> None:
+        self._by_router = _Window(MINUTE_US)
+        self._by_login = _Window(MINUTE_US)
+
+    @staticmethod
+    def wants(blocking: Blocking, reason: RefusalReason, method: Method) -> bool:
+        """Tell whether the ISP lets such logins in, and the method allows it."""
+        name = _GARDEN_REASONS.get(reason)
+        return name is not None and method in _GARDEN_METHODS and blocking.of(name) is BlockPolicy.WALLED_GARDEN
+
+    def has_room(self, router_id: int, login: str, now_us: Microseconds) -> bool:
+        """Count a login and tell whether there is room for it."""
+        if self._by_login.count((router_id, login), now_us) > STRANGER_PATIENCE:
+            return False
+        return self._by_router.count((router_id, ""), now_us) <= STRANGERS_A_MINUTE

@@ -8,48 +8,32 @@ replaces the same attribute of its plan, a vendor's attribute goes only to a NAS
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from ipaddress import IPv6Network
 from socket import AF_INET6, inet_aton, inet_pton
 from typing import NamedTuple
 
 from domain.network import Plan, PoolKind
-from enforcement.profiles import CISCO_AVPAIR, ERX_SERVICE_ACTIVATE, NasProfile
+from domain.plan_rules import NO_RULES, Direction, WalledGarden
+from enforcement.attributes import MIKROTIK_DELEGATED_IPV6_POOL, Kind, Part, join, kinds, parts, split, standard
+from enforcement.entitlement import Entitlement
+from enforcement.grants import PROTOCOLS_OWN, grant, session_timeout
+from enforcement.profiles import NasProfile
+from enforcement.thresholds import LEAST_INTERIM_SECONDS, Crossing, interim_seconds, octet_limits
 from radius.codes import Type, Vendor
-from radius.packet import Packet, attribute, integer_attribute, vendor_values
-
-LEAST_INTERIM_SECONDS = 60
-"""RFC 2869 §5.16."""
-LONGEST_TIMEOUT = 0xFFFFFFFF
+from radius.packet import Packet, attribute, integer_attribute
 
 PPP = b"\0\0\0\x01"
 FRAMED_PPP = integer_attribute(Type.SERVICE_TYPE, 2) + integer_attribute(Type.FRAMED_PROTOCOL, 1)
 
-FRAMED_POOL = 88
 FRAMED_IPV6_POOL = 100
-MIKROTIK_DELEGATED_IPV6_POOL = 22
 
-Kind = tuple[int, int, bytes]
-"""Vendor (0 for none), type, and for attributes that hold many settings the name of the setting."""
-
-_PROTOCOLS_OWN = frozenset(
-    {
-        int(kind)
-        for kind in (
-            Type.USER_PASSWORD,
-            Type.CHAP_PASSWORD,
-            Type.STATE,
-            Type.CLASS,
-            Type.PROXY_STATE,
-            Type.EAP_MESSAGE,
-            Type.MESSAGE_AUTHENTICATOR,
-        )
-    }
-)
-"""What belongs to the protocol or to us, whatever a service says."""
+_INTERIM = standard(Type.ACCT_INTERIM_INTERVAL)
+_TIMEOUT = standard(Type.SESSION_TIMEOUT)
 
 _SUPPLIES: Mapping[Kind, PoolKind] = {
     (0, Type.FRAMED_IP_ADDRESS, b""): PoolKind.IPV4,
-    (0, FRAMED_POOL, b""): PoolKind.IPV4,
+    (0, Type.FRAMED_POOL, b""): PoolKind.IPV4,
     (0, Type.FRAMED_IPV6_PREFIX, b""): PoolKind.IPV6_PREFIX,
     (0, FRAMED_IPV6_POOL, b""): PoolKind.IPV6_PREFIX,
     (0, Type.DELEGATED_IPV6_PREFIX, b""): PoolKind.DELEGATED_PREFIX,
@@ -58,24 +42,24 @@ _SUPPLIES: Mapping[Kind, PoolKind] = {
 }
 """Attributes of a service's own that stand for a lease of ours."""
 
-_SETTING_ENDS: Mapping[tuple[int, int], bytes] = {
-    (Vendor.CISCO, CISCO_AVPAIR): b"=",
-    (Vendor.JUNIPER_ERX, ERX_SERVICE_ACTIVATE): b"(",
-}
-"""Attributes that carry many settings under one number: the setting's name ends before this."""
-
 
 class PlanReply:
-    """What one plan gives on one kind of NAS, encoded."""
+    """What one plan gives on one kind of NAS, encoded; for a plan without rules, that is all there is to know."""
 
-    __slots__ = ("_parts", "is_free", "session_timeout_seconds", "timed", "untimed")
+    __slots__ = ("_parts", "by_volume", "has_rules", "is_free", "session_timeout_seconds", "timed", "untimed")
 
     def __init__(self, plan: Plan, profile: NasProfile) -> None:
-        self._parts = _plan_parts(plan, profile)
+        self.has_rules = plan.rules != NO_RULES
+        # The plan by which the next crossing is found.
+        self.by_volume = plan
+        if plan.rules.burst_budget is not None:
+            self.by_volume = replace(plan, rules=replace(plan.rules, burst_budget=None))
+        interim = max(plan.interim_seconds, LEAST_INTERIM_SECONDS)
+        self._parts = _with_timers(grant(of_plan(plan), profile), plan, interim)
         # Nothing of the plan's has to be given out one by one.
         self.is_free = plan.simultaneous is None and not (plan.pool_id or plan.ipv6_pool_id or plan.delegated_pool_id)
         self.session_timeout_seconds = plan.session_timeout_seconds
-        self.untimed = b"".join([octets for _, octets in self._parts])
+        self.untimed = join(self._parts)
         self.timed = self.untimed + session_timeout(plan.session_timeout_seconds)
 
     def without(self, kinds: frozenset[Kind]) -> bytes:
@@ -93,8 +77,94 @@ class OwnAttributes(NamedTuple):
     asks_back: bool
     """Termination-Action is RADIUS-Request: the NAS will come back with our State (RFC 2865 §5.29)."""
 
+    def without(self, kinds: frozenset[Kind]) -> bytes:
+        """Return its octets without `kinds`."""
+        return b"".join([octets for kind, octets in parts(self.octets) if kind not in kinds])
+
 
 NOTHING_OWN = OwnAttributes(b"", frozenset(), None, frozenset(), False)
+
+
+class EntitledReply(NamedTuple):
+    """What an entitlement gives one service on one NAS."""
+
+    octets: bytes
+    """Without Session-Timeout."""
+    session_timeout_seconds: int | None
+    """What plan and service allow at most."""
+
+
+def entitled_reply(
+    entitlement: Entitlement,
+    plan: Plan,
+    own: OwnAttributes,
+    profile: NasProfile,
+    *,
+    crossing: Crossing | None = None,
+    login: str = "",
+) -> EntitledReply:
+    """Encode what a line gets that is let in; `crossing` is where usage will change it.
+
+    What a rule made of the line goes before the service's own attributes; what the plan would give anyway, behind them.
+    Raise `InvalidValue`, `ValueError` for a template of the plan that gave no fitting value.
+    """
+    granted = grant(entitlement, profile, login=login, plan=plan.name)
+    limits = octet_limits(entitlement, crossing, profile)
+    timeouts = [int.from_bytes(octets[2:]) for kind, octets in granted if kind == _TIMEOUT]
+    granted = [part for part in granted if part[0] != _TIMEOUT and not _is_too_short(part)]
+    given = _with_timers(granted + limits, plan, interim_seconds(entitlement, plan.interim_seconds, profile))
+    binding = {kind for kind, _ in limits}
+    if entitlement.walled or (entitlement.download, entitlement.upload) != _rates(plan):
+        binding.update(kind for kind, _ in granted)
+    if entitlement.pool is not None:
+        binding.update(kind for kind, pool in _SUPPLIES.items() if pool is PoolKind.IPV4)
+    kept = [octets for kind, octets in given if kind in binding or kind not in own.kinds]
+    if own.session_timeout_seconds is not None:
+        timeouts = [own.session_timeout_seconds]
+    elif plan.session_timeout_seconds is not None:
+        timeouts.append(plan.session_timeout_seconds)
+    return EntitledReply(b"".join(kept) + own.without(frozenset(binding)), min(timeouts, default=None))
+
+
+def of_plan(plan: Plan) -> Entitlement:
+    """Return what a plan without rules gives."""
+    return _plain(plan.download_bits_per_second, plan.upload_bits_per_second)
+
+
+def of_garden(garden: WalledGarden) -> Entitlement:
+    """Return what somebody gets who is let into the walled garden without being known."""
+    return _plain(garden.download_bits_per_second, garden.upload_bits_per_second)._replace(
+        walled=True, address_list=garden.address_list, pool=garden.pool, redirect_url=garden.redirect_url
+    )
+
+
+def _plain(download: int | None, upload: int | None) -> Entitlement:
+    return Entitlement(
+        admitted=True,
+        refusal=None,
+        walled=False,
+        download=download,
+        upload=upload,
+        burst_download=None,
+        burst_upload=None,
+        burst_threshold_download=None,
+        burst_threshold_upload=None,
+        burst_seconds=None,
+        guaranteed_download=None,
+        guaranteed_upload=None,
+        priority=None,
+        address_list=None,
+        pool=None,
+        redirect_url=None,
+        attributes=(),
+        octets_left=None,
+        left_direction=Direction.BOTH,
+        valid_until=None,
+        ends_at=None,
+        overage_octets=0,
+        warnings=(),
+        rules=(),
+    )
 
 
 class ReplyBook:
@@ -119,11 +189,11 @@ class ReplyBook:
 def own_attributes(octets: bytes, vendors: frozenset[int] | None) -> OwnAttributes:
     """Read a service's encoded attributes for a NAS that knows `vendors`."""
     sent: list[bytes] = []
-    kinds: set[Kind] = set()
+    found: set[Kind] = set()
     timeout = None
     asks_back = False
-    for number, value in _split(octets):
-        if number in _PROTOCOLS_OWN:
+    for number, value in split(octets):
+        if number in PROTOCOLS_OWN:
             continue
         if number == Type.SESSION_TIMEOUT:
             timeout = int.from_bytes(value)
@@ -133,17 +203,10 @@ def own_attributes(octets: bytes, vendors: frozenset[int] | None) -> OwnAttribut
         if number == Type.VENDOR_SPECIFIC and vendors is not None and int.from_bytes(value[:4]) not in vendors:
             continue
         asks_back |= number == Type.TERMINATION_ACTION and value == PPP
-        kinds.update(_kinds(number, value))
+        found.update(kinds(number, value))
         sent.append(attribute(number, value))
-    supplied = frozenset(_SUPPLIES[kind] for kind in kinds if kind in _SUPPLIES)
-    return OwnAttributes(b"".join(sent), frozenset(kinds), timeout, supplied, asks_back)
-
-
-def session_timeout(seconds: int | None) -> bytes:
-    """Encode Session-Timeout; it is never 0, which some NAS take for no limit (RFC 2865 §5.27)."""
-    if seconds is None:
-        return b""
-    return integer_attribute(Type.SESSION_TIMEOUT, max(1, min(seconds, LONGEST_TIMEOUT)))
+    supplied = frozenset(_SUPPLIES[kind] for kind in found if kind in _SUPPLIES)
+    return OwnAttributes(b"".join(sent), frozenset(found), timeout, supplied, asks_back)
 
 
 def framed_address(text: str) -> bytes:
@@ -166,44 +229,20 @@ def framing(packet: Packet) -> bytes:
     return FRAMED_PPP if packet.get(Type.FRAMED_PROTOCOL) == PPP else b""
 
 
-def _plan_parts(plan: Plan, profile: NasProfile) -> list[tuple[Kind, bytes]]:
-    down, up = plan.download_bits_per_second, plan.upload_bits_per_second
-    rates = b"" if down is None and up is None else profile.rates(down, up)
-    parts = [(next(iter(_kinds(number, value))), attribute(number, value)) for number, value in _split(rates)]
-    interim = max(plan.interim_seconds, LEAST_INTERIM_SECONDS)
-    parts.append(((0, Type.ACCT_INTERIM_INTERVAL, b""), integer_attribute(Type.ACCT_INTERIM_INTERVAL, interim)))
+def _rates(plan: Plan) -> tuple[int | None, int | None]:
+    return plan.download_bits_per_second, plan.upload_bits_per_second
+
+
+def _with_timers(granted: list[Part], plan: Plan, interim: int) -> list[Part]:
+    """Add Acct-Interim-Interval and Idle-Timeout, where the plan's own attributes do not say them."""
+    timers: list[Part] = [(_INTERIM, integer_attribute(Type.ACCT_INTERIM_INTERVAL, interim))]
     if plan.idle_timeout_seconds is not None:
         idle = integer_attribute(Type.IDLE_TIMEOUT, plan.idle_timeout_seconds)
-        parts.append(((0, Type.IDLE_TIMEOUT, b""), idle))
-    return parts
+        timers.append((standard(Type.IDLE_TIMEOUT), idle))
+    said = {kind for kind, _ in granted}
+    return granted + [timer for timer in timers if timer[0] not in said]
 
 
-def _split(octets: bytes) -> list[tuple[int, bytes]]:
-    """Split encoded attributes, which were checked when they were provisioned."""
-    found = []
-    offset = 0
-    while offset < len(octets):
-        size = octets[offset + 1]
-        found.append((octets[offset], octets[offset + 2 : offset + size]))
-        offset += size
-    return found
-
-
-def _kinds(number: int, value: bytes) -> list[Kind]:
-    """Return what an attribute is, for deciding what it replaces."""
-    if number != Type.VENDOR_SPECIFIC:
-        return [(0, number, b"")]
-    inner = vendor_values(value)
-    if not inner:
-        return [(int.from_bytes(value[:4]), -1, value)]
-    kinds = []
-    for vendor, kind, content in inner:
-        end = _SETTING_ENDS.get((vendor, kind))
-        kinds.append((vendor, kind, b"" if end is None else _setting(content, end)))
-    return kinds
-
-
-def _setting(content: bytes, end: bytes) -> bytes:
-    """Return the name of the setting, with the direction where one name holds both (`rate-limit output`)."""
-    name, _, rest = content.partition(end)
-    return name + b" ".join(rest.split()[:2]) if rest.startswith(b"rate-limit ") else name
+def _is_too_short(part: Part) -> bool:
+    kind, octets = part
+    return kind == _INTERIM and int.from_bytes(octets[2:]) < LEAST_INTERIM_SECONDS

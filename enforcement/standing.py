@@ -8,18 +8,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from enum import Enum
 from typing import NamedTuple
 
+from domain.network import AccountState
 from domain.plan_rules import Change, Direction, TopUpKind
 
-
-class AccountState(Enum):
-    """Whether the account behind the service may be served; the values are stored."""
-
-    ACTIVE = "active"
-    BLOCKED = "blocked"
-    NO_BALANCE = "no_balance"
+__all__ = ["AccountState", "BurstLevel", "Counter", "Override", "Standing", "TopUp", "Usage"]
 
 
 class Counter(NamedTuple):
@@ -70,6 +64,8 @@ class TopUp:
     spent_octets: int = 0
     boost: Change | None = None
     before_plan: bool = False
+    covered_octets: int | None = None
+    """What it paid of the present period, fixed when it ended inside; None while it holds."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,7 @@ class Code(IntEnum):
 
 
 class Type(IntEnum):
-    """Attribute types whose meaning the product knows (RFC 2865, 2866, 2869, 3162, 4372, 4818, 5176, 6911)."""
+    """Attribute types whose meaning the product knows (RFC 2865, 2866, 2868, 2869, 3162, 4372, 4818, 5176, 6911)."""
 
     USER_NAME = 1
     USER_PASSWORD = 2
@@ -63,6 +63,7 @@ class Type(IntEnum):
     EVENT_TIMESTAMP = 55
     CHAP_CHALLENGE = 60
     NAS_PORT_TYPE = 61
+    TUNNEL_PASSWORD = 69
     EAP_MESSAGE = 79
     MESSAGE_AUTHENTICATOR = 80
     ACCT_INTERIM_INTERVAL = 85
@@ -89,6 +90,37 @@ class AcctStatus(IntEnum):
     INTERIM = 3
     ACCOUNTING_ON = 7
     ACCOUNTING_OFF = 8
+
+
+class ServiceType(IntEnum):
+    """Values of Service-Type that change how a request is treated (RFC 2865 §5.6, RFC 5176 §3.2)."""
+
+    FRAMED = 2
+    AUTHORIZE_ONLY = 17
+
+
+class ErrorCause(IntEnum):
+    """Values of Error-Cause (RFC 5176 §3.5 and the IANA registry): 2xx in an ACK, all others in a NAK."""
+
+    RESIDUAL_SESSION_CONTEXT_REMOVED = 201
+    INVALID_EAP_PACKET = 202
+    UNSUPPORTED_ATTRIBUTE = 401
+    MISSING_ATTRIBUTE = 402
+    NAS_IDENTIFICATION_MISMATCH = 403
+    INVALID_REQUEST = 404
+    UNSUPPORTED_SERVICE = 405
+    UNSUPPORTED_EXTENSION = 406
+    INVALID_ATTRIBUTE_VALUE = 407
+    ADMINISTRATIVELY_PROHIBITED = 501
+    REQUEST_NOT_ROUTABLE = 502
+    SESSION_CONTEXT_NOT_FOUND = 503
+    SESSION_CONTEXT_NOT_REMOVABLE = 504
+    OTHER_PROXY_PROCESSING_ERROR = 505
+    RESOURCES_UNAVAILABLE = 506
+    REQUEST_INITIATED = 507
+    MULTIPLE_SESSION_SELECTION_UNSUPPORTED = 508
+    LOCATION_INFO_REQUIRED = 509
+    RESPONSE_TOO_BIG = 601
 
 
 class Vendor(IntEnum):

@@ -22,6 +22,37 @@ class AccountingOn(Enum):
     NEVER = "never"
 
 
+class Unlisted(Enum):
+    """What a router makes of a CoA with attributes that its manual does not list as changeable."""
+
+    IGNORED = "ignored"
+    """It acknowledges and changes the rest."""
+    REFUSED = "refused"
+    APPLIED = "applied"
+
+
+@dataclass(frozen=True, slots=True)
+class DynamicFaults:
+    """What routers do wrong with CoA and Disconnect; shares are fractions from 0 to 1."""
+
+    ignored: float = 0.0
+    """Neither obeyed nor answered."""
+    unanswered: float = 0.0
+    """Obeyed, and not answered."""
+    refused: float = 0.0
+    refused_with: int = 506
+    """Error-Cause of these refusals (RFC 5176 §3.5)."""
+    pretended: float = 0.0
+    """Acknowledged, and nothing happens."""
+    delay_seconds: float = 0.0
+    """Answers come so much later."""
+
+    def __post_init__(self) -> None:
+        for name in ("ignored", "unanswered", "refused", "pretended"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise SimulatorError(f"CoA {name} must be a share between 0 and 100 %")
+
+
 @dataclass(frozen=True, slots=True)
 class Faults:
     """What the network and the routers do wrong; shares are fractions from 0 to 1."""
@@ -37,6 +68,8 @@ class Faults:
     """Each router's clock is wrong by up to this much, ahead or behind."""
     gigawords: bool = True
     """False: counters wrap at 2³² without a word about it."""
+    dynamic: DynamicFaults = field(default_factory=DynamicFaults)
+    unlisted: Unlisted = Unlisted.IGNORED
 
     def __post_init__(self) -> None:
         for name in ("loss", "duplicates", "reorder", "lost_stops", "wrong_passwords"):

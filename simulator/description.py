@@ -6,8 +6,8 @@ the login and the seed alone.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from enum import Enum
 from ipaddress import IPv4Address, ip_network
 from pathlib import Path
@@ -30,6 +30,21 @@ class Method(Enum):
     MSCHAPV2 = "mschapv2"
 
 
+@dataclass(frozen=True, slots=True)
+class ApiDescription:
+    """A router's management API: who may use it, and where it listens."""
+
+    user: str
+    password: Secret
+    port: int
+    tls: bool
+
+
+API_PORT = 8728
+API_TLS_PORT = 8729
+"""RouterOS, `/ip service`."""
+ROUTEROS = "mikrotik"
+"""The profile of the routers that have the API."""
 METHODS = (Method.PAP, Method.CHAP, Method.MSCHAPV2)
 METHOD_WEIGHTS = (50, 20, 30)
 
@@ -48,6 +63,9 @@ class RouterDescription:
     """False: an old RouterOS, without Message-Authenticator in its Access-Requests."""
     flip_counters: bool = False
     """True: Acct-Input-Octets is what the subscriber downloads."""
+    accepts_orders: bool = True
+    """False: `/radius incoming accept=no`, as RouterOS comes: CoA and Disconnect are met with silence."""
+    api: ApiDescription | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +78,8 @@ class SubscriberDescription:
     mac: str
     router: str
     """Name of the router."""
+    demand_bits_per_second: int | None = None
+    """What it downloads without a rest, as far as its line allows; None: it lives by habit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +98,23 @@ class FleetDescription:
         for subscriber in self.subscribers:
             if subscriber.router not in names:
                 raise SimulatorError(f"service {subscriber.login} names router {subscriber.router}, which is unknown")
+
+    def with_demands(self, demands: Mapping[str, int]) -> FleetDescription:
+        """Return the fleet in which some logins download without a rest, in bit/s."""
+        unknown = demands.keys() - {subscriber.login for subscriber in self.subscribers}
+        if unknown:
+            raise SimulatorError(f"no service of the fleet is called {min(unknown)}; nobody can download as it")
+        subscribers = [
+            replace(subscriber, demand_bits_per_second=demands[subscriber.login])
+            if subscriber.login in demands
+            else subscriber
+            for subscriber in self.subscribers
+        ]
+        return FleetDescription(self.routers, subscribers)
+
+    def without_api(self) -> FleetDescription:
+        """Return the fleet in which no router has an API."""
+        return FleetDescription([replace(router, api=None) for router in self.routers], self.subscribers)
 
 
 def read_isp(path: Path, *, subscribers: int | None = None, seed: int = 0) -> FleetDescription:
@@ -103,6 +140,7 @@ def synthetic(
     login_pattern: str = "user%d",
     password_pattern: str = "pass%d",  # noqa: S107 -- of made-up people
     coa_port: int = DYNAMIC_AUTHORIZATION_PORT,
+    api: ApiDescription | None = None,
     seed: int = 0,
 ) -> FleetDescription:
     """Describe a fleet by numbers alone; subscribers are numbered from 1 and dealt out to the routers in turn."""
@@ -115,6 +153,7 @@ def synthetic(
                 identifier=f"sim-router-{number + 1}",
                 secret=secret,
                 coa_port=coa_port,
+                api=api,
             )
             for number in range(routers)
         ]
@@ -154,7 +193,20 @@ def _router(entry: RouterEntry) -> RouterDescription:
         coa_port=entry.coa_port or PROFILES[entry.profile.value].coa_port,
         signs_requests=entry.require_message_authenticator is not MessageAuthenticatorPolicy.NEVER,
         flip_counters=entry.flip_counters,
+        api=_api(entry),
     )
+
+
+def _api(entry: RouterEntry) -> ApiDescription | None:
+    api = entry.api
+    if api is None or entry.profile.value != ROUTEROS:
+        return None
+    if api.password is None:
+        raise SimulatorError(
+            f"the API of router {entry.name} has no password in the file; a fleet cannot do without it"
+        )
+    port = api.port or (API_TLS_PORT if api.tls else API_PORT)
+    return ApiDescription(api.user, api.password, port, api.tls)
 
 
 def _subscriber(entry: ServiceEntry, routers: Sequence[RouterDescription], seed: int) -> SubscriberDescription:

@@ -10,7 +10,7 @@ import asyncio
 import resource
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
@@ -18,11 +18,15 @@ from random import Random
 from domain.instants import SECOND_US, Microseconds
 from radius.packet import LARGEST_PACKET
 from simulator.behaviour import Behaviour
+from simulator.certificate import self_signed, server_context
 from simulator.description import FleetDescription, RouterDescription, SubscriberDescription
 from simulator.errors import SimulatorError
 from simulator.exchange import Channel, Outgoing, Port
 from simulator.network import Network
 from simulator.router import Router
+from simulator.routeros_lines import box_of
+from simulator.routeros_server import Box, bind_api
+from simulator.routeros_state import API, API_TLS
 from simulator.tally import Tally
 from simulator.truth import Ledger, SessionTruth, TruthFile
 
@@ -64,6 +68,7 @@ class _Member:
 
     router: Router
     sockets: dict[Channel, socket.socket] = field(default_factory=dict)
+    box: Box | None = None
 
 
 class Fleet:
@@ -106,6 +111,17 @@ class Fleet:
         """Return what every session reported and got acknowledged."""
         return self._ledger.truth()
 
+    def router(self, name: str) -> Router:
+        """Return a router of the open fleet."""
+        return next(member.router for member in self._members if member.router.description.name == name)
+
+    def box(self, name: str) -> Box:
+        """Return the API of a router of the open fleet; raise SimulatorError where it has none."""
+        for member in self._members:
+            if member.router.description.name == name and member.box is not None:
+                return member.box
+        raise SimulatorError(f"the fleet has no router {name} with an API")
+
     async def run(
         self, stop: asyncio.Event, *, duration_seconds: float | None = None, stop_on_exit: bool = False
     ) -> None:
@@ -128,6 +144,7 @@ class Fleet:
         self._members = self._routers(self._clock())
         try:
             self._listen()
+            self._serve_api()
             for member in self._members:
                 for port in Port:
                     self._connect(member, Channel(port, 0))
@@ -161,6 +178,9 @@ class Fleet:
         self._listeners.clear()
         for member in self._members:
             member.sockets.clear()
+            if member.box is not None:
+                member.box.close()
+                member.box = None
         if self._truth_file is not None:
             self._truth_file.extend(self.truth())
             self._truth_file.close()
@@ -278,9 +298,38 @@ class Fleet:
         for member in members:
             reply = member.router.receive_dynamic(datagram, source, now)
             if reply is not None:
-                self._over_the_network(self._reply, listener, reply, source)
+                self._answer_later(member.router.dynamic.faults.delay_seconds, listener, reply, source)
                 return
         self.tally.dynamic_dropped += 1
+
+    def _answer_later(
+        self, delay_seconds: float, listener: socket.socket, reply: bytes, source: tuple[str, int]
+    ) -> None:
+        if not delay_seconds:
+            self._over_the_network(self._reply, listener, reply, source)
+            return
+        loop = asyncio.get_running_loop()
+        loop.call_later(delay_seconds, self._over_the_network, self._reply, listener, reply, source)
+
+    def _serve_api(self) -> None:
+        """Let the routers that have an API serve it."""
+        for member in self._members:
+            described, api = member.router.description, member.router.description.api
+            if api is None:
+                continue
+            listener = bind_api(described.address, api.port, described.name)
+            member.box = box_of(member.router, api, self._radius_entry(), self._clock)
+            certificate = self_signed(described.name, described.address, self._seed) if api.tls else None
+            context = None if certificate is None else server_context(certificate)
+            member.box.serve(listener, API_TLS if api.tls else API, context)
+
+    def _radius_entry(self) -> Mapping[str, str]:
+        """Return where the routers' logins go, as `/radius` has it."""
+        return {
+            "address": self._server.address,
+            "authentication-port": str(self._server.authentication_port),
+            "accounting-port": str(self._server.accounting_port),
+        }
 
     def _reply(self, listener: socket.socket, reply: bytes, source: tuple[str, int]) -> None:
         try:

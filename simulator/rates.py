@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from enforcement.profiles import (
+from enforcement.attributes import (
     CISCO_AVPAIR,
     ERX_SERVICE_ACTIVATE,
     HUAWEI_INPUT_AVERAGE_RATE,

@@ -20,6 +20,9 @@ from simulator.behaviour import AccountingOn, Behaviour
 from simulator.description import RouterDescription, SubscriberDescription
 from simulator.dynamic_authorization import DynamicAuthorization, Order, SessionBook, Verdict
 from simulator.exchange import Channel, Exchange, Outgoing, Port, access_request
+from simulator.rate_limit import NOTHING
+from simulator.rates import UNLIMITED, Rates
+from simulator.routeros_sessions import Incoming
 from simulator.session import Cause, Grant, Line, RouterLook, Session, name_router, read_grant
 from simulator.subscriber import Attempt, Subscriber
 from simulator.tally import Tally
@@ -30,6 +33,9 @@ FIRST_PORT = 15_728_640
 BOOT_SECONDS = 20.0
 REDIAL_SECONDS = (2.0, 30.0)
 """Lines come back within this time after their router booted or threw them out."""
+
+LIMIT_WATCH_US = SECOND_US
+"""How often a session with a limit of octets is looked at."""
 
 _PPP_SESSION = "81"
 _BOOT_DIGITS = 16
@@ -63,8 +69,21 @@ class Router:
         self._authentication: Exchange[Attempt] = Exchange(Port.AUTHENTICATION, self._secret, tally)
         self._accounting: Exchange[Callable[[], None]] = Exchange(Port.ACCOUNTING, self._secret, tally)
         nas_address = ip_address(description.address).packed
-        self._dynamic = DynamicAuthorization(self._secret, description.identifier, nas_address)
-        self._book = SessionBook()
+        self.incoming = Incoming(accept=description.accepts_orders, port=description.coa_port)
+        self.dynamic = DynamicAuthorization(
+            self._secret,
+            description.identifier,
+            nas_address,
+            incoming=self.incoming,
+            faults=behaviour.faults.dynamic,
+            unlisted=behaviour.faults.unlisted,
+            random=Random(f"{seed} orders {description.name}"),
+        )
+        self.book = SessionBook()
+        self.on_reboot: Callable[[Microseconds], None] = _ignore_reboot
+        """Called when the router reboots by itself."""
+        self._shapes: dict[bytes, Rates] = {}
+        """What queues that somebody wrote leave to addresses without a queue of RADIUS's."""
         self._look = RouterLook(
             name=name_router(description.identifier, description.address),
             clock_offset_us=int(self._random.uniform(-1, 1) * behaviour.faults.clock_skew_seconds * SECOND_US),
@@ -88,12 +107,22 @@ class Router:
     @property
     def sessions(self) -> int:
         """Return the number of open sessions."""
-        return len(self._book)
+        return len(self.book)
+
+    @property
+    def is_up(self) -> bool:
+        """Tell whether the router has booted."""
+        return self._up
+
+    @property
+    def clock_offset_us(self) -> int:
+        """Return how far the router's clock is ahead."""
+        return self._look.clock_offset_us
 
     @property
     def is_quiet(self) -> bool:
         """Tell whether no session is open and no request waits."""
-        return not (len(self._book) or self._authentication.waiting or self._accounting.waiting)
+        return not (len(self.book) or self._authentication.waiting or self._accounting.waiting)
 
     def tick(self, now: Microseconds) -> list[Outgoing]:
         """Do what is due and return what leaves."""
@@ -120,13 +149,48 @@ class Router:
 
     def receive_dynamic(self, datagram: bytes, source: Hashable, now: Microseconds) -> bytes | None:
         """Answer a datagram on the CoA port; None when it is not believed here. What follows waits for `tick`."""
-        verdict = self._dynamic.judge(datagram, source, self._book, now) if self._up else None
+        verdict = self.dynamic.judge(datagram, source, self.book, now) if self._up else None
         if verdict is None:
             return None
         self._count(verdict)
         if verdict.order is not None:
             self._obey(verdict.order, now)
-        return verdict.reply
+        return verdict.reply if verdict.is_answered else None
+
+    def kick(self, acct_session_id: str, now: Microseconds) -> None:
+        """End a session as an operator of the router does."""
+        for session in self.book.find(acct_session_id, None, None):
+            self._plan(now, partial(self._end, session, Cause.ADMIN_RESET))
+        self._set_alarm()
+
+    def shape(self, address: bytes, rates: Rates | None, now: Microseconds) -> None:
+        """Limit the sessions of an address that have no queue of RADIUS's; None lifts the limit."""
+        if rates is None:
+            self._shapes.pop(address, None)
+        else:
+            self._shapes[address] = rates
+        for session in self.book.find(None, None, address):
+            if session.rate_limit is None:
+                session.change_rates(rates or UNLIMITED, now)
+
+    def reboot(self, now: Microseconds) -> None:
+        """Lose every session without a word; the lines dial again after the boot."""
+        self._tally.reboots += 1
+        self._agenda.clear()
+        self.book.clear()
+        self._authentication.forget()
+        self._accounting.forget()
+        self._boot_digit = (self._boot_digit + 1) % _BOOT_DIGITS
+        self._session_number = 0
+        self._up = False
+        booted = self._behaviour.after(now, BOOT_SECONDS)
+        self._plan(booted, self._boot)
+        for subscriber in self._subscribers.values():
+            subscriber.lose_power()
+            if not self._closing:
+                self._plan(self._redial(booted), partial(self._dial, subscriber))
+        self._plan_reboot(booted)
+        self._set_alarm()
 
     def shut_down(self, now: Microseconds, spread_us: int) -> None:
         """End every session with a Stop, spread over `spread_us`, and let nobody in again."""
@@ -142,6 +206,8 @@ class Router:
         self._boot(now)
         for subscriber in self._subscribers.values():
             due = now + int(self._random.random() * self._behaviour.ramp_seconds * SECOND_US)
+            if subscriber.demand is not None:
+                due = now
             self._plan(Microseconds(due), partial(self._dial, subscriber))
         self._plan_reboot(now)
         self._set_alarm()
@@ -169,22 +235,8 @@ class Router:
             self._plan(self._behaviour.after(now, every * self._random.uniform(0.5, 1.5)), self._reboot)
 
     def _reboot(self, now: Microseconds) -> None:
-        """Lose every session without a word; the lines dial again after the boot."""
-        self._tally.reboots += 1
-        self._agenda.clear()
-        self._book.clear()
-        self._authentication.forget()
-        self._accounting.forget()
-        self._boot_digit = (self._boot_digit + 1) % _BOOT_DIGITS
-        self._session_number = 0
-        self._up = False
-        booted = self._behaviour.after(now, BOOT_SECONDS)
-        self._plan(booted, self._boot)
-        for subscriber in self._subscribers.values():
-            subscriber.lose_power()
-            if not self._closing:
-                self._plan(self._redial(booted), partial(self._dial, subscriber))
-        self._plan_reboot(booted)
+        self.reboot(now)
+        self.on_reboot(now)
 
     def _redial(self, now: Microseconds) -> Microseconds:
         return self._behaviour.after(now, self._random.uniform(*REDIAL_SECONDS))
@@ -251,12 +303,16 @@ class Router:
             subscriber.habit,
             speed=self._behaviour.speed,
             random=self._random,
+            demand=subscriber.demand,
         )
+        if grant.rate_limit is None:
+            session.rates = self._shapes.get(session.address, UNLIMITED)
         subscriber.session = session
-        self._book.add(session)
+        self.book.add(session)
         self._tally.sessions_started += 1
         self._report(session, AcctStatus.START, now)
         self._plan_interims(session, now)
+        self._watch_limits(session, now)
         cause = Cause.LOST_CARRIER if self._random.random() < _LOST_CARRIER_SHARE else Cause.USER_REQUEST
         stays_seconds, timeout_seconds = subscriber.session_seconds(), grant.session_timeout_seconds
         if timeout_seconds and timeout_seconds < stays_seconds:
@@ -275,14 +331,26 @@ class Router:
         if now >= session.ends_us:
             self._end(session, session.end_cause, now)
 
+    def _watch_limits(self, session: Session, now: Microseconds) -> None:
+        """End a session that has used up its octets; one without a limit is left alone."""
+        if not session.is_open or session.limit_octets == NOTHING:
+            return
+        session.advance(now)
+        if session.is_spent:
+            self._end(session, Cause.NAS_REQUEST, now)
+        else:
+            self._plan(Microseconds(now + LIMIT_WATCH_US), partial(self._watch_limits, session))
+
     def _plan_interims(self, session: Session, now: Microseconds) -> None:
         if self._behaviour.interim_seconds is not None:
             session.interim_seconds = self._behaviour.interim_seconds
         if session.interim_seconds:
-            self._plan(self._behaviour.after(now, session.interim_seconds), partial(self._interim, session))
+            session.interim_due_us = self._behaviour.after(now, session.interim_seconds)
+            self._plan(session.interim_due_us, partial(self._interim, session, session.interim_due_us))
 
-    def _interim(self, session: Session, now: Microseconds) -> None:
-        if session.is_open:
+    def _interim(self, session: Session, due: Microseconds, now: Microseconds) -> None:
+        # A CoA may have moved the next one since this was planned.
+        if session.is_open and session.interim_due_us == due:
             self._report(session, AcctStatus.INTERIM, now)
             self._plan_interims(session, now)
 
@@ -293,7 +361,7 @@ class Router:
         subscriber = self._subscribers[session.login]
         session.is_open = False
         subscriber.session = None
-        self._book.remove(session)
+        self.book.remove(session)
         self._tally.sessions_stopped += 1
         if self._random.random() >= self._behaviour.faults.lost_stops:
             self._report(session, AcctStatus.STOP, now, cause)
@@ -316,13 +384,31 @@ class Router:
             self._outbox.append(outgoing)
 
     def _obey(self, order: Order, now: Microseconds) -> None:
+        session = order.session
         if order.disconnect:
-            self._plan(now, partial(self._end, order.session, Cause.ADMIN_RESET))
+            self._plan(now, partial(self._end, session, Cause.ADMIN_RESET))
         if order.rates is not None:
-            order.session.change_rates(order.rates, now)
+            session.change_rates(order.rates, now)
+        if order.rate_limit is not None:
+            session.rate_limit = order.rate_limit
         if order.session_timeout_seconds is not None:
-            self._limit(order.session, order.session_timeout_seconds, Cause.SESSION_TIMEOUT, now)
+            self._limit(session, order.session_timeout_seconds, Cause.SESSION_TIMEOUT, now)
+        if order.address_list is not None:
+            session.address_list = order.address_list
+        if order.interim_seconds is not None:
+            self._change_interims(session, order.interim_seconds, now)
+        if order.limit_octets is not None:
+            watched = session.limit_octets != NOTHING
+            session.limit_octets = order.limit_octets
+            if not watched:
+                self._plan(now, partial(self._watch_limits, session))
         self._set_alarm()
+
+    def _change_interims(self, session: Session, seconds: int, now: Microseconds) -> None:
+        """Report at another interval, from now on; the option of the fleet beats the server."""
+        if seconds != session.interim_seconds and self._behaviour.interim_seconds is None:
+            session.interim_seconds = seconds
+            self._plan_interims(session, now)
 
     def _count(self, verdict: Verdict) -> None:
         if verdict.is_duplicate:
@@ -360,7 +446,7 @@ class Router:
         while True:
             self._session_number = (self._session_number + 1) % _SESSION_NUMBERS
             acct_session_id = f"{_PPP_SESSION}{self._boot_digit:x}{self._session_number:05x}"
-            if acct_session_id not in self._book:
+            if acct_session_id not in self.book:
                 return acct_session_id
 
     def _own_address(self) -> bytes:
@@ -381,6 +467,10 @@ def _line(index: int, subscriber: SubscriberDescription) -> Line:
 
 def _accounting_request(identifier: int, attributes: bytes, secret: bytes) -> bytes:
     return encode_request(Code.ACCOUNTING_REQUEST, identifier, attributes, secret, sign=False)
+
+
+def _ignore_reboot(_now: Microseconds) -> None:
+    """Stand in where nobody wants to know."""
 
 
 def _nothing() -> None:

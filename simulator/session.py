@@ -15,11 +15,19 @@ from struct import Struct
 from typing import NamedTuple
 
 from domain.instants import SECOND_US, Microseconds
-from radius.codes import AcctStatus, Type
-from radius.packet import Packet, attribute, integer_attribute
-from simulator import rates
-from simulator.rates import Rates
-from simulator.traffic import Habit, daily_share, octets
+from enforcement.attributes import (
+    MIKROTIK_ADDRESS_LIST,
+    MIKROTIK_RECV_LIMIT,
+    MIKROTIK_RECV_LIMIT_GIGAWORDS,
+    MIKROTIK_XMIT_LIMIT,
+    MIKROTIK_XMIT_LIMIT_GIGAWORDS,
+)
+from radius.codes import AcctStatus, Type, Vendor
+from radius.packet import Packet, attribute, integer_attribute, readable
+from simulator import rate_limit, rates
+from simulator.rate_limit import NOTHING, Pair, RateLimit
+from simulator.rates import UNLIMITED, Rates
+from simulator.traffic import Demand, Habit, daily_share, demanded_octets, octets
 from simulator.truth import SessionAccount
 
 FRAMED = 2
@@ -67,6 +75,11 @@ class Grant:
     classes: tuple[bytes, ...]
     ipv6: bytes
     """Framed-IPv6-Prefix and Delegated-IPv6-Prefix, encoded."""
+    rate_limit: RateLimit | None = None
+    """The queue that RouterOS makes; None: none."""
+    address_list: str | None = None
+    limit_octets: Pair = NOTHING
+    """Upload and download after which RouterOS ends the session; 0 is never."""
 
 
 def read_grant(accept: Packet) -> Grant:
@@ -77,14 +90,44 @@ def read_grant(accept: Packet) -> Grant:
         for kind in (Type.FRAMED_IPV6_PREFIX, Type.DELEGATED_IPV6_PREFIX)
         for value in accept.all(kind)
     )
+    granted = rates.read(accept)
     return Grant(
         address=None if address is None or len(address) != 4 or address in _NOT_ASSIGNED else address,
-        rates=rates.read(accept) or rates.UNLIMITED,
+        rates=granted or UNLIMITED,
         interim_seconds=accept.integer(Type.ACCT_INTERIM_INTERVAL) or DEFAULT_INTERIM_SECONDS,
         session_timeout_seconds=accept.integer(Type.SESSION_TIMEOUT),
         classes=tuple(accept.all(Type.CLASS)),
         ipv6=b"".join(prefixes),
+        rate_limit=rate_limit.read(accept) or rate_limit.of_rates(granted),
+        address_list=read_address_list(accept),
+        limit_octets=read_limits(accept) or NOTHING,
     )
+
+
+def read_address_list(packet: Packet) -> str | None:
+    """Return the address list that a packet puts the session's address on; None where it names none."""
+    value = packet.vendor(Vendor.MIKROTIK, MIKROTIK_ADDRESS_LIST)
+    return None if value is None else readable(value)
+
+
+def read_limits(packet: Packet, *, gigawords: bool = True) -> Pair | None:
+    """Return Mikrotik-Recv-Limit and -Xmit-Limit with their Gigawords; None where a packet has neither."""
+    upload = _integer(packet, MIKROTIK_RECV_LIMIT)
+    download = _integer(packet, MIKROTIK_XMIT_LIMIT)
+    if upload is None and download is None:
+        return None
+    high = (_integer(packet, MIKROTIK_RECV_LIMIT_GIGAWORDS), _integer(packet, MIKROTIK_XMIT_LIMIT_GIGAWORDS))
+    up, down = high if gigawords else (0, 0)
+    return Pair(((up or 0) << 32) + (upload or 0), ((down or 0) << 32) + (download or 0))
+
+
+def _integer(packet: Packet, kind: int) -> int | None:
+    value = packet.vendor(Vendor.MIKROTIK, kind)
+    if value is None:
+        return None
+    if len(value) != 4:
+        raise ValueError("a limit of another size than four octets")
+    return int.from_bytes(value)
 
 
 class RouterLook(NamedTuple):
@@ -147,15 +190,22 @@ class Session:
         "_speed",
         "account",
         "address",
+        "address_list",
         "advanced_us",
+        "bits_per_second",
+        "demand",
         "end_cause",
         "ends_us",
         "habit",
+        "interim_due_us",
         "interim_seconds",
         "is_open",
+        "limit_octets",
+        "line",
         "login",
         "octets_down",
         "octets_up",
+        "rate_limit",
         "rates",
         "started_us",
     )
@@ -170,14 +220,21 @@ class Session:
         *,
         speed: float,
         random: Random,
+        demand: Demand | None = None,
     ) -> None:
         self.account = account
+        self.line = line
         self.login = line.login
         self.address = address
         self.habit = habit
+        self.demand = demand
         self.rates = grant.rates
+        self.rate_limit = grant.rate_limit
+        self.address_list = grant.address_list
+        self.limit_octets = grant.limit_octets
+        self.bits_per_second = NOTHING
         self.interim_seconds: float = grant.interim_seconds
-        self.started_us = self.advanced_us = self.ends_us = account.started_us
+        self.started_us = self.advanced_us = self.ends_us = self.interim_due_us = account.started_us
         self.end_cause = Cause.USER_REQUEST
         self.octets_up = 0
         self.octets_down = 0
@@ -197,11 +254,23 @@ class Session:
         duration_us = int((now - self.advanced_us) * self._speed)
         if duration_us <= 0:
             return
-        simulated_us = Microseconds(self.started_us + int((now - self.started_us) * self._speed))
-        up, down = octets(self.habit, self.rates, duration_us, daily_share(simulated_us), self._random)
+        up, down = self._moved(duration_us, now)
         self.octets_up += up
         self.octets_down += down
+        self.bits_per_second = Pair(up * 8 * SECOND_US // duration_us, down * 8 * SECOND_US // duration_us)
         self.advanced_us = now
+
+    @property
+    def is_spent(self) -> bool:
+        """Tell whether a limit of octets is reached."""
+        up, down = self.limit_octets
+        return bool((up and self.octets_up >= up) or (down and self.octets_down >= down))
+
+    def _moved(self, duration_us: int, now: Microseconds) -> tuple[int, int]:
+        if self.demand is not None:
+            return demanded_octets(self.demand, self.rates, duration_us)
+        simulated_us = Microseconds(self.started_us + int((now - self.started_us) * self._speed))
+        return octets(self.habit, self.rates, duration_us, daily_share(simulated_us), self._random)
 
     def change_rates(self, changed: Rates, now: Microseconds) -> None:
         """Apply another speed from `now` on."""

@@ -16,7 +16,7 @@ from radius.packet import Packet, attribute, vendor_attribute
 from simulator.behaviour import Behaviour
 from simulator.description import Method, SubscriberDescription
 from simulator.session import Line, Session
-from simulator.traffic import Habit, choose_habit
+from simulator.traffic import Demand, Habit, choose_habit, download_demand
 
 FIRST_RETRY_SECONDS = 10.0
 LONGEST_RETRY_SECONDS = 300.0
@@ -26,6 +26,8 @@ RESTLESS_SHARE = 0.2
 """Lines that come and go all day; the others stay until something happens to them."""
 RESTLESS_SESSION_SECONDS = 1_200.0
 STEADY_SESSION_SECONDS = 64_800.0
+
+ENDLESS_SECONDS = 1e9
 
 _CHALLENGE_OCTETS = 16
 _WRONG = b" (mistyped)"
@@ -53,6 +55,7 @@ class Subscriber:
         "_behaviour",
         "_random",
         "_types_wrong",
+        "demand",
         "description",
         "dialling",
         "failures",
@@ -66,13 +69,16 @@ class Subscriber:
         self.description = description
         self.line = line
         self.habit: Habit = choose_habit(random)
+        wanted = description.demand_bits_per_second
+        self.demand: Demand | None = None if wanted is None else download_demand(wanted)
         self.restless = random.random() < RESTLESS_SHARE
         self.session: Session | None = None
         self.dialling = False
         self.failures = 0
         self._behaviour = behaviour
         self._random = random
-        self._types_wrong = random.random() < behaviour.faults.wrong_passwords
+        mistyped = random.random() < behaviour.faults.wrong_passwords
+        self._types_wrong = mistyped and self.demand is None
 
     def prove(self, secret: bytes, authenticator: bytes) -> Proof:
         """Return fresh credentials by the subscriber's method."""
@@ -94,7 +100,9 @@ class Subscriber:
         return success is not None and compare_digest(success, proof.success)
 
     def session_seconds(self) -> float:
-        """Return how long the next session lasts if nothing ends it."""
+        """Return how long the next session lasts if nothing ends it; who downloads without a rest stays."""
+        if self.demand is not None:
+            return ENDLESS_SECONDS
         mean = self._behaviour.session_seconds
         if mean is None:
             mean = RESTLESS_SESSION_SECONDS if self.restless else STEADY_SESSION_SECONDS

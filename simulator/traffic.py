@@ -8,6 +8,7 @@ from __future__ import annotations
 from enum import Enum
 from math import cos, pi
 from random import Random
+from typing import NamedTuple
 
 from domain.instants import SECOND_US, Microseconds
 from simulator.rates import Rates
@@ -58,6 +59,31 @@ def octets(habit: Habit, rates: Rates, duration_us: int, share: float, random: R
         _limited(int(habit.upload_bits_per_second * factor), rates.upload_bits_per_second, duration_us),
         _limited(int(habit.download_bits_per_second * factor), rates.download_bits_per_second, duration_us),
     )
+
+
+class Demand(NamedTuple):
+    """What a line wants to carry at every moment, in bit/s: a download that never ends, a camera."""
+
+    upload_bits_per_second: int
+    download_bits_per_second: int
+
+
+INSATIABLE_BITS_PER_SECOND = 10_000_000_000
+"""More than any line carries."""
+ACKNOWLEDGEMENT_SHARE = 40
+"""TCP returns about one octet for so many."""
+
+
+def download_demand(bits_per_second: int) -> Demand:
+    """Return the demand of somebody who downloads; a line that gives less carries fewer acknowledgements too."""
+    return Demand(bits_per_second // ACKNOWLEDGEMENT_SHARE, bits_per_second)
+
+
+def demanded_octets(demand: Demand, rates: Rates, duration_us: int) -> tuple[int, int]:
+    """Return the octets (up, down) that a line moves in `duration_us` when `demand` never rests."""
+    down = _limited(demand.download_bits_per_second, rates.download_bits_per_second, duration_us)
+    up = _limited(demand.upload_bits_per_second, rates.upload_bits_per_second, duration_us)
+    return min(up, down // ACKNOWLEDGEMENT_SHARE), down
 
 
 def _limited(wanted_bits_per_second: int, allowed_bits_per_second: int | None, duration_us: int) -> int:

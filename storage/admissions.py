@@ -16,7 +16,7 @@ from domain.instants import SECOND_US, Microseconds
 from domain.network import Pool
 from enforcement.admission import CONFIRM_SECONDS, RefusalReason, Seats
 from enforcement.refusals import RefusalKey, RefusalLog, RefusalRow
-from storage import leases
+from storage import leases, standings
 from storage.leases import LeaseDesk, Want
 from storage.literals import integers, optional_integers, texts
 from storage.pipeline import DatabaseAway, PipelineConnection
@@ -29,20 +29,28 @@ _LOST_RACE = ("40001", "40P01")
 
 _AT = "'epoch'::timestamptz + {} * '1 microsecond'::interval"
 
+_PLACE = "coalesce({0}.router_id || '/' || {0}.multi_session_id, {0}.id::text)"
+_CLIENT = "coalesce({0}.mac, {0}.router_id || '/' || {0}.nas_port_id)"
+
 PREPARED: Mapping[str, str] = MappingProxyType(
     {
         "login_read": """
 PREPARE login_read(text[]) AS
 SELECT login, id, secret, plan_id, host(address), nullif(macs, '{}'), nullif(router_ids, '{}'), simultaneous, enabled,
-    (extract(epoch FROM expires_at) * 1000000)::bigint, nullif(reply_octets, '')
-FROM service WHERE login = ANY ($1)""",
+    (extract(epoch FROM expires_at) * 1000000)::bigint, nullif(reply_octets, ''),
+    account_state <> 'active' OR o.service_id IS NOT NULL
+FROM service LEFT JOIN override AS o ON o.service_id = id WHERE login = ANY ($1)""",
         "login_lock": """
 PREPARE login_lock(bigint[]) AS SELECT id FROM service WHERE id = ANY ($1) ORDER BY id FOR NO KEY UPDATE""",
         "login_occupancy": f"""
 PREPARE login_occupancy(bigint[], bigint) AS
-SELECT service_id, coalesce(router_id || '/' || multi_session_id, id::text),
-    coalesce(mac, router_id || '/' || nas_port_id)
-FROM session WHERE state = 0 AND service_id = ANY ($1)
+SELECT service_id, CASE WHEN traffic_class = 0 THEN {_PLACE.format("s")} ELSE coalesce((
+        -- A login that is counted by classes of its traffic has a session in each, and takes one place.
+        SELECT {_PLACE.format("l")} FROM session AS l WHERE l.state = 0 AND l.service_id = s.service_id
+            AND l.traffic_class < s.traffic_class AND {_CLIENT.format("l")} = {_CLIENT.format("s")}
+        ORDER BY l.traffic_class, l.id LIMIT 1
+    ), {_PLACE.format("s")}) END, {_CLIENT.format("s")}
+FROM session AS s WHERE state = 0 AND service_id = ANY ($1)
 UNION ALL
 SELECT service_id, NULL, client FROM admission WHERE service_id = ANY ($1) AND granted_at > {_AT.format("$2")}""",
         "login_admit": f"""
@@ -65,6 +73,7 @@ PREPARE refusal_raise(bigint[], integer[]) AS
 UPDATE refusal SET attempts = refusal.attempts + u.attempts FROM unnest($1, $2) AS u(id, attempts)
 WHERE refusal.id = u.id""",
         **leases.PREPARED,
+        **standings.PREPARED,
     }
 )
 
@@ -73,7 +82,7 @@ def read_services(logins: Iterable[str]) -> str:
     """Return the query for the services under `logins`.
 
     Its rows: login, id, sealed secret, plan id, address, MACs, router ids, limit, enabled, expiry in microseconds, own
-    attributes; what restricts nothing is NULL.
+    attributes, whether something else than the plan says what the line may do; what restricts nothing is NULL.
     """
     return f"EXECUTE login_read({texts(logins)})"
 

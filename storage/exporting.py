@@ -14,9 +14,14 @@ from zoneinfo import ZoneInfo
 import sqlalchemy
 from sqlalchemy import Connection, Engine, RowMapping
 
-from config.checks import end_of_day, write_rate
+from config import plan_rules
+from config.blocking import blocking_document
+from config.checks import end_of_day, write_fingerprint, write_rate
 from config.pool_range import write_range
+from config.reply_attributes import attribute_table
 from config.toml_text import write_table
+from domain.network import AccountState
+from domain.plan_rules import Blocking
 from enforcement.credentials import PASSWORD_AT
 from storage import schema
 from storage.provisioned_rows import CHUNK_ROWS, PLAN, POOL, ROUTER, SERVICE
@@ -26,6 +31,9 @@ from storage.vault import Vault
 HEADING = "# Written by caudal export; caudal apply reads it.\n"
 WITHOUT_SECRETS = "# Secrets and passwords are left out and stay as they are; caudal export --secrets writes them.\n"
 WITH_SECRETS = "# Holds secrets and passwords in clear: keep it where nobody else can read it.\n"
+
+_OWN_TABLES = frozenset({"cap", "fup", "step", "blocking", "top_up", "counting", "schedule", "class"})
+"""Keys that are too long for one line."""
 
 
 def export(engine: Engine, vault: Vault, *, secrets: bool = False) -> str:
@@ -38,7 +46,7 @@ def export_parts(engine: Engine, vault: Vault, *, secrets: bool = False) -> Iter
     with engine.connect().execution_options(isolation_level="REPEATABLE READ") as connection, connection.begin():
         yield HEADING + (WITH_SECRETS if secrets else WITHOUT_SECRETS)
         isp = connection.execute(sqlalchemy.select(schema.isp)).mappings().one()
-        yield _table("isp", {key: isp[key] for key in ("name", "currency", "timezone")}, array=False)
+        yield _isp(isp)
         routers = {id_: name for name, id_ in ids_by_name(connection, ROUTER).items()}
         writer = _Writer(vault, secrets, ZoneInfo(isp["timezone"]), routers)
         yield from map(writer.router, _rows(connection, schema.router, schema.router.c.name))
@@ -86,6 +94,10 @@ class _Writer:
             "coa_port": row["coa_port"],
             "require_message_authenticator": row["require_message_authenticator"],
             "flip_counters": row["flip_counters"],
+            "coa_per_second": row["coa_per_second"],
+            "repair_drift": row["repair_drift"],
+            "api_accounting": row["api_accounting"],
+            "queues": row["queues"],
             "api": self._api(row),
         }
         return _table("router", values, left_out="" if self._secrets else "secret")
@@ -103,7 +115,9 @@ class _Writer:
             "simultaneous": row["simultaneous"],
             "enabled": row["enabled"],
             "expires": self._expires(row["expires_at"]),
-            "attributes": _attributes(row["attributes"]),
+            "period_day": row["period_day"],
+            "account_state": None if row["account_state"] == AccountState.ACTIVE.value else row["account_state"],
+            "attributes": attribute_table(row["attributes"]) or None,
         }
         return _table("service", values, left_out="" if self._secrets else "password")
 
@@ -115,6 +129,7 @@ class _Writer:
             "password": self._secret(ROUTER.contexts["api_password"](row["name"]), row["api_password"]),
             "port": row["api_port"],
             "tls": row["api_tls"],
+            "fingerprint": row["api_fingerprint"] and write_fingerprint(bytes(row["api_fingerprint"])),
         }
 
     def _secret(self, context: bytes, sealed: bytes, start: int = 0) -> str | None:
@@ -126,6 +141,14 @@ class _Writer:
             return None
         day = (instant.astimezone(self._zone) - timedelta(days=1)).date()
         return day if end_of_day(day, self._zone) == instant else instant.astimezone(UTC)
+
+
+def _isp(row: RowMapping) -> str:
+    values: dict[str, object] = {key: row[key] for key in ("name", "currency", "timezone")}
+    blocking = plan_rules.load_blocking(row["blocking"])
+    if blocking != Blocking():
+        values["blocking"] = blocking_document(blocking)
+    return _tables("isp", values, array=False)
 
 
 def _plan(row: RowMapping, pools_by_id: Mapping[int, str]) -> str:
@@ -141,20 +164,23 @@ def _plan(row: RowMapping, pools_by_id: Mapping[int, str]) -> str:
         "idle_timeout": row["idle_timeout_seconds"],
         "interim_seconds": row["interim_seconds"],
         "simultaneous": row["simultaneous"],
+        **plan_rules.document(plan_rules.load(row["rules"])),
     }
-    return _table("plan", values)
+    return _tables("plan", values)
 
 
 def _rate(bits_per_second: int | None) -> str | None:
     return None if bits_per_second is None else write_rate(bits_per_second)
 
 
-def _attributes(pairs: Iterable[tuple[str, str]]) -> Mapping[str, object] | None:
-    """Return reply attributes as the file has them: those that come several times as a list."""
-    values: dict[str, list[str]] = {}
-    for name, value in pairs:
-        values.setdefault(name, []).append(value)
-    return {name: found[0] if len(found) == 1 else found for name, found in values.items()} or None
+def _tables(name: str, values: Mapping[str, object], *, array: bool = True) -> str:
+    """Write a table, and behind it those of its keys that are tables of their own."""
+    own = {key: value for key, value in values.items() if key in _OWN_TABLES and isinstance(value, dict | list)}
+    written = [_table(name, {key: value for key, value in values.items() if key not in own}, array=array)]
+    for key, value in own.items():
+        elements = value if isinstance(value, list) else [value]
+        written += [_tables(f"{name}.{key}", each, array=isinstance(value, list)) for each in elements]
+    return "".join(written)
 
 
 def _table(name: str, values: Mapping[str, object], *, array: bool = True, left_out: str = "") -> str:

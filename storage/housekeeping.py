@@ -17,8 +17,8 @@ from sqlalchemy import text
 from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.exc import OperationalError
 
-from accounting.session import State
 from storage import rollup
+from storage.open_sessions import closing
 
 PORTION = 5_000
 """Rows of one transaction: some tens of milliseconds."""
@@ -133,11 +133,8 @@ def close_stale(engine: Engine, now: datetime, intervals: int, default_seconds: 
         # A row that a packet holds is not silent; one that was heard meanwhile does not match any more.
         with engine.begin() as connection:
             closed += connection.execute(
-                text(f"""UPDATE session SET state = {State.PROVISIONAL.value}, version = version + 1,
-                    stopped_at = updated_at, terminate_cause = '{STALE_CAUSE}' WHERE id IN (
-                        SELECT id FROM session WHERE id = ANY(:ids) AND {silent} FOR UPDATE SKIP LOCKED)"""),
-                {**parameters, "ids": found[at : at + PORTION]},
-            ).rowcount
+                text(closing(silent, STALE_CAUSE)), {**parameters, "ids": found[at : at + PORTION]}
+            ).scalar_one()
     return closed
 
 

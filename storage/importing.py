@@ -116,6 +116,7 @@ class _Import:
         self._reader.finish()
         if not self._problems:
             self._staging.merge()
+            self._work.announce()
 
     def report(self) -> ImportReport:
         """Count what was done."""
@@ -227,6 +228,8 @@ _COLUMNS: Mapping[str, Callable[[str], object]] = {
     "simultaneous": _number,
     "enabled": lambda cell: _BOOLEANS.get(cell.strip().lower(), cell.strip()),
     "expires": str.strip,
+    "period_day": _number,
+    "account_state": str.strip,
     "attributes": _attributes,
 }
 """What a cell means, in the form in which TOML would have given it."""

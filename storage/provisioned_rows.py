@@ -1,11 +1,12 @@
 """How routers, pools, plans, customers and services become rows, and how their rows compare.
 
 Rule: a row is compared with its secrets open and written with them sealed; what differs is named by the key of the ISP
-file, never by value. A secret that is None stays as it is.
+file, never by value. A secret, or another value that only changes where it is written, stays as it is when it is None.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from ipaddress import ip_address, ip_network
@@ -16,7 +17,9 @@ import sqlalchemy
 from sqlalchemy import Connection
 from sqlalchemy.dialects.postgresql import ARRAY
 
+from config import plan_rules
 from config.isp import CustomerEntry, PlanEntry, PoolEntry, RouterEntry, ServiceEntry
+from domain.network import AccountState
 from domain.secret import Secret
 from radius.mschap import hash_nt_hash, nt_hash
 from storage import schema
@@ -39,6 +42,10 @@ class Kind:
     file_keys: Mapping[str, str]
     contexts: Mapping[str, Callable[[str], bytes]] = field(default_factory=dict)
     """For each column that holds a secret, what it is sealed under."""
+    documents: frozenset[str] = frozenset()
+    """Columns that hold several of the file's keys as JSON."""
+    lasting: Mapping[str, object] = field(default_factory=dict)
+    """Columns that stay as they are where the file does not write them, and what a new object has."""
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -47,7 +54,8 @@ class Kind:
 
     def seal(self, row: Row, vault: Vault) -> Row:
         """Return the row as the database keeps it."""
-        return self._with_secrets(row, vault.seal)
+        documents = {column: json.dumps(row[column], ensure_ascii=False) for column in self.documents}
+        return self._with_secrets({**row, **documents}, vault.seal)
 
     def open(self, row: Row, vault: Vault) -> Row:
         """Return the row with its secrets in clear."""
@@ -78,6 +86,11 @@ ROUTER = Kind(
         "api_password": "api",
         "api_port": "api",
         "api_tls": "api",
+        "api_fingerprint": "api",
+        "coa_per_second": "coa_per_second",
+        "repair_drift": "repair_drift",
+        "api_accounting": "api_accounting",
+        "queues": "queues",
     },
     {"secret": lambda name: b"router:" + name.encode(), "api_password": lambda name: b"api:" + name.encode()},
 )
@@ -109,7 +122,9 @@ PLAN = Kind(
         "idle_timeout_seconds": "idle_timeout",
         "interim_seconds": "interim_seconds",
         "simultaneous": "simultaneous",
+        "rules": "rules",
     },
+    documents=frozenset({"rules"}),
 )
 CUSTOMER = Kind("customer", schema.customer, "login", {"name": "name", "email": "email", "phone": "phone"})
 SERVICE = Kind(
@@ -126,10 +141,13 @@ SERVICE = Kind(
         "simultaneous": "simultaneous",
         "enabled": "enabled",
         "expires_at": "expires",
+        "period_day": "period_day",
+        "account_state": "account_state",
         "attributes": "attributes",
         "reply_octets": "attributes",
     },
     {"secret": lambda login: b"service:" + login.encode()},
+    lasting={"account_state": AccountState.ACTIVE.value},
 )
 
 
@@ -167,6 +185,11 @@ def router_row(entry: RouterEntry) -> Row:
         "api_password": _octets(api.password) if api else None,
         "api_port": api and api.port,
         "api_tls": api and api.tls,
+        "api_fingerprint": api and api.fingerprint,
+        "coa_per_second": entry.coa_per_second,
+        "repair_drift": entry.repair_drift,
+        "api_accounting": entry.api_accounting,
+        "queues": entry.queues.value,
     }
 
 
@@ -197,6 +220,7 @@ def plan_row(entry: PlanEntry, ids: Ids) -> Row:
         "idle_timeout_seconds": entry.idle_timeout_seconds,
         "interim_seconds": entry.interim_seconds,
         "simultaneous": entry.simultaneous,
+        "rules": plan_rules.document(entry.rules),
     }
 
 
@@ -218,6 +242,8 @@ def service_row(entry: ServiceEntry, ids: Ids) -> Row:
         "simultaneous": entry.simultaneous,
         "enabled": entry.enabled,
         "expires_at": entry.expires_at,
+        "period_day": entry.period_day,
+        "account_state": entry.account_state and entry.account_state.value,
         "attributes": entry.attributes,
         "reply_octets": entry.reply_octets,
     }
@@ -243,16 +269,29 @@ def among(column: sqlalchemy.ColumnElement[str], values: Iterable[str]) -> sqlal
 
 def changed_keys(kind: Kind, before: Row, after: Row) -> tuple[str, ...]:
     """Return the file's keys whose value differs, each once."""
-    changed = (key for column, key in kind.file_keys.items() if before[column] != after[column])
+    changed: list[str] = []
+    for column, key in kind.file_keys.items():
+        if column in kind.documents:
+            changed += _changed_parts(before[column], after[column])
+        elif before[column] != after[column]:
+            changed.append(key)
     return tuple(dict.fromkeys(changed))
 
 
+def _changed_parts(before: Mapping[str, object], after: Mapping[str, object]) -> list[str]:
+    return [key for key in {**before, **after} if before.get(key) != after.get(key)]
+
+
 def with_kept_values(kind: Kind, before: Row | None, after: Row, kept: Collection[str] = ()) -> Row:
-    """Return the row to write: the columns `kept` and missing secrets stay; a new service has an empty password."""
+    """Return the row to write: the columns `kept`, missing secrets and what lasts stay.
+
+    A new service has an empty password.
+    """
     if before is None:
-        return {**after, "secret": service_secret(b"")} if kind is SERVICE and after["secret"] is None else after
-    secrets = [column for column in kind.contexts if after[column] is None]
-    row = {**after, **{column: before[column] for column in (*kept, *secrets)}}
+        new = {**after, **{column: value for column, value in kind.lasting.items() if after[column] is None}}
+        return {**new, "secret": service_secret(b"")} if kind is SERVICE and new["secret"] is None else new
+    missing = [column for column in (*kind.contexts, *kind.lasting) if after[column] is None]
+    row = {**after, **{column: before[column] for column in (*kept, *missing)}}
     if kind is ROUTER and row["api_user"] is None:
         row["api_password"] = None
     return row
@@ -278,4 +317,7 @@ def _plain(row: Row) -> Row:
             row[column] = str(ip_address(row[column]))
     if "profile" in row:
         row["address"] = str(ip_network(row["address"]))
+        row["api_fingerprint"] = row["api_fingerprint"] and bytes(row["api_fingerprint"])
+    if "rules" in row:
+        row["rules"] = plan_rules.document(plan_rules.load(row["rules"]))
     return row

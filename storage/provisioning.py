@@ -2,7 +2,7 @@
 
 Rule: one transaction, all or nothing; what is there already is not written again, and nothing is ever deleted.
 Routers, pools, plans and the ISP raise the configuration revision, and workers hear of it at once; customers and
-services are read at each login.
+services are read at each login. What changes what an open line may do goes into the outbox in the same transaction.
 """
 
 from __future__ import annotations
@@ -17,14 +17,16 @@ import sqlalchemy
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.dialects.postgresql import ARRAY, INET
 
-from config import provisioning
+from config import plan_rules, provisioning
+from config.blocking import blocking_document
 from config.isp import Isp, IspEntry, Known, PoolEntry
 from config.problems import Problem, Problems
 from config.provisioning import Document
 from domain.network import PoolKind
 from radius import dictionary
 from radius.dictionary import InvalidValue
-from storage import schema
+from storage import outbox, schema
+from storage.outbox import Topic
 from storage.provisioned_rows import (
     CHUNK_ROWS,
     CUSTOMER,
@@ -51,6 +53,11 @@ from storage.vault import Vault
 
 CHANNEL = "caudal_configuration"
 """Where PostgreSQL tells the workers that their snapshot is old."""
+ENFORCED_OF_SERVICE = frozenset({"plan", "enabled", "expires", "period_day", "account_state", "attributes"})
+"""Keys that say what an open line may do; the others wait for the next login."""
+ENFORCED_OF_ISP = frozenset({"timezone", "blocking"})
+NOT_ENFORCED_OF_PLAN = frozenset({"partners", *PLAN.file_keys.values()}) - {"download", "upload"}
+"""Of a plan it is the other way round: its rates and rules are most of it."""
 EXAMINED_AT_LOGIN = frozenset({CUSTOMER.name, SERVICE.name})
 """Kinds of which no worker keeps a copy."""
 
@@ -183,6 +190,8 @@ class Reconciliation:
         self.changes: list[Change] = []
         self.unchanged: Counter[str] = Counter()
         self._vault = vault
+        self._enforced_services: list[str] = []
+        self._enforced_everywhere = False
 
     def write(self, kind: Kind, rows: Iterable[Row]) -> None:
         """Create and update objects of one kind."""
@@ -206,25 +215,43 @@ class Reconciliation:
                 continue
             action = Action.UPDATED if name in before else Action.CREATED
             self.changes.append(Change(kind.name, name, action, keys))
+            self._note_enforced(kind, name, {*keys})
             written.append(kind.seal(row, self._vault))
         staging.copy(written)
 
     def write_isp(self, entry: IspEntry) -> None:
         """Update the operator itself."""
         before = self.connection.execute(sqlalchemy.select(schema.isp)).one()
-        keys = tuple(key for key in ("name", "currency", "timezone") if getattr(before, key) != getattr(entry, key))
+        old = {"name": before.name, "currency": before.currency, "timezone": before.timezone}
+        new = {"name": entry.name, "currency": entry.currency, "timezone": entry.timezone}
+        keys = [key for key in new if old[key] != new[key]]
+        if plan_rules.load_blocking(before.blocking) != entry.blocking:
+            keys.append("blocking")
         if not keys:
             self.unchanged["isp"] += 1
             return
-        values = {"name": entry.name, "currency": entry.currency, "timezone": entry.timezone}
-        self.connection.execute(schema.isp.update().values(values))
-        self.changes.append(Change("isp", entry.name, Action.UPDATED, keys))
+        self.connection.execute(schema.isp.update().values(**new, blocking=blocking_document(entry.blocking)))
+        self.changes.append(Change("isp", entry.name, Action.UPDATED, tuple(keys)))
+        self._enforced_everywhere |= not ENFORCED_OF_ISP.isdisjoint(keys)
 
     def announce(self) -> None:
-        """Raise the revision and tell the workers, if they keep copies of what changed."""
+        """Tell the core which open lines may do something else now, and the workers that their copies are old."""
+        self._fill_outbox()
         if any(change.kind not in EXAMINED_AT_LOGIN for change in self.changes):
             self.connection.execute(text("UPDATE configuration_revision SET revision = revision + 1"))
             self.connection.execute(text(f"NOTIFY {CHANNEL}"))
+
+    def _note_enforced(self, kind: Kind, name: str, keys: set[str]) -> None:
+        """Remember what an open line depends on; a new object has no keys and no line."""
+        if kind is SERVICE and keys & ENFORCED_OF_SERVICE:
+            self._enforced_services.append(name)
+        self._enforced_everywhere |= kind is PLAN and bool(keys - NOT_ENFORCED_OF_PLAN)
+
+    def _fill_outbox(self) -> None:
+        if self._enforced_everywhere:
+            outbox.add(self.connection, Topic.CHANGED, [None])
+        for logins in chunks(self._enforced_services):
+            outbox.add(self.connection, Topic.CHANGED, _ids(self.connection, logins))
 
     def _free_router_addresses(self) -> None:
         """Let routers exchange addresses: the unique constraint is checked row by row, also within one statement."""
@@ -235,6 +262,12 @@ class Reconciliation:
                 " AND (router.address, router.identifier) IS DISTINCT FROM (incoming.address, incoming.identifier)"
             )
         )
+
+
+def _ids(connection: Connection, logins: Collection[str]) -> Sequence[int]:
+    """Return the ids of services; those that are not on line are told of too, for their login may be under way."""
+    service = schema.service.c
+    return connection.scalars(sqlalchemy.select(service.id).where(among(service.login, logins))).all()
 
 
 def _apply(work: Reconciliation, isp: Isp, document: Document) -> None:

@@ -74,7 +74,7 @@ class _Span(NamedTuple):
         return " OR ".join(f"batch > {lane.rolled} AND batch <= {last}" for lane, last in pairs)
 
 
-class _Days:
+class Days:
     """The local days that a span touches, in order; SQL and Python look instants up in the same list.
 
     PostgreSQL is not asked for local time: its rules for time zones may be of another year than ours.
@@ -177,7 +177,7 @@ def _roll(connection: Connection, span: _Span, zone: tzinfo) -> tuple[int, int]:
     summary = f"""SELECT count(*), count(*) FILTER (WHERE service_id IS NULL),
         {_US.format("min(from_at)")}, {_US.format("max(to_at)")} FROM usage_fact WHERE {span.condition}"""
     count, nobody, first_us, last_us = connection.execute(text(summary)).one()
-    days = _Days(first_us, last_us, zone)
+    days = Days(first_us, last_us, zone)
     for statement in _whole_facts(span.condition, days.cte):
         connection.exec_driver_sql(statement)
     _add_crossing(connection, span.condition, days)
@@ -200,7 +200,7 @@ def _whole_facts(condition: str, days: str) -> tuple[str, str]:
     return (_upsert("usage_hour", "hour", days, hour), _upsert("usage_day", "day", days, day))
 
 
-def _add_crossing(connection: Connection, condition: str, days: _Days) -> None:
+def _add_crossing(connection: Connection, condition: str, days: Days) -> None:
     """Split the facts that cross an hour or a local midnight, and add their parts."""
     crossing = f"""WITH {days.cte} SELECT service_id, traffic_class, from_us, to_us, octets_up, octets_down,
             crosses_hour, crosses_day FROM (

@@ -224,6 +224,8 @@ session = Table(
     Column("unknown_attributes", BYTEA),
     Column("wake_octets", BigInteger),
     Column("wake_direction", SmallInteger, nullable=False, server_default=text("0")),
+    Column("watched", Boolean, nullable=False, server_default=false()),
+    Column("traffic_class", SmallInteger, nullable=False, server_default=text("0")),
     UniqueConstraint("router_id", "nas", "acct_session_id", "generation"),
     postgresql_with={"fillfactor": 60},
 )
@@ -236,6 +238,12 @@ Index(
     session.c.router_id,
     session.c.line,
     postgresql_where=_IS_OPEN & session.c.router_id.is_not(None),
+)
+Index(
+    "session_watched",
+    session.c.service_id,
+    session.c.stopped_at,
+    postgresql_where=session.c.watched & (session.c.state != text("0")),
 )
 
 session_address = Table(
@@ -348,10 +356,10 @@ meter = Table(
     "meter",
     metadata,
     Column("service_id", BigInteger, primary_key=True, autoincrement=False),
-    Column("as_of", _INSTANT, nullable=False),
-    Column("usage", JSONB, nullable=False),
+    Column("as_of", _INSTANT),
+    Column("usage", JSONB),
     Column("burst", JSONB),
-    Column("carried_octets", BigInteger, nullable=False, server_default=text("0")),
+    Column("carried_lots", ARRAY(BigInteger), nullable=False, server_default=text("'{}'")),
     Column("carried_for", _INSTANT),
     Column("warned", ARRAY(Integer), nullable=False, server_default=text("'{}'")),
 )
@@ -368,6 +376,7 @@ top_up = Table(
     Column("ends_at", _INSTANT, nullable=False),
     Column("octets", BigInteger, nullable=False, server_default=text("0")),
     Column("spent_octets", BigInteger, nullable=False, server_default=text("0")),
+    Column("covered_octets", BigInteger),
     Column("boost", JSONB),
     Column("before_plan", Boolean, nullable=False, server_default=false()),
     Column("price", Numeric, nullable=False, server_default=text("0")),
@@ -407,4 +416,9 @@ line = Table(
 )
 Index("line_service", line.c.service_id)
 Index("line_recompute", line.c.recompute_at, postgresql_where=line.c.recompute_at.is_not(None))
-Index("line_unproven", line.c.router_id, postgresql_where=line.c.proven.is_distinct_from(line.c.desired))
+Index(
+    "line_unproven",
+    line.c.router_id,
+    line.c.session_id,
+    postgresql_where=line.c.proven.is_distinct_from(line.c.desired),
+)

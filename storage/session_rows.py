@@ -1,7 +1,9 @@
 """Session rows and usage facts: how a batch of accounting reads and writes them.
 
 Rule: one transaction a batch. A writer names the version it folded from; when another worker has moved a row, the whole
-batch is refused (SQLSTATE CA001) and folded again from what is there. Facts are only ever added.
+batch is refused (SQLSTATE CA001) and folded again from what is there. Facts are only ever added. What enforcement must
+hear of (a session that reached its wake_octets; a watched one that opened or stopped) is in the outbox in the same
+transaction, found by the statements that write the rows.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from accounting.record import SessionKey
 from accounting.session import Delta, Session, State
 from domain.instants import Microseconds
 from storage.literals import booleans, integers, octet_strings, optional_integers, texts
+from storage.outbox import CHANNEL, Topic
 
 STALE_BATCH = "CA001"
 """SQLSTATE with which the database refuses a batch that was folded from an old version."""
@@ -31,12 +34,22 @@ def _at(column: str) -> str:
     return _AT.format(column)
 
 
+_STILL_ASLEEP = """CASE WHEN s.wake_octets <= CASE s.wake_direction
+            WHEN 1 THEN u.octets_down WHEN 2 THEN u.octets_up ELSE u.octets_up + u.octets_down END
+        THEN NULL ELSE s.wake_octets END"""
+"""What wake_octets becomes: nothing when the new octets reach it. The row decides; no worker's memory can be stale."""
+_CROSSED = "old.wake_octets IS NOT NULL AND new.wake_octets IS NULL AS crossed"
+_NOTIFY = f"CASE WHEN EXISTS (SELECT FROM told) THEN pg_notify('{CHANNEL}', '') END"
+_OUTCOME = f"CASE WHEN (SELECT count(*) FROM {{}}) = cardinality($1) THEN 0 ELSE refuse_stale_batch() END, {_NOTIFY}"
+"""Refuse the batch when not every row was written; notify once when the outbox got a row."""
+
+
 _COLUMNS = f"""s.id, s.router_id, s.nas, s.acct_session_id, s.generation, s.version, s.service_id, s.login, s.line,
     s.mac, host(s.address), s.ipv6, s.nas_port_id, s.multi_session_id, s.class_token, s.state,
     {_US.format("s.started_at")}, {_US.format("s.updated_at")}, {_US.format("s.heard_at")},
     {_US.format("s.stopped_at")},
     s.terminate_cause, s.session_seconds, s.octets_up, s.octets_down, s.base_up, s.base_down, s.gigawords,
-    s.interim_seconds, s.unknown_attributes"""
+    s.interim_seconds, s.unknown_attributes, s.watched, s.traffic_class"""
 
 PREPARED = {
     "read_sessions": f"""
@@ -52,52 +65,66 @@ SELECT {_COLUMNS} FROM unnest($1, $2, $3, $4) AS k(router_id, nas, acct_session_
 JOIN session AS s USING (router_id, nas, acct_session_id, generation)""",
     "find_services": """
 PREPARE find_services(text[]) AS
-SELECT s.login, s.id, p.interim_seconds
-FROM unnest($1) AS k(login) JOIN service AS s USING (login) JOIN plan AS p ON p.id = s.plan_id""",
+SELECT s.login, s.id, p.interim_seconds,
+    p.rules <> '{}' OR o.service_id IS NOT NULL OR NOT s.enabled OR s.account_state <> 'active',
+    p.rules ->> 'class'
+FROM unnest($1) AS k(login) JOIN service AS s USING (login) JOIN plan AS p ON p.id = s.plan_id
+LEFT JOIN override AS o ON o.service_id = s.id""",
     "open_sessions": f"""
 PREPARE open_sessions(bigint[], integer[], text[], text[], integer[], bigint[], text[], bigint[], text[], text[],
     text[], text[], text[], bytea[], smallint[], bigint[], bigint[], bigint[], bigint[], text[], bigint[], bigint[],
-    bigint[], bigint[], bigint[], boolean[], integer[], bytea[]) AS
+    bigint[], bigint[], bigint[], boolean[], integer[], bytea[], boolean[], smallint[]) AS
 WITH u AS MATERIALIZED (
     SELECT * FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20,
-        $21, $22, $23, $24, $25, $26, $27, $28)
+        $21, $22, $23, $24, $25, $26, $27, $28, $29, $30)
     AS u(id, router_id, nas, acct_session_id, generation, service_id, login, line, mac, address, ipv6, nas_port_id,
         multi_session_id, class_token, state, started, updated, heard, stopped, terminate_cause, session_seconds,
-        octets_up, octets_down, base_up, base_down, gigawords, interim_seconds, unknown_attributes)
+        octets_up, octets_down, base_up, base_down, gigawords, interim_seconds, unknown_attributes, watched,
+        traffic_class)
 ), older AS MATERIALIZED (
     -- OFFSET 0 keeps the planner from turning this into a scan of all open sessions when it believes there are few.
     SELECT held.id FROM u CROSS JOIN LATERAL (
         SELECT s.id FROM session AS s WHERE s.state = 0 AND s.router_id = u.router_id AND s.line = u.line
-            AND s.started_at < {_at("u.started")} OFFSET 0
+            AND s.traffic_class = u.traffic_class AND s.started_at < {_at("u.started")} OFFSET 0
     ) AS held WHERE u.multi_session_id IS NULL
 ), superseded AS (
     UPDATE session AS s SET state = 2, version = s.version + 1, stopped_at = s.updated_at,
         terminate_cause = 'Superseded'
     -- Asked again: its Stop may have been committed by another worker since the row was found.
-    FROM older WHERE s.id = older.id AND s.state = 0
+    FROM older WHERE s.id = older.id AND s.state = 0 RETURNING s.id, s.service_id, s.watched
 ), opened AS (
     INSERT INTO session (id, router_id, nas, acct_session_id, generation, version, service_id, login, line, mac,
         address, ipv6, nas_port_id, multi_session_id, class_token, state, started_at, updated_at, heard_at, stopped_at,
         terminate_cause, session_seconds, octets_up, octets_down, base_up, base_down, gigawords, interim_seconds,
-        unknown_attributes)
+        unknown_attributes, watched, traffic_class)
     SELECT id, router_id, nas, acct_session_id, generation, 1, service_id, login, line, mac, address::inet,
         ipv6::jsonb, nas_port_id, multi_session_id, class_token, state, {_at("started")}, {_at("updated")},
         {_at("heard")}, {_at("stopped")}, terminate_cause, session_seconds, octets_up, octets_down, base_up, base_down,
-        gigawords, interim_seconds, unknown_attributes
-    FROM u ON CONFLICT DO NOTHING RETURNING 1
+        gigawords, interim_seconds, unknown_attributes, watched, traffic_class
+    FROM u ON CONFLICT DO NOTHING RETURNING id, service_id, state, watched
+), told AS (
+    INSERT INTO outbox (topic, service_id, session_id)
+    SELECT '{Topic.STOPPED.value}', service_id, id FROM superseded WHERE watched
+    UNION ALL
+    SELECT CASE state WHEN 0 THEN '{Topic.OPENED.value}' ELSE '{Topic.STOPPED.value}' END, service_id, id
+    FROM opened WHERE watched
+    RETURNING 1
 )
-SELECT CASE WHEN (SELECT count(*) FROM opened) = cardinality($1) THEN 0 ELSE refuse_stale_batch() END""",
+SELECT {_OUTCOME.format("opened")}""",
     "advance_sessions": f"""
 PREPARE advance_sessions(bigint[], integer[], bigint[], bigint[], bigint[], bigint[], bigint[], boolean[]) AS
 WITH moved AS (
     UPDATE session AS s SET version = u.version + 1, updated_at = {_at("u.updated")}, heard_at = {_at("u.heard")},
         session_seconds = u.session_seconds, octets_up = u.octets_up, octets_down = u.octets_down,
-        gigawords = u.gigawords
+        gigawords = u.gigawords, wake_octets = {_STILL_ASLEEP}
     FROM unnest($1, $2, $3, $4, $5, $6, $7, $8)
         AS u(id, version, updated, heard, session_seconds, octets_up, octets_down, gigawords)
-    WHERE s.id = u.id AND s.version = u.version RETURNING 1
+    WHERE s.id = u.id AND s.version = u.version RETURNING s.id, s.service_id, {_CROSSED}
+), told AS (
+    INSERT INTO outbox (topic, service_id, session_id)
+    SELECT '{Topic.CROSSED.value}', service_id, id FROM moved WHERE crossed RETURNING 1
 )
-SELECT CASE WHEN (SELECT count(*) FROM moved) = cardinality($1) THEN 0 ELSE refuse_stale_batch() END""",
+SELECT {_OUTCOME.format("moved")}""",
     "restate_sessions": f"""
 PREPARE restate_sessions(bigint[], integer[], bigint[], bigint[], bigint[], bigint[], bigint[], boolean[], text[],
     text[], smallint[], bigint[], text[], bigint[], bigint[]) AS
@@ -121,19 +148,35 @@ WITH u AS MATERIALIZED (
     UPDATE session AS s SET version = u.version + 1, updated_at = {_at("u.updated")}, heard_at = {_at("u.heard")},
         session_seconds = u.session_seconds, octets_up = u.octets_up, octets_down = u.octets_down,
         address = u.address::inet, ipv6 = u.ipv6::jsonb, state = u.state, stopped_at = {_at("u.stopped")},
-        terminate_cause = u.terminate_cause, base_up = u.base_up, base_down = u.base_down, gigawords = u.gigawords
-    FROM u WHERE s.id = u.id AND s.version = u.version RETURNING 1
+        terminate_cause = u.terminate_cause, base_up = u.base_up, base_down = u.base_down, gigawords = u.gigawords,
+        wake_octets = {_STILL_ASLEEP}
+    FROM u WHERE s.id = u.id AND s.version = u.version
+    RETURNING s.id, s.service_id, new.state, s.watched AND old.state <> new.state AS turned, {_CROSSED}
+), told AS (
+    INSERT INTO outbox (topic, service_id, session_id)
+    SELECT '{Topic.CROSSED.value}', service_id, id FROM moved WHERE crossed
+    UNION ALL
+    SELECT CASE state WHEN 0 THEN '{Topic.OPENED.value}' ELSE '{Topic.STOPPED.value}' END, service_id, id
+    FROM moved WHERE turned
+    RETURNING 1
 )
-SELECT CASE WHEN (SELECT count(*) FROM moved) = cardinality($1) THEN 0 ELSE refuse_stale_batch() END""",
+SELECT {_OUTCOME.format("moved")}""",
     "add_facts": f"""
-PREPARE add_facts(bigint, bigint[], bigint[], bigint[], bigint[], bigint[], bigint[]) AS
-INSERT INTO usage_fact (batch, service_id, session_id, from_at, to_at, octets_up, octets_down)
-SELECT $1, service_id, session_id, {_at("from_us")}, {_at("to_us")}, octets_up, octets_down
-FROM unnest($2, $3, $4, $5, $6, $7) AS u(service_id, session_id, from_us, to_us, octets_up, octets_down)""",
+PREPARE add_facts(bigint, bigint[], bigint[], bigint[], bigint[], bigint[], bigint[], smallint[]) AS
+INSERT INTO usage_fact (batch, service_id, session_id, from_at, to_at, octets_up, octets_down, traffic_class)
+SELECT $1, service_id, session_id, {_at("from_us")}, {_at("to_us")}, octets_up, octets_down, coalesce(traffic_class, 0)
+FROM unnest($2, $3, $4, $5, $6, $7, $8)
+    AS u(service_id, session_id, from_us, to_us, octets_up, octets_down, traffic_class)""",
     "close_router_sessions": f"""
 PREPARE close_router_sessions(integer, text, bigint) AS
-UPDATE session SET state = 2, version = version + 1, stopped_at = updated_at, terminate_cause = 'NAS-Reboot'
-WHERE state = 0 AND router_id = $1 AND nas = $2 AND started_at < {_at("$3")}""",
+WITH closed AS (
+    UPDATE session SET state = 2, version = version + 1, stopped_at = updated_at, terminate_cause = 'NAS-Reboot'
+    WHERE state = 0 AND router_id = $1 AND nas = $2 AND started_at < {_at("$3")} RETURNING id, service_id, watched
+), told AS (
+    INSERT INTO outbox (topic, service_id, session_id)
+    SELECT '{Topic.STOPPED.value}', service_id, id FROM closed WHERE watched RETURNING 1
+)
+SELECT {_NOTIFY}""",
     "keep_quarantined": f"""
 PREPARE keep_quarantined(bigint[], integer[], text[], bytea[]) AS
 INSERT INTO quarantine (received_at, router_id, reason, datagram)
@@ -165,7 +208,11 @@ def read_generations(wanted: Mapping[SessionKey, int]) -> str:
 
 
 def find_services(logins: Iterable[str]) -> str:
-    """Return the query for (login, service id, interim seconds) of the names that are services."""
+    """Return the query for what is known of the names that are services.
+
+    Its rows: login, service id, interim seconds, whether it is watched, the classes of its plan as JSON text. A service
+    is watched when what it may do can change by itself; classes are NULL where the plan tells no traffic apart.
+    """
     return f"EXECUTE find_services({texts(logins)})"
 
 
@@ -249,11 +296,14 @@ def _open(sessions: Sequence[Session]) -> str:
         booleans([s.gigawords for s in sessions]),
         optional_integers([s.interim_seconds for s in sessions]),
         octet_strings([s.unknown_attributes for s in sessions]),
+        booleans([s.watched for s in sessions]),
+        integers([s.traffic_class for s in sessions]),
     )
     return f"EXECUTE open_sessions({','.join(columns)})"
 
 
 def _add_facts(batch: int, facts: Sequence[tuple[Session, Delta]]) -> str:
+    classes = [s.traffic_class for s, _ in facts]
     columns = (
         optional_integers([s.service_id for s, _ in facts]),
         integers([s.id for s, _ in facts]),
@@ -261,6 +311,8 @@ def _add_facts(batch: int, facts: Sequence[tuple[Session, Delta]]) -> str:
         integers([delta[1] for _, delta in facts]),
         integers([delta[2] for _, delta in facts]),
         integers([delta[3] for _, delta in facts]),
+        # Hardly a batch tells any traffic apart: an array that is shorter than the others says 0.
+        integers(classes if any(classes) else []),
     )
     return f"EXECUTE add_facts({batch},{','.join(columns)})"
 
@@ -312,6 +364,8 @@ def session_of(row: Sequence[Any]) -> Session:
         session.gigawords,
         session.interim_seconds,
         unknown,
+        session.watched,
+        session.traffic_class,
     ) = row
     session.key = SessionKey(router_id, nas, acct_session_id)
     session.address = None if address is None else ipaddress.ip_address(address).packed

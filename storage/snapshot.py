@@ -1,4 +1,4 @@
-"""The routers, pools and plans of one configuration revision, as workers answer by them.
+"""The routers, pools and plans, the zone and the blocking of one configuration revision, as workers answer by them.
 
 Rule: all of it is read by one statement, so a snapshot never mixes two revisions. A router is found by the packet's
 source alone (RFC 2865 §3), the longest prefix first; NAS-Identifier only tells apart those that share an address.
@@ -11,6 +11,7 @@ from ipaddress import IPv6Address, ip_address, ip_network
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+from config import plan_rules
 from domain.network import (
     IPV4_BITS,
     IPV6_BITS,
@@ -21,9 +22,11 @@ from domain.network import (
     Pool,
     PoolId,
     PoolKind,
+    QueueKind,
     Router,
     RouterId,
 )
+from domain.plan_rules import Blocking
 from domain.secret import Secret
 from radius.codes import Type
 from radius.packet import Packet
@@ -33,6 +36,8 @@ from storage.vault import Vault
 MOST_HOSTS = 65_536
 """Source addresses whose router is remembered; a flood of forged sources empties the memory and fills it again."""
 
+NO_BLOCKING = Blocking()
+
 REVISION = "SELECT revision FROM configuration_revision"
 
 SNAPSHOT = """
@@ -40,7 +45,8 @@ SELECT (SELECT revision FROM configuration_revision),
     (SELECT coalesce(json_agg(r), '[]') FROM (
         SELECT id, name, text(address) AS network, identifier, encode(secret, 'hex') AS secret, profile, coa_port,
             require_message_authenticator, flip_counters, api_user, encode(api_password, 'hex') AS api_password,
-            api_port, api_tls
+            api_port, api_tls, encode(api_fingerprint, 'hex') AS api_fingerprint, coa_per_second, repair_drift,
+            api_accounting, queues
         FROM router ORDER BY id) AS r),
     (SELECT coalesce(json_agg(p), '[]') FROM (
         SELECT id, name, kind, host(first_address) AS first, host(last_address) AS last, prefix_length, router_ids,
@@ -48,8 +54,10 @@ SELECT (SELECT revision FROM configuration_revision),
         FROM pool ORDER BY id) AS p),
     (SELECT coalesce(json_agg(p), '[]') FROM (
         SELECT id, name, download_bits_per_second, upload_bits_per_second, pool_id, ipv6_pool_id, delegated_pool_id,
-            session_timeout_seconds, idle_timeout_seconds, interim_seconds, simultaneous
-        FROM plan ORDER BY id) AS p)
+            session_timeout_seconds, idle_timeout_seconds, interim_seconds, simultaneous, rules
+        FROM plan ORDER BY id) AS p),
+    (SELECT timezone FROM isp),
+    (SELECT blocking FROM isp)
 """
 
 
@@ -61,10 +69,24 @@ class _Prefixes(NamedTuple):
 
 
 class Snapshot:
-    """One revision; rooms above read `routers`, `pools` and `plans` by id."""
+    """One revision; rooms above read `routers`, `pools` and `plans` by id.
 
-    def __init__(self, revision: int, routers: Iterable[Router], pools: Iterable[Pool], plans: Iterable[Plan]) -> None:
+    `timezone` names the zone of days and hours, `blocking` is what holds where a plan says nothing else.
+    """
+
+    def __init__(
+        self,
+        revision: int,
+        routers: Iterable[Router],
+        pools: Iterable[Pool],
+        plans: Iterable[Plan],
+        *,
+        timezone: str = "UTC",
+        blocking: Blocking = NO_BLOCKING,
+    ) -> None:
         self.revision = revision
+        self.timezone = timezone
+        self.blocking = blocking
         self.routers: Mapping[int, Router] = MappingProxyType({router.id: router for router in routers})
         self.pools: Mapping[int, Pool] = MappingProxyType({pool.id: pool for pool in pools})
         self.plans: Mapping[int, Plan] = MappingProxyType({plan.id: plan for plan in plans})
@@ -126,13 +148,18 @@ def _by_prefix(routers: Iterable[Router]) -> dict[int, list[_Prefixes]]:
 
 
 async def read(connection: PipelineConnection, vault: Vault) -> Snapshot:
-    """Read the present revision; raise `DatabaseAway`, or `VaultError` when a router's secret cannot be opened."""
-    revision, routers, pools, plans = (await connection.query(SNAPSHOT))[0]
+    """Read the present revision; raise `DatabaseAway`, `VaultError` when a router's secret cannot be opened.
+
+    Raise `StoredRulesError` where a plan's rules are not what was once applied.
+    """
+    revision, routers, pools, plans, timezone, blocking = (await connection.query(SNAPSHOT))[0]
     return Snapshot(
         revision,
         [_router(row, vault) for row in routers],
         [_pool(row) for row in pools],
         [_plan(row) for row in plans],
+        timezone=timezone,
+        blocking=plan_rules.load_blocking(blocking),
     )
 
 
@@ -149,6 +176,10 @@ def _router(row: dict[str, Any], vault: Vault) -> Router:
         require_message_authenticator=MessageAuthenticatorPolicy(row["require_message_authenticator"]),
         flip_counters=row["flip_counters"],
         api=_api(row, vault),
+        coa_per_second=row["coa_per_second"],
+        repair_drift=row["repair_drift"],
+        api_accounting=row["api_accounting"],
+        queues=QueueKind(row["queues"]),
     )
 
 
@@ -157,7 +188,8 @@ def _api(row: dict[str, Any], vault: Vault) -> ApiAccess | None:
         return None
     sealed = row["api_password"]
     password = b"" if sealed is None else vault.open(bytes.fromhex(sealed), b"api:" + row["name"].encode())
-    return ApiAccess(row["api_user"], Secret(password), row["api_port"], bool(row["api_tls"]))
+    fingerprint = row["api_fingerprint"] and bytes.fromhex(row["api_fingerprint"])
+    return ApiAccess(row["api_user"], Secret(password), row["api_port"], bool(row["api_tls"]), fingerprint)
 
 
 def _pool(row: dict[str, Any]) -> Pool:
@@ -174,4 +206,4 @@ def _pool(row: dict[str, Any]) -> Pool:
 
 
 def _plan(row: dict[str, Any]) -> Plan:
-    return Plan(**{**row, "id": PlanId(row["id"])})
+    return Plan(**{**row, "id": PlanId(row["id"]), "rules": plan_rules.load(row["rules"])})

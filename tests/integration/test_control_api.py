@@ -31,6 +31,7 @@ from control.errors import ServerError
 from control.ports import ControlPorts, Listener, RuntimeStatus, UsageQuestion, UsageReport, Worker
 from control.server import ControlServer
 from storage.database import create_engine
+from storage.snapshot import Snapshot
 from storage.usage import usage as stored_usage
 from storage.vault import Vault
 
@@ -82,7 +83,8 @@ def ports(engine: Engine, data: Path, usage: UsageQuestion) -> ControlPorts:
         listeners=(Listener("authentication", "127.0.0.1", 1812), Listener("control", str(data), None)),
         workers=(Worker(1, 4242, "running"), Worker(2, None, "away")),
     )
-    return ControlPorts(engine, Vault.open_directory(data), lambda: runtime, at_once, usage, lambda: datetime.now(UTC))
+    vault = Vault.open_directory(data)
+    return ControlPorts(engine, vault, lambda: runtime, at_once, usage, lambda: datetime.now(UTC), Snapshot.empty)
 
 
 class Daemon:
@@ -310,6 +312,28 @@ def test_pools_tell_how_full_they_are(client: ControlClient) -> None:
 def test_plans_name_their_pools(client: ControlClient) -> None:
     assert client.get("/v1/plans/home-20")["pool"] == "homes"
     assert client.get("/v1/plans/free")["download_bits_per_second"] is None
+
+
+def test_a_plan_and_its_services_are_shown_with_their_rules(client: ControlClient, engine: Engine) -> None:
+    rules = {"cap": {"octets": "500G", "action": "block"}, "priority": 3}
+    with engine.begin() as connection:
+        connection.execute(
+            text("UPDATE plan SET rules = CAST(:rules AS jsonb) WHERE name = 'home-20'"), {"rules": json.dumps(rules)}
+        )
+        connection.execute(
+            text("UPDATE service SET account_state = 'blocked', period_day = 7 WHERE login = 'ana@example'")
+        )
+    shown = client.get("/v1/plans/home-20")["rules"]
+    assert (shown["priority"], shown["cap"]["octets"], shown["cap"]["warn_percents"]) == (3, "500G", [80, 100])
+    service = client.get("/v1/services/ana@example")
+    assert (service["account_state"], service["period_day"], service["rules"]) == ("blocked", 7, shown)
+    assert client.get("/v1/plans/free")["rules"] == {}
+
+
+def test_a_router_is_shown_with_what_it_is_asked_to_do(client: ControlClient) -> None:
+    router = client.get("/v1/routers/tower-north")
+    assert (router["queues"], router["repair_drift"], router["api_accounting"]) == ("none", True, False)
+    assert (router["coa_per_second"], router["api_fingerprint"]) == (None, None)
 
 
 def test_customers_count_their_services(client: ControlClient) -> None:

@@ -1,11 +1,10 @@
-"""The metering lane against a real PostgreSQL: conflicts between workers, refusals, and what a lane holds on to."""
+"""The metering lane against a real PostgreSQL: conflicts of workers, refusals, what a lane holds on to and tells."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING, Any, cast
+from collections.abc import Callable, Iterator
 from zoneinfo import ZoneInfo
 
 import psycopg2
@@ -15,33 +14,14 @@ import sqlalchemy
 from accounting.record import Record
 from accounting.session import Delta, Outcome, Session, advance
 from daemon.drops import Drop
-from daemon.metering import MeteringLane, SessionMemory
-from daemon.requests import AccountingRequest, Peer
-from domain.instants import SECOND_US, Microseconds
-from domain.network import MessageAuthenticatorPolicy, Router, RouterId
-from domain.secret import Secret
-from radius.codes import AcctStatus, Code, Type
-from radius.packet import attribute, decode, encode_request, integer_attribute
-from storage import rollup, session_rows
-from storage.pipeline import DatabaseAway, PipelineConnection
+from domain.plan_rules import Direction
+from radius.class_token import build
+from radius.codes import AcctStatus
+from storage import lines, outbox, rollup
+from storage.lines import Wake
+from storage.pipeline import DatabaseAway
+from tests.integration.metered import CLASS_KEY, Told, add_service, lane, record, rows, settle
 
-if TYPE_CHECKING:
-    from daemon.listener import Listener
-
-ROUTER = Router(
-    id=RouterId(1),
-    name="tower",
-    network="127.0.0.1/32",
-    identifier=None,
-    secret=Secret(b"secret"),
-    profile="generic",
-    coa_port=3799,
-    require_message_authenticator=MessageAuthenticatorPolicy.AUTO,
-    flip_counters=False,
-    api=None,
-)
-PEER = Peer(("127.0.0.1", 50_000), None)
-BEGIN_US = 1_760_000_000 * SECOND_US
 ZONE = ZoneInfo("Europe/Madrid")
 ALWAYS_FIRST = """
 CREATE FUNCTION always_first() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM refuse_stale_batch(); END $$;
@@ -50,60 +30,6 @@ FULL_DISK = """
 CREATE FUNCTION full_disk() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN RAISE EXCEPTION 'no space left' USING ERRCODE = '53100'; END $$;
 CREATE TRIGGER full_disk BEFORE INSERT ON session EXECUTE FUNCTION full_disk()"""
-
-
-class Told:
-    """Notes what becomes of requests."""
-
-    def __init__(self) -> None:
-        self.acknowledged = 0
-        self.given_up: list[Drop] = []
-
-    def send_answer(self, _request: AccountingRequest, _code: int, _reply: bytes) -> None:
-        """Count an answer."""
-        self.acknowledged += 1
-
-    def forget(self, _request: AccountingRequest, reason: Drop) -> None:
-        """Note why a request stays unanswered."""
-        self.given_up.append(reason)
-
-
-def record(
-    told: Told, status: AcctStatus, session: str, seconds: int, octets: int = 0, port: int = 1
-) -> AccountingRequest:
-    """Return a record of a session that began `seconds` ago; each names its line."""
-    attributes = [
-        integer_attribute(Type.ACCT_STATUS_TYPE, status),
-        attribute(Type.ACCT_SESSION_ID, session.encode()),
-        attribute(Type.USER_NAME, b"ana"),
-        attribute(Type.CALLING_STATION_ID, b"02:00:00:00:00:01"),
-        integer_attribute(Type.NAS_PORT, port),
-    ]
-    if status is not AcctStatus.START:
-        attributes.append(integer_attribute(Type.ACCT_SESSION_TIME, seconds))
-        attributes.append(integer_attribute(Type.ACCT_INPUT_OCTETS, octets))
-        attributes.append(integer_attribute(Type.ACCT_OUTPUT_OCTETS, octets))
-    packet = decode(encode_request(Code.ACCOUNTING_REQUEST, 1, b"".join(attributes), b"secret", sign=False))
-    return AccountingRequest(packet, ROUTER, Microseconds(BEGIN_US + seconds * SECOND_US), PEER, cast("Listener", told))
-
-
-@contextlib.asynccontextmanager
-async def lane(dsn: str) -> AsyncIterator[MeteringLane]:
-    """Lend a lane that is connected."""
-    connection = PipelineConnection(dsn, session_rows.PREPARED, application_name="lane")
-    metering = MeteringLane(connection, SessionMemory(), bytes(32))
-    await metering.open()
-    try:
-        yield metering
-    finally:
-        connection.close()
-
-
-def rows(dsn: str, statement: str) -> list[tuple[Any, ...]]:
-    """Return the rows of one query."""
-    with contextlib.closing(psycopg2.connect(dsn)) as connection, connection.cursor() as cursor:
-        cursor.execute(statement)
-        return list(cursor.fetchall())
 
 
 def test_stop_that_commits_meanwhile_is_not_overwritten_by_the_next_session_of_the_line(database_dsn: str) -> None:
@@ -216,6 +142,197 @@ def test_record_is_never_quarantined_because_the_database_stores_nothing(databas
             assert not metering.quarantined
 
     asyncio.run(main())
+
+
+def told_topics(engine: sqlalchemy.Engine) -> list[tuple[str, str]]:
+    """Take what is in the outbox, as (topic, Acct-Session-Id)."""
+    with engine.begin() as connection:
+        names = dict(
+            tuple(row) for row in connection.execute(sqlalchemy.text("SELECT id, acct_session_id FROM session"))
+        )
+        return [(event.topic.value, names[event.session_id or 0]) for event in outbox.take(connection, 100)]
+
+
+@contextlib.contextmanager
+def listening(dsn: str) -> Iterator[Callable[[], int]]:
+    """Lend what tells how often the outbox was announced since it was asked last."""
+    with contextlib.closing(psycopg2.connect(dsn)) as connection:
+        connection.autocommit = True
+        with connection.cursor() as cursor:
+            cursor.execute(f"LISTEN {outbox.CHANNEL}")
+
+            def heard() -> int:
+                cursor.execute("SELECT 1")
+                count = len(connection.notifies)
+                connection.notifies.clear()
+                return count
+
+            yield heard
+
+
+RULES = '{"schedule": [{"hours": "0-6", "percent": 200}]}'
+
+
+def test_services_without_rules_leave_nothing_in_the_outbox(database_dsn: str, engine: sqlalchemy.Engine) -> None:
+    add_service(database_dsn)
+    told = Told()
+    with listening(database_dsn) as heard:
+        settle(
+            database_dsn,
+            [record(told, AcctStatus.START, "one", 0)],
+            [record(told, AcctStatus.INTERIM, "one", 60, octets=1_000)],
+            [record(told, AcctStatus.START, "two", 120)],
+            [record(told, AcctStatus.STOP, "two", 180, octets=1_000)],
+        )
+        assert heard() == 0
+    assert told.acknowledged == 4
+    assert told_topics(engine) == []
+
+
+def test_openings_and_stops_of_a_service_with_rules_are_told(database_dsn: str, engine: sqlalchemy.Engine) -> None:
+    add_service(database_dsn, RULES)
+    told = Told()
+    with listening(database_dsn) as heard:
+        settle(database_dsn, [record(told, AcctStatus.START, "one", 0)])
+        assert heard() == 1
+        assert told_topics(engine) == [("opened", "one")]
+        settle(database_dsn, [record(told, AcctStatus.INTERIM, "one", 60, octets=1_000)])
+        assert heard() == 0
+        settle(database_dsn, [record(told, AcctStatus.STOP, "one", 120, octets=2_000)])
+        assert heard() == 1
+    assert told_topics(engine) == [("stopped", "one")]
+
+
+def test_session_that_only_a_stop_makes_known_is_told_as_stopped(database_dsn: str, engine: sqlalchemy.Engine) -> None:
+    add_service(database_dsn, RULES)
+    settle(database_dsn, [record(Told(), AcctStatus.STOP, "one", 120, octets=2_000)])
+    assert told_topics(engine) == [("stopped", "one")]
+
+
+@pytest.mark.parametrize("together", [False, True])
+def test_session_that_gives_way_to_the_next_of_its_line_is_told_as_stopped(
+    database_dsn: str, engine: sqlalchemy.Engine, together: bool
+) -> None:
+    add_service(database_dsn, RULES)
+    told = Told()
+    first, second = record(told, AcctStatus.START, "one", 0), record(told, AcctStatus.START, "two", 60)
+    batches = [[first, second]] if together else [[first], [second]]
+    settle(database_dsn, *batches)
+    states = rows(database_dsn, "SELECT acct_session_id, state FROM session ORDER BY id")
+    assert states == [("one", 2), ("two", 0)]
+    expected = [("stopped", "one"), ("opened", "two")]
+    assert sorted(told_topics(engine)) == sorted(expected if together else [("opened", "one"), *expected])
+
+
+def test_sessions_that_a_restart_of_their_router_closes_are_told_and_again_when_they_revive(
+    database_dsn: str, engine: sqlalchemy.Engine
+) -> None:
+    add_service(database_dsn, RULES)
+    told = Told()
+    with listening(database_dsn) as heard:
+        settle(database_dsn, [record(told, AcctStatus.START, "one", 0)])
+        assert heard() == 1
+        settle(database_dsn, [record(told, AcctStatus.ACCOUNTING_ON, "", 60)])
+        assert heard() == 1
+        assert told_topics(engine) == [("opened", "one"), ("stopped", "one")]
+        settle(database_dsn, [record(told, AcctStatus.INTERIM, "one", 120, octets=1_000)])
+        assert heard() == 1
+    assert rows(database_dsn, "SELECT state FROM session") == [(0,)]
+    assert told_topics(engine) == [("opened", "one")]
+
+
+def test_service_under_an_override_is_watched_although_its_plan_has_no_rules(
+    database_dsn: str, engine: sqlalchemy.Engine
+) -> None:
+    service_id = add_service(database_dsn)
+    with engine.begin() as connection:
+        connection.exec_driver_sql(f"INSERT INTO override VALUES ({service_id}, '{{}}', now(), 'eva', 'outage', now())")
+    settle(database_dsn, [record(Told(), AcctStatus.START, "one", 0)])
+    assert told_topics(engine) == [("opened", "one")]
+
+
+def test_our_class_is_kept_for_watched_sessions_alone(database_dsn: str) -> None:
+    plain, watched = add_service(database_dsn), add_service(database_dsn, RULES, "eva")
+    told = Told()
+    tokens = [build(CLASS_KEY, service_id, bytes(8)) for service_id in (plain, watched)]
+    settle(
+        database_dsn,
+        [
+            record(told, AcctStatus.START, "plain", 0, port=1, class_values=tokens[:1]),
+            record(told, AcctStatus.START, "watched", 0, port=2, class_values=tokens[1:]),
+        ],
+    )
+    kept = rows(database_dsn, "SELECT service_id, watched, class_token FROM session ORDER BY id")
+    assert [(service, flag, token and bytes(token)) for service, flag, token in kept] == [
+        (plain, False, None),
+        (watched, True, tokens[1]),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("direction", "octets"), [(Direction.BOTH, 2_000), (Direction.DOWN, 1_000), (Direction.UP, 1_000)]
+)
+@pytest.mark.parametrize("status", [AcctStatus.INTERIM, AcctStatus.STOP])
+def test_record_that_reaches_the_octets_wakes_once(
+    database_dsn: str, engine: sqlalchemy.Engine, direction: Direction, octets: int, status: AcctStatus
+) -> None:
+    add_service(database_dsn)
+    told = Told()
+    settle(database_dsn, [record(told, AcctStatus.START, "one", 0)])
+    session_id = rows(database_dsn, "SELECT id FROM session")[0][0]
+    with engine.begin() as connection:
+        assert lines.arm(connection, [Wake(session_id, octets, direction)]) == 0
+    with listening(database_dsn) as heard:
+        settle(database_dsn, [record(told, AcctStatus.INTERIM, "one", 60, octets=999)])
+        assert heard() == 0
+        assert told_topics(engine) == []
+        settle(database_dsn, [record(told, status, "one", 120, octets=1_000)])
+        assert heard() == 1
+    assert ("crossed", "one") in told_topics(engine)
+    assert rows(database_dsn, "SELECT wake_octets FROM session") == [(None,)]
+    settle(database_dsn, [record(told, AcctStatus.INTERIM, "one", 180, octets=5_000)])
+    assert told_topics(engine) == []
+
+
+def test_batch_that_is_refused_tells_nothing(database_dsn: str, engine: sqlalchemy.Engine) -> None:
+    add_service(database_dsn, RULES)
+
+    async def main() -> None:
+        told = Told()
+        async with lane(database_dsn) as metering:
+            with contextlib.closing(psycopg2.connect(database_dsn)) as rival, rival.cursor() as cursor:
+                cursor.execute(ALWAYS_FIRST)
+                rival.commit()
+                await metering.settle([record(told, AcctStatus.START, "one", 0)])
+                assert told.given_up == [Drop.DEFERRED]
+
+    asyncio.run(main())
+    assert rows(database_dsn, "SELECT count(*) FROM outbox") == [(0,)]
+
+
+def test_record_behind_an_arming_that_is_not_committed_yet_sees_its_octets(
+    database_dsn: str, engine: sqlalchemy.Engine
+) -> None:
+    """Two connections: the row is armed in an open transaction when the record that reaches the octets arrives."""
+    add_service(database_dsn)
+
+    async def main() -> None:
+        told = Told()
+        async with lane(database_dsn) as metering:
+            await metering.settle([record(told, AcctStatus.START, "one", 0)])
+            with engine.connect() as arming:
+                session_id = arming.scalar(sqlalchemy.text("SELECT id FROM session"))
+                lines.arm(arming, [Wake(int(session_id or 0), 2_000)])
+                counting = asyncio.create_task(
+                    metering.settle([record(told, AcctStatus.INTERIM, "one", 60, octets=1_000)])
+                )
+                await waits_for_a_lock(database_dsn)
+                arming.commit()
+                await counting
+        assert told.acknowledged == 2
+
+    asyncio.run(main())
+    assert told_topics(engine) == [("crossed", "one")]
 
 
 async def waits_for_a_lock(dsn: str) -> None:

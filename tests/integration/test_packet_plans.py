@@ -7,10 +7,10 @@ import re
 import psycopg2
 import pytest
 
-from storage import admissions, session_rows
+from storage import admissions, session_rows, standings
 from storage.pipeline import SESSION_OPTIONS
 
-STATEMENTS = {**session_rows.PREPARED, **admissions.PREPARED}
+STATEMENTS = {**session_rows.PREPARED, **admissions.PREPARED, **standings.PREPARED}
 LOOK_UPS = sorted(set(STATEMENTS) - {"add_facts", "keep_quarantined"})
 DAY = """
 INSERT INTO session (id, router_id, nas, acct_session_id, generation, version, service_id, login, line, state,

@@ -7,11 +7,12 @@ import json
 import os
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -19,14 +20,16 @@ from click.testing import CliRunner
 
 from cli.simulate import simulate
 from domain.secret import Secret
-from radius.codes import AcctStatus, Code, Type
-from radius.packet import attribute, decode
-from simulator.behaviour import Behaviour, Faults
-from simulator.description import FleetDescription, synthetic
+from radius.codes import AcctStatus, Code, Type, Vendor
+from radius.packet import Packet, attribute, decode, vendor_attribute
+from simulator.behaviour import Behaviour, DynamicFaults, Faults
+from simulator.certificate import self_signed
+from simulator.description import ApiDescription, FleetDescription, RouterDescription, synthetic
 from simulator.errors import SimulatorError
 from simulator.fleet import Fleet, Server
+from simulator.routeros_words import LONGEST_WORD, Reader, encode_sentence
 from simulator.truth import SessionTruth, read
-from tests.unit.simulator.server import SECRET, ScriptedServer, disconnect
+from tests.unit.simulator.server import SECRET, ScriptedServer, change, disconnect
 
 SUBSCRIBERS = 60
 HASTY = Behaviour(ramp_seconds=0.2, session_seconds=1e9, interim_seconds=0.3)
@@ -96,13 +99,17 @@ async def until(condition: Callable[[], bool]) -> None:
 
 
 def run_fleet(
-    behaviour: Behaviour, body: Callable[[Fleet, Site], Awaitable[None]], *, live_truth: Path | None = None
+    behaviour: Behaviour,
+    body: Callable[[Fleet, Site], Awaitable[None]],
+    *,
+    live_truth: Path | None = None,
+    described: FleetDescription | None = None,
 ) -> tuple[Fleet, ScriptedServer]:
     """Run a fleet while `body` lasts, then end its sessions; return it and what its server heard."""
 
     async def session() -> tuple[Fleet, ScriptedServer]:
         async with site() as running:
-            fleet = Fleet(description(), behaviour, running.server, seed=1, live_truth=live_truth)
+            fleet = Fleet(described or description(), behaviour, running.server, seed=1, live_truth=live_truth)
             fleet.open()
             try:
                 await body(fleet, running)
@@ -182,6 +189,136 @@ def test_a_disconnect_over_the_network_is_answered_and_stops_the_session() -> No
     assert decode(replies[0]).code == Code.DISCONNECT_ACK
     assert replies[0] == replies[1]
     assert (fleet.tally.disconnects_acknowledged, fleet.tally.dynamic_duplicates) == (1, 1)
+
+
+class Operator:
+    """Somebody at the API of a router."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader, self._writer = reader, writer
+        self._words = Reader(LONGEST_WORD)
+
+    async def ask(self, *words: str) -> list[dict[str, str]]:
+        """Run a command and return its rows."""
+        self._writer.write(encode_sentence(word.encode() for word in words))
+        heard: list[list[bytes]] = []
+        while not heard or heard[-1][0] != b"!done":
+            octets = await self._reader.read(65_536)
+            if not octets:
+                raise ConnectionResetError
+            self._words.feed(octets)
+            heard += self._words.sentences()
+        assert not any(sentence[0] == b"!trap" for sentence in heard)
+        return [
+            dict(word.decode()[1:].split("=", 1) for word in sentence[1:])
+            for sentence in heard
+            if sentence[0] == b"!re"
+        ]
+
+
+@asynccontextmanager
+async def operate(router: RouterDescription, context: ssl.SSLContext | None = None) -> AsyncIterator[Operator]:
+    assert router.api is not None
+    reader, writer = await asyncio.open_connection(router.address, router.api.port, ssl=context)
+    try:
+        operator = Operator(reader, writer)
+        await operator.ask("/login", f"=name={router.api.user}", f"=password={router.api.password.reveal().decode()}")
+        yield operator
+    finally:
+        writer.transport.abort()
+
+
+def with_api(*, tls: bool = False) -> FleetDescription:
+    described = description(routers=1, first_address="127.9.4.1")
+    with socket.socket() as probe:
+        probe.bind(("127.9.4.1", 0))
+        api = ApiDescription("caudal", Secret(b"api password"), probe.getsockname()[1], tls)
+    return FleetDescription([replace(router, api=api) for router in described.routers], described.subscribers)
+
+
+async def order(router: RouterDescription, request: bytes) -> Packet:
+    """Send a CoA- or Disconnect-Request and return the answer."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+        sender.setblocking(False)
+        sender.connect((router.address, router.coa_port))
+        sender.send(request)
+        return decode(await asyncio.get_running_loop().sock_recv(sender, 4096))
+
+
+def test_the_api_shows_the_sessions_and_the_rates_that_a_coa_put_in_force() -> None:
+    async def body(fleet: Fleet, running: Site) -> None:
+        router = fleet.description.routers[0]
+        await until(lambda: fleet.status().sessions == SUBSCRIBERS)
+        truth = next(truth for truth in fleet.truth() if truth.login == "user7")
+        number = int(truth.acct_session_id, 16)
+        async with operate(router) as operator:
+            active = {row["name"]: row for row in await operator.ask("/ppp/active/print")}
+            assert len(active) == SUBSCRIBERS
+            assert int(active["user7"]["session-id"], 16) == number
+            assert int(active["user7"][".id"][1:], 16) & 0xFFFFF == number & 0xFFFFF
+
+            identification = attribute(Type.ACCT_SESSION_ID, truth.acct_session_id.encode())
+            slower = vendor_attribute(Vendor.MIKROTIK, 8, b"256k/1M")
+            assert (await order(router, change(7, identification + slower))).code == Code.COA_ACK
+            (queue,) = await operator.ask("/queue/simple/print", f"?target={active['user7']['address']}")
+            assert (queue["name"], queue["max-limit"], queue["dynamic"]) == ("<pppoe-user7>", "256000/1000000", "true")
+            (reading,) = await operator.ask("/radius/incoming/monitor", "=once=")
+            assert (reading["requests"], reading["acks"]) == ("1", "1")
+
+            await operator.ask("/ppp/active/remove", f"=.id={active['user7']['.id']}")
+            await until(lambda: by_session(fleet.truth())[router.name, truth.acct_session_id].stopped_acknowledged)
+
+    fleet, _ = run_fleet(HASTY, body, described=with_api())
+    assert fleet.tally.coa_acknowledged == 1
+
+
+def test_the_api_is_served_over_tls_with_the_same_certificate_each_time() -> None:
+    async def body(fleet: Fleet, running: Site) -> None:
+        router = fleet.description.routers[0]
+        made = self_signed(router.name, router.address, seed=1)
+        async with operate(router, ssl.create_default_context(cadata=made.certificate.decode())) as operator:
+            (row,) = await operator.ask("/radius/print")
+        assert (row["address"], row["accounting-port"]) == ("127.0.0.1", str(running.server.accounting_port))
+
+    run_fleet(HASTY, body, described=with_api(tls=True))
+
+
+def test_a_rebooting_router_drops_its_operators_and_accepts_none_until_it_is_up() -> None:
+    async def body(fleet: Fleet, running: Site) -> None:
+        router = fleet.description.routers[0]
+        async with operate(router) as operator:
+            fleet.box(router.name).reboot()
+            with pytest.raises(ConnectionError):
+                await operator.ask("/ppp/active/print")
+        with pytest.raises(ConnectionError):
+            await operate(router).__aenter__()
+
+    fleet, _ = run_fleet(HASTY, body, described=with_api())
+    assert fleet.tally.reboots == 1
+
+
+def test_late_answers_to_orders_come_late() -> None:
+    faults = Faults(dynamic=DynamicFaults(delay_seconds=0.2))
+
+    async def body(fleet: Fleet, running: Site) -> None:
+        began = asyncio.get_running_loop().time()
+        await order(fleet.description.routers[0], disconnect(9, attribute(Type.USER_NAME, b"nobody")))
+        assert asyncio.get_running_loop().time() - began >= 0.2
+
+    run_fleet(replace(HASTY, faults=faults), body)
+
+
+def test_an_api_port_that_is_taken_is_named_before_anything_is_sent() -> None:
+    described = with_api()
+    api = described.routers[0].api
+    assert api is not None
+
+    async def attempt() -> None:
+        Fleet(described, HASTY, Server()).open()
+
+    complaint = rf"API port {api.port} of router sim-router-1 .* cannot be bound"
+    with socket.create_server(("127.9.4.1", api.port)), pytest.raises(SimulatorError, match=complaint):
+        asyncio.run(attempt())
 
 
 def test_a_live_file_of_truth_ends_as_the_truth(tmp_path: Path) -> None:
@@ -311,11 +448,23 @@ def test_the_command_runs_the_fleet_of_a_provisioning_file(tmp_path: Path) -> No
     assert {login.text(Type.NAS_IDENTIFIER) for login in server.logins} == {"norte"}
 
 
+def test_the_command_gives_made_up_routers_an_api_and_a_subscriber_a_demand(tmp_path: Path) -> None:
+    path = tmp_path / "truth.jsonl"
+    options = ("--api-password=x", f"--api-port={free_port('127.9.2.1')}", "--heavy=user1=80M", "--heavy=user2=8k")
+    code, _, _ = run_command("--duration=1.5", "--stop-on-exit", f"--truth={path}", *options)
+    assert code == 0
+    downloads = {truth.login: truth.octets_down for truth in read(path)}
+    assert downloads["user1"] > 1_000_000
+    assert 0 < downloads["user2"] <= 8_000
+
+
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
         (["--truth-live"], "--truth-live needs --truth FILE"),
         (["--loss=101"], "101"),
+        (["--heavy=user1=fast"], "no LOGIN or LOGIN=RATE"),
+        (["--heavy=nobody"], "no service of the fleet is called nobody"),
         (["--login-pattern=user"], "patterns hold one %d"),
         (["--first-address=192.0.2.77", "--routers=1"], "cannot be bound"),
         (["--truth=/nowhere/at/all.jsonl"], "No such file"),

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 import time
+from datetime import UTC, datetime, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -20,6 +22,9 @@ SOURCE = "127.0.10.1"
 PASSWORD = "hush-refused"
 SHOWN_SECRETS = (PASSWORD, SECRET, MARK_OF_SECRETS)
 LONG_REPLIES = ", ".join(f'"{"x" * 250}"' for _ in range(11))
+HOUR = datetime.now(ZoneInfo("Europe/Madrid")).hour
+CLOSED = f"{(HOUR + 10) % 24:02}:00-{(HOUR + 14) % 24:02}:00"
+"""Hours that are neither now nor within the run."""
 
 ISP = f"""
 [[router]]
@@ -38,6 +43,12 @@ name = "r"
 [[plan]]
 name = "r-pooled"
 pool = "r"
+[[plan]]
+name = "r-capped"
+cap = {{ octets = 1 }}
+[[plan]]
+name = "r-closed"
+allowed_hours = ["{CLOSED}"]
 """ + "".join(
     f'[[service]]\nlogin = "r-{login}"\npassword = "{PASSWORD}"\nplan = "{plan}"\n{more}\n'
     for login, plan, more in (
@@ -51,6 +62,10 @@ pool = "r"
         ("bad_request", "r", ""),
         ("unsupported_method", "r", ""),
         ("reply_too_long", "r", f'attributes = {{ "Reply-Message" = [{LONG_REPLIES}] }}'),
+        ("blocked", "r", 'account_state = "blocked"'),
+        ("no_balance", "r", 'account_state = "no_balance"'),
+        ("cap_reached", "r-capped", ""),
+        ("outside_hours", "r-closed", ""),
         ("changing", "r", ""),
     )
 )
@@ -87,6 +102,17 @@ def provoke(client: RadiusClient, reason: RefusalReason) -> int:
             return client.login(login, PASSWORD).code
 
 
+def use_one_octet(daemon: DaemonProcess) -> None:
+    """Let the meter say that the capped service used its octet, whatever is measured meanwhile."""
+    daemon.query(
+        """INSERT INTO meter (service_id, as_of, usage)
+        SELECT id, %s, jsonb_build_object('day', c, 'week', c, 'month', c, 'sessions', 0)
+        FROM service, jsonb_build_array((extract(epoch FROM now()) * 1000000)::bigint, 0, 1, 0) AS c
+        WHERE login = 'r-cap_reached' RETURNING 1""",
+        datetime.now(UTC) + timedelta(hours=1),
+    )
+
+
 def listed(daemon: DaemonProcess, login: str) -> list[dict[str, Any]]:
     """Return `caudal login list --login` as soon as it has something: refusals are stored behind their answers."""
     give_up = time.monotonic() + WRITTEN_SECONDS
@@ -102,6 +128,8 @@ def listed(daemon: DaemonProcess, login: str) -> list[dict[str, Any]]:
 def test_every_reason_for_a_refusal_is_listed(
     router: RadiusClient, daemon: DaemonProcess, reason: RefusalReason
 ) -> None:
+    if reason is RefusalReason.CAP_REACHED:
+        use_one_octet(daemon)
     assert provoke(router, reason) == Code.ACCESS_REJECT
 
     (item,) = listed(daemon, f"r-{reason.value}")

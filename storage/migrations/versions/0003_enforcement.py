@@ -36,7 +36,13 @@ METERING = """
 -- 0 both, 1 down, 2 up. A batch that reaches them says so in the outbox and clears them.
 ALTER TABLE session
     ADD COLUMN wake_octets bigint,
-    ADD COLUMN wake_direction smallint NOT NULL DEFAULT 0;
+    ADD COLUMN wake_direction smallint NOT NULL DEFAULT 0,
+    -- What its line may do can change by itself: enforcement is told when it opens and stops.
+    ADD COLUMN watched boolean NOT NULL DEFAULT false,
+    -- Of the classes of its plan, from 1; 0 where its traffic is not told apart.
+    ADD COLUMN traffic_class smallint NOT NULL DEFAULT 0;
+-- The time on line of a service; sessions that nobody watches are not in it.
+CREATE INDEX session_watched ON session (service_id, stopped_at) WHERE watched AND state <> 0;
 
 -- What happened and is not yet acted upon, written in the transaction in which it happened.
 CREATE TABLE outbox (
@@ -47,16 +53,17 @@ CREATE TABLE outbox (
     session_id bigint
 );
 
--- What is known of a service's usage; as_of tells when. A service without a row has used nothing that counts.
+-- What is known of a service's usage; as_of tells when. A service without it has used nothing that counts.
 CREATE TABLE meter (
     service_id bigint PRIMARY KEY,
-    as_of timestamptz NOT NULL,
+    as_of timestamptz,
     -- {"day": [begins_us, up, down, seconds], "week": …, "month": …, "fup_month": …, "sessions": n}
-    usage jsonb NOT NULL,
-    -- {"octets": n, "spent": bool}
+    usage jsonb,
+    -- {"as_of": us, "octets": n, "spent": bool}
     burst jsonb,
-    carried_octets bigint NOT NULL DEFAULT 0,
-    -- Beginning of the cap's period for which carried_octets holds.
+    -- What rolled over, by the period it comes from, oldest first.
+    carried_lots bigint[] NOT NULL DEFAULT '{}',
+    -- Beginning of the cap's period into which it rolled: all periods before are settled.
     carried_for timestamptz,
     -- Percentages of the cap already warned of in that period.
     warned integer[] NOT NULL DEFAULT '{}'
@@ -71,8 +78,11 @@ CREATE TABLE top_up (
     begins_at timestamptz NOT NULL,
     ends_at timestamptz NOT NULL,
     octets bigint NOT NULL DEFAULT 0,
+    -- What was used of it in periods that are settled.
     spent_octets bigint NOT NULL DEFAULT 0,
-    -- {"download": n, "upload": n} or {"percent": n}
+    -- What it paid of the present period, fixed when it ended inside.
+    covered_octets bigint,
+    -- {"kind": "fixed", "download": n, "upload": n} or {"kind": "percent", "percent": n}
     boost jsonb,
     before_plan boolean NOT NULL DEFAULT false,
     price numeric NOT NULL DEFAULT 0,
@@ -84,6 +94,7 @@ CREATE INDEX top_up_service ON top_up (service_id, ends_at);
 
 CREATE TABLE override (
     service_id bigint PRIMARY KEY,
+    -- As boost of a top-up; also {"kind": "block"}.
     change jsonb NOT NULL,
     until_at timestamptz,
     operator text NOT NULL,
@@ -116,7 +127,7 @@ CREATE TABLE line (
 );
 CREATE INDEX line_service ON line (service_id);
 CREATE INDEX line_recompute ON line (recompute_at) WHERE recompute_at IS NOT NULL;
-CREATE INDEX line_unproven ON line (router_id) WHERE proven IS DISTINCT FROM desired;
+CREATE INDEX line_unproven ON line (router_id, session_id) WHERE proven IS DISTINCT FROM desired;
 """
 
 

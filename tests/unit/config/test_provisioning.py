@@ -424,7 +424,7 @@ def test_secrets_are_not_shown_by_what_was_read() -> None:
 
 def test_the_demonstration_is_a_right_file_without_static_addresses_in_pools() -> None:
     isp = parsed((PROJECT / "examples/isp.toml").read_text())
-    assert (len(isp.routers), len(isp.plans), len(isp.customers), len(isp.services)) == (4, 4, 500, 500)
+    assert (len(isp.routers), len(isp.plans), len(isp.customers), len(isp.services)) == (4, 5, 500, 500)
     assert all(router.address.startswith("127.0.0.") for router in isp.routers)
     assert {warning.message for warning in isp.warnings} == {
         "plan.interim_seconds: below 600 makes many packets (RFC 2869)"

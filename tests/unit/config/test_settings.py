@@ -40,6 +40,9 @@ def test_every_key_can_be_set() -> None:
         reject_delay_milliseconds = 0
         limit_requests_per_second_per_router = 500
         receive_buffer_octets = 65536
+        coa_port = 13799
+        coa_clients = ["192.0.2.1"]
+        coa_client_secret = "hush"
         [database]
         url = "postgresql://caudal:hush@[2001:db8::1]:5432/caudal"
         [metrics]
@@ -50,6 +53,8 @@ def test_every_key_can_be_set() -> None:
         [accounting]
         stale_intervals = 5
         stale_default_seconds = 1800
+        [enforcement]
+        coa_per_second = 7
         [retention]
         usage_fact_months = 1
         refusal_days = 2

@@ -16,17 +16,35 @@ from twisted.internet import error, testing
 from accounting.record import Unusable
 from accounting.session import Outcome
 from config.settings import keys
+from daemon.coa_relay import STALE, STANDBY, RelayTraffic
 from daemon.datagrams import CannotListen
 from daemon.drops import Drop
+from daemon.enforcement_report import EnforcementCounts, EnforcementNow
 from daemon.listener import Traffic
 from daemon.logins import LoginLane
 from daemon.metering import MeteringLane, SessionMemory
-from daemon.metrics import FAMILIES, FRESH_SECONDS, REFUSED_BY_DATABASE, RESULTS, CoreGauges, Kind, Metrics
+from daemon.metrics import (
+    DYNAMIC_ANSWERS,
+    DYNAMIC_REQUESTS,
+    FAMILIES,
+    FRESH_SECONDS,
+    NO_CAUSE,
+    OTHER_CAUSE,
+    REFUSED_BY_DATABASE,
+    RESULTS,
+    CoreGauges,
+    Kind,
+    Metrics,
+)
 from daemon.metrics_http import listen
 from daemon.worker_report import BatchHistogram, WorkerReport
 from domain.instants import Microseconds
 from enforcement.admission import RefusalReason
-from radius.codes import Code
+from enforcement.drivers.coa import UNEXPECTED
+from enforcement.drivers.coa import Kind as CoaKind
+from enforcement.reconcile import OutcomeKind, Problem, Proof, StepKind
+from radius.codes import Code, ErrorCause
+from radius.dynamic_authorization import Disbelief
 from radius.packet import Flaw
 from storage.pipeline import PipelineConnection
 from storage.snapshot import Snapshot
@@ -40,7 +58,7 @@ TWISTED_ERROR: Any = error
 TWISTED_TESTING: Any = testing
 """Twisted's own classes are untyped."""
 
-UNITS = ("bytes", "facts", "requests", "revision", "seconds", "sessions", "workers")
+UNITS = ("bytes", "facts", "lines", "routers", "requests", "revision", "seconds", "sessions", "workers")
 ENDINGS = (*(f"_{unit}" for unit in UNITS), "_total", "_up", "_info")
 
 CORE = CoreGauges(
@@ -120,7 +138,38 @@ def full(clock: Clock | None = None) -> Metrics:
     worker.serve()
     metrics.take(0, worker.report())
     metrics.take_core(CORE)
+    metrics.take_enforcement(enforced(), EnforcementNow(True, {"no_answer": 2}, 3, 1, 0.5))
+    metrics.take_relay(relayed())
     return metrics
+
+
+def enforced() -> EnforcementCounts:
+    """Return counts of enforcement, some of each."""
+    counts = EnforcementCounts()
+    counts.requests["coa", "ack"] += 4
+    counts.proven["coa"] += 4
+    counts.evaluated += 5
+    counts.wire_us.observe(3_000)
+    counts.proof_us.observe(9_000)
+    counts.overshoot_octets.observe(20_000_000)
+    counts.coa.requests[Code.COA_REQUEST] += 4
+    counts.coa.outcomes[CoaKind.ACK, None] += 2
+    counts.coa.outcomes[CoaKind.NAK, 503] += 1
+    counts.coa.outcomes[CoaKind.NAK, 77_001] += 1
+    counts.coa.outcomes[CoaKind.NAK, 77_002] += 1
+    counts.coa.ignored[UNEXPECTED] += 3
+    return counts
+
+
+def relayed() -> RelayTraffic:
+    """Return counts of the relay, some of each."""
+    traffic = RelayTraffic()
+    traffic.requests[Code.DISCONNECT_REQUEST] += 2
+    traffic.answers[Code.DISCONNECT_ACK, None] += 1
+    traffic.answers[Code.COA_NAK, ErrorCause.SESSION_CONTEXT_NOT_FOUND] += 1
+    traffic.drops[STANDBY] += 5
+    traffic.duplicates_answered += 1
+    return traffic
 
 
 def parsed(metrics: Metrics) -> dict[str, Metric]:
@@ -296,6 +345,26 @@ def test_closed_sets_are_there_before_they_are_counted() -> None:
     assert value(metrics, "caudal_requests_total", router="south", kind="acct") == 0
 
 
+def test_enforcement_is_counted_and_shown() -> None:
+    metrics = full()
+
+    assert value(metrics, "caudal_enforcement_up") == 1
+    assert value(metrics, "caudal_unproven_lines", problem="no_answer") == 2
+    assert value(metrics, "caudal_unproven_lines", problem="router_away") == 0
+    assert value(metrics, "caudal_enforcement_steps_total", step="coa", result="ack") == 4
+    assert value(metrics, "caudal_enforcement_wire_seconds_bucket", le="0.005") == 1
+    assert value(metrics, "caudal_enforcement_wire_seconds_bucket", le="0.002") == 0
+    assert value(metrics, "caudal_cap_overshoot_bytes_sum") == 20_000_000
+
+
+def test_a_core_that_stands_by_shows_no_queue() -> None:
+    metrics = full()
+    metrics.take_enforcement(enforced(), EnforcementNow(is_active=False))
+
+    assert value(metrics, "caudal_enforcement_up") == 0
+    assert own_names(metrics).isdisjoint({"caudal_unproven_lines", "caudal_enforcement_queue_lines"})
+
+
 def test_what_is_unknown_while_the_database_is_away_is_left_out() -> None:
     metrics = full()
     metrics.take_core(replace(CORE, database_up=False, open_sessions=None, unrolled_facts=None, database_octets=None))
@@ -425,9 +494,26 @@ def test_the_document_explains_exactly_the_reasons_for_which_something_is_droppe
     assert documented_reasons() == {each.value for each in (*Drop, *Flaw)}
 
 
+def test_requests_to_routers_and_of_other_systems_are_counted_by_what_came_of_them() -> None:
+    metrics = full()
+    outcomes = "caudal_coa_outcomes_total"
+    assert value(metrics, outcomes, result="ack", error_cause="none") == 2
+    assert value(metrics, outcomes, result="nak", error_cause="503") == 1
+    assert value(metrics, outcomes, result="nak", error_cause="other") == 2, "whatever routers send, labels are few"
+    assert value(metrics, "caudal_relay_answers_total", result="ack", error_cause="none") == 1
+    assert value(metrics, "caudal_relay_answers_total", result="nak", error_cause="503") == 1
+    assert value(metrics, "caudal_relay_drops_total", reason="standby") == 5
+    assert value(metrics, "caudal_relay_requests_total", request="coa") == 0
+    assert value(metrics, "caudal_relay_requests_total", request="disconnect") == 2
+
+
 def test_the_document_names_every_other_value_of_a_label() -> None:
     told = set(re.findall(r"`([a-z_]+)`", DOCUMENT.read_text(encoding="utf-8")))
-    values = {each.value for each in (*Outcome, *RefusalReason, *Unusable)}
+    values = {each.value for each in (*Outcome, *RefusalReason, *Unusable, *Proof, *StepKind, *OutcomeKind)}
+    values -= {StepKind.WAIT.value, StepKind.PROVEN.value}
+    values |= {each.value for each in Problem if not each.value.startswith("refused_")}
+    values |= {each.value for each in Disbelief} | {UNEXPECTED, STALE, STANDBY, NO_CAUSE, OTHER_CAUSE}
+    values |= {*DYNAMIC_REQUESTS.values(), *DYNAMIC_ANSWERS.values()}
 
     assert values | {word for pair in RESULTS.values() for word in pair} | {REFUSED_BY_DATABASE} <= told
 

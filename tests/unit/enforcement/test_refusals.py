@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+import pytest
+
 from domain.instants import SECOND_US, Microseconds
+from domain.plan_rules import Blocking, BlockPolicy, WalledGarden
 from enforcement.admission import RefusalReason
 from enforcement.credentials import Method
 from enforcement.profiles import PROFILES
-from enforcement.refusals import DeviceThrottle, RefusalKey, RefusalLog, RejectDelay
+from enforcement.refusals import (
+    MINUTE_US,
+    STRANGERS_A_MINUTE,
+    DeviceThrottle,
+    GardenGate,
+    RefusalKey,
+    RefusalLog,
+    RejectDelay,
+)
 
 NOW = Microseconds(1_700_000_000 * SECOND_US)
 MAC = "00:E1:0C:38:C8:F8"
@@ -109,3 +120,33 @@ def test_a_device_that_keeps_asking_is_looked_up_once_a_second() -> None:
     assert throttle.refusal_in_force(1, MAC, NOW) is RefusalReason.UNKNOWN_USER
     assert throttle.refusal_in_force(2, MAC, NOW) is None
     assert throttle.refusal_in_force(1, MAC, Microseconds(NOW + SECOND_US)) is None
+
+
+WALLED = BlockPolicy.WALLED_GARDEN
+GARDEN = WalledGarden(address_list="unpaid")
+
+
+@pytest.mark.parametrize(
+    ("blocking", "reason", "method", "wanted"),
+    [
+        (Blocking(WALLED, garden=GARDEN), RefusalReason.UNKNOWN_USER, Method.PAP, True),
+        (Blocking(WALLED, garden=GARDEN), RefusalReason.WRONG_PASSWORD, Method.CHAP, True),
+        (Blocking(by_reason=(("unknown", WALLED),), garden=GARDEN), RefusalReason.UNKNOWN_USER, Method.NONE, True),
+        (Blocking(by_reason=(("unknown", WALLED),), garden=GARDEN), RefusalReason.WRONG_PASSWORD, Method.PAP, False),
+        (Blocking(WALLED, garden=GARDEN), RefusalReason.UNKNOWN_USER, Method.MSCHAPV2, False),
+        (Blocking(WALLED, garden=GARDEN), RefusalReason.WRONG_MAC, Method.PAP, False),
+        (Blocking(garden=GARDEN), RefusalReason.UNKNOWN_USER, Method.PAP, False),
+    ],
+)
+def test_the_garden_is_open_to_whom_the_isp_says(
+    blocking: Blocking, reason: RefusalReason, method: Method, wanted: bool
+) -> None:
+    assert GardenGate.wants(blocking, reason, method) is wanted
+
+
+def test_the_garden_has_room_for_so_many_from_one_router_in_a_minute() -> None:
+    gate = GardenGate()
+    let_in = [gate.has_room(1, f"guest-{place}", NOW) for place in range(STRANGERS_A_MINUTE + 10)]
+    assert let_in.count(True) == STRANGERS_A_MINUTE
+    assert gate.has_room(2, "guest", NOW), "another router has its own room"
+    assert gate.has_room(1, "guest", Microseconds(NOW + MINUTE_US))

@@ -5,18 +5,23 @@ from __future__ import annotations
 from dataclasses import replace
 
 from domain.network import Plan, PlanId, PoolId, PoolKind
+from domain.plan_rules import Direction
 from enforcement.profiles import PROFILES
 from enforcement.reply import (
+    NOTHING_OWN,
     PlanReply,
     ReplyBook,
+    entitled_reply,
     framed_address,
     framed_prefix,
     framing,
+    of_plan,
     own_attributes,
-    session_timeout,
 )
+from enforcement.thresholds import Crossing
 from radius.packet import attribute, integer_attribute, vendor_attribute
 from tests.unit.enforcement.access import named
+from tests.unit.enforcement.entitled import read
 
 MIKROTIK, CISCO = PROFILES["mikrotik"], PROFILES["cisco"]
 INTERIM = integer_attribute(85, 300)
@@ -117,12 +122,6 @@ def test_termination_action_asks_the_nas_to_come_back() -> None:
     assert not own_attributes(integer_attribute(29, 0), None).asks_back
 
 
-def test_a_session_timeout_is_never_zero() -> None:
-    assert session_timeout(0) == session_timeout(-5) == integer_attribute(27, 1)
-    assert session_timeout(None) == b""
-    assert session_timeout(2**40) == integer_attribute(27, 2**32 - 1)
-
-
 def test_addresses_of_both_families_are_framed() -> None:
     assert framed_address("100.64.0.9") == attribute(8, bytes((100, 64, 0, 9)))
     assert framed_address("2001:db8::1") == attribute(168, bytes.fromhex("20010db8000000000000000000000001"))
@@ -140,3 +139,50 @@ def test_a_prefix_has_as_many_octets_as_it_needs() -> None:
 def test_only_a_ppp_request_is_framed_as_ppp() -> None:
     assert framing(named("alice", integer_attribute(7, 1))) == integer_attribute(6, 2) + integer_attribute(7, 1)
     assert framing(named("alice")) == b""
+
+
+LINE = of_plan(PLAN)
+SLOWED = LINE._replace(download=2_000_000, upload=1_000_000)
+WALLED = SLOWED._replace(walled=True, address_list="unpaid", pool="garden")
+OWN = own_attributes(
+    vendor_attribute(14988, 8, b"50M/50M") + vendor_attribute(14988, 3, b"gold") + attribute(8, bytes((10, 0, 0, 8))),
+    MIKROTIK.vendors,
+)
+
+
+def test_an_entitlement_gives_what_its_plan_gives_where_no_rule_changed_it() -> None:
+    reply = entitled_reply(LINE, PLAN, NOTHING_OWN, MIKROTIK)
+    assert reply.octets == PlanReply(PLAN, MIKROTIK).untimed
+    assert reply.session_timeout_seconds == 3600
+
+
+def test_a_services_own_goes_before_the_plan_but_not_before_a_rule() -> None:
+    assert entitled_reply(LINE, PLAN, OWN, MIKROTIK).octets == PlanReply(PLAN, MIKROTIK).without(OWN.kinds) + OWN.octets
+    slowed = read(entitled_reply(SLOWED, PLAN, OWN, MIKROTIK).octets)
+    assert [value for vendor, kind, value in slowed if (vendor, kind) == (14988, 8)] == [b"1M/2M"]
+    assert (14988, 3, b"gold") in slowed
+    assert (0, 8, bytes((10, 0, 0, 8))) in slowed
+
+
+def test_the_gardens_pool_replaces_an_address_of_the_services_own() -> None:
+    walled = read(entitled_reply(WALLED, PLAN, OWN, MIKROTIK).octets)
+    assert (0, 88, b"garden") in walled
+    assert (0, 8, bytes((10, 0, 0, 8))) not in walled
+    assert (14988, 3, b"gold") in walled
+
+
+def test_timers_of_the_plans_own_attributes_go_before_its_keys() -> None:
+    own = (("Acct-Interim-Interval", "120"), ("Idle-Timeout", "60"), ("Session-Timeout", "900"))
+    reply = entitled_reply(LINE._replace(attributes=own), PLAN, NOTHING_OWN, MIKROTIK)
+    assert reply.octets == RATE + integer_attribute(85, 120) + integer_attribute(28, 60)
+    assert reply.session_timeout_seconds == 900
+    short = (("Acct-Interim-Interval", "30"),)
+    assert INTERIM in entitled_reply(LINE._replace(attributes=short), PLAN, NOTHING_OWN, MIKROTIK).octets
+
+
+def test_a_crossing_puts_both_words_of_its_limit_into_the_answer() -> None:
+    line = LINE._replace(octets_left=2**32, left_direction=Direction.DOWN)
+    told = read(entitled_reply(line, PLAN, NOTHING_OWN, MIKROTIK, crossing=Crossing(2**32, stops=True)).octets)
+    beyond = 45 * 20_000_000 // 8
+    assert (14988, 2, beyond.to_bytes(4)) in told
+    assert (14988, 15, (1).to_bytes(4)) in told

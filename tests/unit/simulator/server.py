@@ -27,11 +27,13 @@ class ScriptedServer:
     """Answers logins from a table of passwords, and accounting always; `mute` makes it silent."""
 
     passwords: dict[str, str]
-    rate_limit: str = "10M/20M"
+    rate_limit: str | None = "10M/20M"
     interim_seconds: int = 60
     session_timeout_seconds: int | None = None
     mute: bool = False
     framed_address: bytes | None = None
+    more: bytes = b""
+    """Further attributes of each Access-Accept."""
     logins: list[Packet] = field(default_factory=list)
     records: list[Packet] = field(default_factory=list)
     accepted: int = 0
@@ -77,8 +79,10 @@ class ScriptedServer:
             attribute(Type.FRAMED_IP_ADDRESS, address)
             + integer_attribute(Type.ACCT_INTERIM_INTERVAL, self.interim_seconds)
             + attribute(Type.CLASS, b"class %d" % self.accepted)
-            + vendor_attribute(Vendor.MIKROTIK, 8, self.rate_limit.encode())
         )
+        if self.rate_limit is not None:
+            grant += vendor_attribute(Vendor.MIKROTIK, 8, self.rate_limit.encode())
+        grant += self.more
         if self.session_timeout_seconds is not None:
             grant += integer_attribute(Type.SESSION_TIMEOUT, self.session_timeout_seconds)
         return grant

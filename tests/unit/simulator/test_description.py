@@ -9,7 +9,7 @@ import pytest
 
 from domain.errors import CaudalError
 from domain.secret import Secret
-from simulator.description import FleetDescription, Method, read_isp, synthetic
+from simulator.description import ApiDescription, FleetDescription, Method, read_isp, synthetic
 from simulator.errors import SimulatorError
 
 ISP = """
@@ -133,3 +133,39 @@ def test_a_pattern_without_a_place_for_the_number_is_refused() -> None:
 def test_a_fleet_without_routers_is_refused() -> None:
     with pytest.raises(SimulatorError, match="at least one router"):
         made_up(routers=0)
+
+
+API = """
+[[router]]
+name = "norte"
+address = "127.0.0.2"
+secret = "norte-secret"
+profile = "mikrotik"
+api = { user = "caudal", password = "api-password"%s }
+"""
+
+
+@pytest.mark.parametrize(
+    ("more", "port", "tls"),
+    [("", 8728, False), (", tls = true", 8729, True), (", port = 9000", 9000, False)],
+)
+def test_a_mikrotik_router_has_the_api_that_the_file_gives_it(tmp_path: Path, more: str, port: int, tls: bool) -> None:
+    path = tmp_path / "isp.toml"
+    path.write_text(API % more, encoding="utf-8")
+    fleet = read_isp(path)
+    assert fleet.routers[0].api == ApiDescription("caudal", Secret(b"api-password"), port, tls)
+    assert fleet.without_api().routers[0].api is None
+
+
+def test_some_subscribers_download_without_a_rest(isp: Path) -> None:
+    fleet = read_isp(isp).with_demands({"ana": 5_000_000})
+    assert {known.login: known.demand_bits_per_second for known in fleet.subscribers} == {
+        "ana": 5_000_000,
+        "02:00:00:00:00:07": None,
+        "eva": None,
+    }
+
+
+def test_nobody_unknown_downloads(isp: Path) -> None:
+    with pytest.raises(SimulatorError, match="no service of the fleet is called leo"):
+        read_isp(isp).with_demands({"leo": 1})

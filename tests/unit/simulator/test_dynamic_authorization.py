@@ -7,10 +7,13 @@ from random import Random
 import pytest
 
 from domain.instants import SECOND_US, Microseconds
-from radius.codes import Code, Type, Vendor
+from radius.codes import Code, ErrorCause, Type, Vendor
 from radius.packet import attribute, decode, encode_request, integer_attribute, vendor_attribute
-from simulator.dynamic_authorization import DynamicAuthorization, ErrorCause, SessionBook, Verdict
+from simulator.behaviour import DynamicFaults, Unlisted
+from simulator.dynamic_authorization import DynamicAuthorization, SessionBook, Verdict
+from simulator.rate_limit import Pair, RateLimit
 from simulator.rates import UNLIMITED, Rates
+from simulator.routeros_sessions import Incoming
 from simulator.session import Grant, Line, Session
 from simulator.traffic import Habit
 from simulator.truth import Ledger
@@ -22,6 +25,8 @@ ANA = attribute(Type.USER_NAME, b"ana")
 SESSION_ID = attribute(Type.ACCT_SESSION_ID, b"81300001")
 ADDRESS = attribute(Type.FRAMED_IP_ADDRESS, bytes((100, 64, 0, 1)))
 FASTER = vendor_attribute(Vendor.MIKROTIK, 8, b"30M/60M")
+SLOW_LIST = vendor_attribute(Vendor.MIKROTIK, 19, b"slow")
+ALWAYS = 1.0
 
 
 def session(login: str, acct_session_id: str, address: int) -> Session:
@@ -42,6 +47,10 @@ def book() -> SessionBook:
 @pytest.fixture
 def router() -> DynamicAuthorization:
     return DynamicAuthorization(SECRET, "norte", bytes((127, 0, 0, 2)))
+
+
+def faulty(faults: DynamicFaults | None = None, unlisted: Unlisted = Unlisted.IGNORED) -> DynamicAuthorization:
+    return DynamicAuthorization(SECRET, "norte", bytes((127, 0, 0, 2)), faults=faults, unlisted=unlisted)
 
 
 def judge(router: DynamicAuthorization, datagram: bytes, book: SessionBook) -> Verdict:
@@ -87,7 +96,11 @@ def test_a_change_carries_rates_and_time(router: DynamicAuthorization, book: Ses
         (change(1, ANA + vendor_attribute(Vendor.MIKROTIK, 8, b"fast")), ErrorCause.INVALID_ATTRIBUTE_VALUE),
         (change(1, ANA + attribute(Type.SESSION_TIMEOUT, b"60")), ErrorCause.INVALID_ATTRIBUTE_VALUE),
         (change(1, ANA + FASTER + attribute(Type.FRAMED_POOL, b"p")), ErrorCause.UNSUPPORTED_ATTRIBUTE),
-        (change(1, ANA + vendor_attribute(Vendor.MIKROTIK, 19, b"slow")), ErrorCause.UNSUPPORTED_ATTRIBUTE),
+        (
+            change(1, ANA + vendor_attribute(Vendor.MIKROTIK, 8, b"10M/20M 0 0 0 8 20M/20M")),
+            ErrorCause.INVALID_ATTRIBUTE_VALUE,
+        ),
+        (change(1, ANA + vendor_attribute(Vendor.MIKROTIK, 2, b"60")), ErrorCause.INVALID_ATTRIBUTE_VALUE),
     ],
 )
 def test_a_refusal_says_why_and_orders_nothing(
@@ -142,3 +155,90 @@ def test_an_ended_session_is_not_found(book: SessionBook) -> None:
     assert book.find("81300001", None, None) == []
     assert book.find(None, "ana", None) == []
     assert len(book) == 2
+
+
+def test_a_change_of_the_rate_carries_the_whole_queue(router: DynamicAuthorization, book: SessionBook) -> None:
+    limit = vendor_attribute(Vendor.MIKROTIK, 8, b"1M/2M 2M/4M 1M/2M 10/10 5 0/0")
+    order = judge(router, change(1, ANA + limit), book).order
+    assert order is not None
+    assert order.rate_limit == RateLimit(
+        Pair(1_000_000, 2_000_000), Pair(2_000_000, 4_000_000), Pair(1_000_000, 2_000_000), Pair(10, 10), 5
+    )
+
+
+@pytest.mark.parametrize(
+    ("unlisted", "code", "address_list"),
+    [
+        (Unlisted.IGNORED, Code.COA_ACK, None),
+        (Unlisted.REFUSED, Code.COA_NAK, None),
+        (Unlisted.APPLIED, Code.COA_ACK, "slow"),
+    ],
+)
+def test_what_the_manual_does_not_list_is_handled_as_the_router_is_set(
+    book: SessionBook, unlisted: Unlisted, code: Code, address_list: str | None
+) -> None:
+    verdict = judge(faulty(unlisted=unlisted), change(1, ANA + SLOW_LIST), book)
+    assert verdict.code is code
+    assert (verdict.order.address_list if verdict.order else None) == address_list
+
+
+def test_limits_of_octets_above_32_bits_need_words_that_are_not_listed(book: SessionBook) -> None:
+    limits = b"".join(
+        vendor_attribute(Vendor.MIKROTIK, kind, value.to_bytes(4)) for kind, value in ((1, 7), (2, 9), (15, 1))
+    )
+    plain, generous = (
+        judge(faulty(unlisted=setting), change(1, ANA + limits), book).order
+        for setting in (Unlisted.IGNORED, Unlisted.APPLIED)
+    )
+    assert plain is not None
+    assert generous is not None
+    assert (plain.limit_octets, generous.limit_octets) == (Pair(7, 9), Pair(7, 2**32 + 9))
+
+
+@pytest.mark.parametrize(
+    "listed", [integer_attribute(Type.IDLE_TIMEOUT, 60), vendor_attribute(Vendor.MIKROTIK, 3, b"gold")]
+)
+def test_what_changes_nothing_here_is_still_acknowledged(
+    router: DynamicAuthorization, book: SessionBook, listed: bytes
+) -> None:
+    assert judge(router, change(1, ANA + listed), book).code is Code.COA_ACK
+
+
+def test_a_router_that_accepts_no_orders_is_silent_and_counts_none(book: SessionBook) -> None:
+    incoming = Incoming(accept=False)
+    router = DynamicAuthorization(SECRET, "norte", bytes((127, 0, 0, 2)), incoming=incoming)
+    assert router.judge(disconnect(1, ANA), SOURCE, book, NOW) is None
+    assert incoming == Incoming(accept=False)
+    incoming.accept = True
+    assert judge(router, disconnect(1, ANA), book).code is Code.DISCONNECT_ACK
+
+
+def test_requests_are_counted_as_the_router_shows_them(book: SessionBook) -> None:
+    incoming = Incoming(accept=True)
+    router = DynamicAuthorization(SECRET, "norte", bytes((127, 0, 0, 2)), incoming=incoming)
+    judge(router, change(1, ANA + FASTER), book)
+    judge(router, change(1, ANA + FASTER), book)
+    judge(router, change(2, ANA), book)
+    router.judge(disconnect(3, ANA, secret=b"guessed"), SOURCE, book, NOW)
+    assert (incoming.requests, incoming.acks, incoming.naks, incoming.bad_requests) == (3, 1, 1, 1)
+
+
+def test_a_request_may_be_ignored(book: SessionBook) -> None:
+    assert faulty(DynamicFaults(ignored=ALWAYS)).judge(disconnect(1, ANA), SOURCE, book, NOW) is None
+
+
+def test_a_request_may_be_obeyed_without_an_answer(book: SessionBook) -> None:
+    verdict = judge(faulty(DynamicFaults(unanswered=ALWAYS)), disconnect(1, ANA), book)
+    assert verdict.order is not None
+    assert not verdict.is_answered
+
+
+def test_a_request_may_be_acknowledged_and_not_obeyed(book: SessionBook) -> None:
+    verdict = judge(faulty(DynamicFaults(pretended=ALWAYS)), change(1, ANA + FASTER), book)
+    assert (verdict.code, verdict.order, verdict.is_answered) == (Code.COA_ACK, None, True)
+
+
+def test_a_request_may_be_refused_for_no_reason(book: SessionBook) -> None:
+    verdict = judge(faulty(DynamicFaults(refused=ALWAYS, refused_with=501)), change(1, ANA + FASTER), book)
+    assert (verdict.code, verdict.order) == (Code.COA_NAK, None)
+    assert decode(verdict.reply).integer(Type.ERROR_CAUSE) == 501

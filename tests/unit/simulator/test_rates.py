@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import pytest
 
+from enforcement.attributes import join
+from enforcement.entitlement import Entitlement
 from enforcement.profiles import PROFILES
+from enforcement.rates import rate_limit
 from radius.codes import Code, Type, Vendor
 from radius.packet import attribute, decode, encode_request, vendor_attribute
+from simulator.rate_limit import Pair, RateLimit, parse
 from simulator.rates import Rates, parse_rate_limit, read
+from tests.unit.enforcement.entitled import entitled
 
 
 @pytest.mark.parametrize(
@@ -57,5 +62,27 @@ def test_each_vendor_names_its_rates_in_its_own_way(attributes: bytes, rates: Ra
 @pytest.mark.parametrize("profile", sorted(set(PROFILES) - {"generic"}))
 @pytest.mark.parametrize(("upload", "download"), [(10_000_000, 20_000_000), (512_000, None), (None, 1_000_000)])
 def test_what_a_profile_writes_is_read_as_it_was_meant(profile: str, upload: int | None, download: int | None) -> None:
-    attributes = PROFILES[profile].rates(download, upload)
+    attributes = join(PROFILES[profile].rates(entitled(download, upload)))
     assert read(decode(encode_request(Code.COA_REQUEST, 1, attributes, b"secret"))) == Rates(upload, download)
+
+
+@pytest.mark.parametrize(
+    ("line", "queue"),
+    [
+        (
+            entitled(20_000_000, 10_000_000),
+            RateLimit(Pair(10_000_000, 20_000_000), limit_at=Pair(10_000_000, 20_000_000)),
+        ),
+        (
+            entitled(20_000_000, 10_000_000, priority=3, guaranteed_download=30_000_000, guaranteed_upload=1_000_000),
+            RateLimit(Pair(10_000_000, 20_000_000), priority=3, limit_at=Pair(1_000_000, 20_000_000)),
+        ),
+        (
+            entitled(20_000_000, 10_000_000, burst_download=30_000_000, burst_threshold_download=16_000_000,
+                     burst_seconds=16, guaranteed_download=0),
+            RateLimit(Pair(10_000_000, 20_000_000), Pair(0, 30_000_000), Pair(0, 16_000_000), Pair(16, 16)),
+        ),
+    ],
+)  # fmt: skip
+def test_a_router_makes_the_queue_that_was_meant(line: Entitlement, queue: RateLimit) -> None:
+    assert parse(rate_limit(line)) == queue

@@ -10,9 +10,10 @@ from domain.instants import SECOND_US, Microseconds
 from domain.secret import Secret
 from radius.codes import AcctStatus, Code, Type, Vendor
 from radius.packet import Packet, attribute, decode, integer_attribute, vendor_attribute
-from simulator.behaviour import AccountingOn, Behaviour, Faults
+from simulator.behaviour import AccountingOn, Behaviour, DynamicFaults, Faults, Unlisted
 from simulator.description import Method, RouterDescription, SubscriberDescription
 from simulator.exchange import Outgoing
+from simulator.rates import Rates
 from simulator.router import Router
 from simulator.tally import Tally
 from simulator.truth import Ledger, SessionTruth
@@ -34,13 +35,14 @@ class Run:
         *,
         logins: tuple[str, ...] = ("ana",),
         description: RouterDescription = ROUTER,
+        demand: int | None = None,
     ) -> None:
         self.server = server or ScriptedServer(dict.fromkeys(logins, "password"))
         self.tally = Tally()
         self.sent: list[Outgoing] = []
         self._ledger = Ledger()
         subscribers = [
-            SubscriberDescription(login, Secret.from_text("password"), method, "02:00:00:00:00:01", "norte")
+            SubscriberDescription(login, Secret.from_text("password"), method, "02:00:00:00:00:01", "norte", demand)
             for login, method in zip(logins, list(Method) * len(logins), strict=False)
         ]
         self.now = START
@@ -281,3 +283,81 @@ def test_an_accept_with_a_rate_that_no_router_understands_is_not_used() -> None:
 def test_the_same_seed_sends_the_same_octets() -> None:
     behaviour = replace(STEADY, session_seconds=60, think_seconds=5)
     assert Run(behaviour).until(300).sent == Run(behaviour).until(300).sent
+
+
+def test_a_demand_shows_at_once_that_the_line_is_slower() -> None:
+    run = Run(server=ScriptedServer({"ana": "password"}, rate_limit="1M/8M"), demand=10**9).until(60.5)
+    run.order(change(7, attribute(Type.USER_NAME, b"ana") + vendor_attribute(Vendor.MIKROTIK, 8, b"1M/800k")))
+    run.until(121)
+    first, second = (counters(record)[1] for record in run.records(AcctStatus.INTERIM))
+    assert first == 60_000_000
+    assert second - first == 6_000_000 + (60_500_000 - 60_000_000) * 9 // 10
+
+
+def test_an_operator_of_the_router_can_end_a_session() -> None:
+    run = Run().until(61)
+    run.router.kick(run.truth()[0].acct_session_id, run.now)
+    run.until(61.1)
+    assert run.records(AcctStatus.STOP)[0].integer(Type.ACCT_TERMINATE_CAUSE) == 6
+
+
+def test_a_queue_that_somebody_wrote_limits_only_lines_without_one_of_radius() -> None:
+    shape = Rates(1_000, 8_000)
+    free = Run(server=ScriptedServer({"ana": "password"}, rate_limit=None), demand=10**6)
+    free.until(1).router.shape(bytes((100, 64, 0, 1)), shape, free.now)
+    held = Run(server=ScriptedServer({"ana": "password"}, rate_limit="1M/1M"), demand=10**6)
+    held.until(1).router.shape(bytes((100, 64, 0, 1)), shape, held.now)
+    downloads = [counters(run.until(61).records(AcctStatus.INTERIM)[0])[1] for run in (free, held)]
+    assert downloads[0] == 125_000 + 59_000
+    assert downloads[1] == 7_500_000
+
+
+def test_a_line_that_dials_finds_the_queue_that_waits_for_it() -> None:
+    run = Run(server=ScriptedServer({"ana": "password"}, rate_limit=None), demand=10**6)
+    run.router.shape(bytes((100, 64, 0, 1)), Rates(1_000, 8_000), run.now)
+    assert counters(run.until(61).records(AcctStatus.INTERIM)[0])[1] == 60_000
+
+
+def test_a_session_ends_when_its_octets_are_used_up() -> None:
+    limit = vendor_attribute(Vendor.MIKROTIK, 2, (10_000_000).to_bytes(4))
+    server = ScriptedServer({"ana": "password"}, rate_limit="8M/8M", more=limit)
+    (stop, *_) = Run(replace(STEADY, think_seconds=10_000), server, demand=10**9).until(60).records(AcctStatus.STOP)
+    assert 10_000_000 <= counters(stop)[1] <= 11_000_000
+
+
+def test_a_coa_can_lower_the_limit_of_octets() -> None:
+    server = ScriptedServer({"ana": "password"}, rate_limit="8M/8M")
+    run = Run(replace(STEADY, think_seconds=10_000), server, demand=10**9).until(10)
+    assert run.records(AcctStatus.STOP) == []
+    limit = vendor_attribute(Vendor.MIKROTIK, 2, (5_000_000).to_bytes(4))
+    run.order(change(7, attribute(Type.USER_NAME, b"ana") + limit))
+    run.until(10.1)
+    assert len(run.records(AcctStatus.STOP)) == 1
+
+
+def test_a_router_that_takes_unlisted_attributes_reports_at_the_new_interval() -> None:
+    run = Run(replace(STEADY, faults=Faults(unlisted=Unlisted.APPLIED))).until(61)
+    interval = integer_attribute(Type.ACCT_INTERIM_INTERVAL, 10)
+    run.order(change(7, attribute(Type.USER_NAME, b"ana") + interval))
+    run.until(122)
+    assert len(run.records(AcctStatus.INTERIM)) == 1 + 6
+
+
+def test_a_router_without_accept_is_silent() -> None:
+    run = Run(description=replace(ROUTER, accepts_orders=False)).until(61)
+    assert run.router.receive_dynamic(disconnect(7, b""), ORDERS_FROM, run.now) is None
+    run.router.incoming.accept = True
+    assert run.order(disconnect(7, attribute(Type.USER_NAME, b"ana"))).code == Code.DISCONNECT_ACK
+
+
+def test_a_pretending_router_acknowledges_and_the_user_stays_on_line() -> None:
+    run = Run(replace(STEADY, faults=Faults(dynamic=DynamicFaults(pretended=1.0)))).until(61)
+    assert run.order(disconnect(7, attribute(Type.USER_NAME, b"ana"))).code == Code.DISCONNECT_ACK
+    assert run.until(100).records(AcctStatus.STOP) == []
+
+
+def test_a_router_can_obey_without_a_word() -> None:
+    run = Run(replace(STEADY, faults=Faults(dynamic=DynamicFaults(unanswered=1.0)))).until(61)
+    datagram = disconnect(7, attribute(Type.USER_NAME, b"ana"))
+    assert run.router.receive_dynamic(datagram, ORDERS_FROM, run.now) is None
+    assert len(run.until(61.1).records(AcctStatus.STOP)) == 1

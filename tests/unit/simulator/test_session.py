@@ -9,6 +9,7 @@ import pytest
 from domain.instants import SECOND_US, Microseconds
 from radius.codes import AcctStatus, Code, Type, Vendor
 from radius.packet import Packet, attribute, decode, encode_request, integer_attribute, vendor_attribute
+from simulator.rate_limit import Pair, RateLimit
 from simulator.rates import UNLIMITED, Rates
 from simulator.session import Cause, Grant, Line, Record, RouterLook, Session, name_router, read_grant
 from simulator.traffic import Habit
@@ -132,6 +133,9 @@ def test_an_accept_is_read_whole() -> None:
             integer_attribute(Type.SESSION_TIMEOUT, 3_600),
             attribute(Type.CLASS, b"a"),
             vendor_attribute(Vendor.MIKROTIK, 8, b"10M/20M"),
+            vendor_attribute(Vendor.MIKROTIK, 19, b"gamers"),
+            vendor_attribute(Vendor.MIKROTIK, 2, (5).to_bytes(4)),
+            vendor_attribute(Vendor.MIKROTIK, 15, (1).to_bytes(4)),
             attribute(Type.FRAMED_IPV6_PREFIX, bytes.fromhex("004020010db800000000")),
         )
     )
@@ -142,6 +146,9 @@ def test_an_accept_is_read_whole() -> None:
         session_timeout_seconds=3_600,
         classes=(b"a",),
         ipv6=attribute(Type.FRAMED_IPV6_PREFIX, bytes.fromhex("004020010db800000000")),
+        rate_limit=RateLimit(Pair(10_000_000, 20_000_000), limit_at=Pair(10_000_000, 20_000_000)),
+        address_list="gamers",
+        limit_octets=Pair(0, 2**32 + 5),
     )
 
 

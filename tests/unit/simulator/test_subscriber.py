@@ -95,3 +95,10 @@ def test_each_failure_doubles_the_wait_up_to_a_limit(refused: bool, first: float
 def test_compressed_time_comes_back_sooner() -> None:
     hasty = subscriber(behaviour=Behaviour(speed=100))
     assert hasty.come_back(NOW, refused=True) - NOW <= 0.12 * SECOND_US
+
+
+def test_who_downloads_without_a_rest_types_no_wrong_password_and_stays() -> None:
+    described = SubscriberDescription("ana", Secret(b"p"), Method.PAP, LINE.mac, "norte", 1_000_000)
+    heavy = Subscriber(described, LINE, Behaviour(faults=Faults(wrong_passwords=1.0)), Random(1))
+    assert log_in(heavy, "p")[1] is Code.ACCESS_ACCEPT
+    assert heavy.session_seconds() > 365 * 86_400

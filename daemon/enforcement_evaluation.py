@@ -1,0 +1,367 @@
+"""One transaction of enforcement: what happened -> what each line of these services should get.
+
+Rule: events leave the outbox in the transaction that writes what follows from them, so a core that dies leaves them for
+the next one. A line is written for every open session whose entitlement may change; what is not proven comes back as an
+order. Runs in a thread; `Evaluator` belongs to one thread at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta, tzinfo
+from ipaddress import ip_address
+from typing import NamedTuple
+from zoneinfo import ZoneInfo
+
+from sqlalchemy import text
+from sqlalchemy.engine import Connection, Engine
+
+from daemon import enforcement_upkeep
+from daemon.enforcement_memory import EntitlementMemory
+from daemon.enforcement_orders import Crossing, Order
+from domain.errors import CaudalError
+from domain.network import Plan
+from domain.plan_rules import NO_RULES, CapAction, Direction, PlanRules
+from enforcement.entitlement import Entitlement, entitle, fingerprint
+from enforcement.explanation import Rule
+from enforcement.line_change import Wish
+from enforcement.reconcile import LineState, Proof
+from radius import class_token
+from radius.dynamic_authorization import SessionNames
+from storage import lines, open_sessions, outbox, standings
+from storage.lines import Desire, Line, Wake
+from storage.outbox import Event, Topic
+from storage.snapshot import REVISION, Snapshot
+from storage.standings import Loaded, Meter, OpenSession
+
+EVENTS_AT_ONCE = 500
+"""Services in one transaction; these take some 0.1 s, for which a crossing may have to wait."""
+LOGIN_TIME = timedelta(seconds=30)
+"""From an Access-Accept to the commit of its Start; a change that comes between is looked at again after it."""
+OPENED_LATELY = timedelta(minutes=10)
+"""How far the beginning of such a session may seem to lie back: routers' clocks are wrong."""
+LEAVING_TIME = timedelta(seconds=5)
+"""From a Disconnect-ACK until all that the router reported before it has come; whoever reports later has stayed."""
+LONGEST_LEAVING_TIME = timedelta(seconds=60)
+"""How long its Stop may take; after that a session without traffic has stayed, or its Stop is lost."""
+
+
+class SnapshotIsOld(CaudalError):
+    """The configuration was changed; it is read again before anything is decided by it."""
+
+
+class Warned(NamedTuple):
+    """A mark of a cap that was reached."""
+
+    login: str
+    service_id: int
+    percent: int
+
+
+@dataclass(slots=True)
+class Evaluated:
+    """What a transaction brought."""
+
+    events: int = 0
+    services: list[int] = field(default_factory=list)
+    """Those that were computed."""
+    top_ups_bought: int = 0
+    orders: list[Order] = field(default_factory=list)
+    closed: list[int] = field(default_factory=list)
+    """Sessions that ended."""
+    warned: list[Warned] = field(default_factory=list)
+    is_full: bool = False
+    """There may be more in the outbox."""
+    next_at: datetime | None = None
+    """When time changes one of these services."""
+
+
+@dataclass(slots=True)
+class _Batch:
+    """What a transaction is going to write."""
+
+    desires: list[Desire] = field(default_factory=list)
+    wakes: list[Wake] = field(default_factory=list)
+    meters: list[Meter] = field(default_factory=list)
+    doubted: list[int] = field(default_factory=list)
+    """Sessions whose routers said that they ended them, and which go on."""
+    again: list[int] = field(default_factory=list)
+    """Services of which a session may be about to open with what was right before."""
+    wanted: dict[int, _Wanted] = field(default_factory=dict)
+
+
+class _Wanted(NamedTuple):
+    """A session and what it should get."""
+
+    session: OpenSession
+    loaded: Loaded
+    plan: Plan
+    entitlement: Entitlement
+    cause: Cause
+
+
+class Cause(NamedTuple):
+    """Why a service is looked at."""
+
+    at: datetime
+    urgent: bool = False
+    crossed: bool = False
+    changed: bool = False
+    """Somebody changed it: it may have had another plan."""
+    terms_changed: bool = False
+    """Somebody changed what it may do on the plan that it has."""
+    is_first: bool = False
+    """Nobody has acted upon its change before."""
+    is_old: bool = False
+    """It happened before this core knew the plans."""
+
+
+class Evaluator:
+    """Computes entitlements in bulk."""
+
+    def __init__(self, engine: Engine, class_key: bytes, clock: Callable[[], datetime]) -> None:
+        self._engine = engine
+        self._class_key = class_key
+        self._clock = clock
+        self._memory = EntitlementMemory()
+        self._snapshot = Snapshot.empty()
+        self._zone: tzinfo = ZoneInfo("UTC")
+        self._horizon = 0
+
+    def configure(self, snapshot: Snapshot) -> None:
+        """Decide by `snapshot` from now on."""
+        self._snapshot = snapshot
+        self._zone = ZoneInfo(snapshot.timezone)
+        self._memory.learn_plans(snapshot.plans.values(), snapshot.blocking, self._zone, self._clock())
+
+    def begin(self) -> None:
+        """Become the active core: what is in the outbox already may be older than the plans that are known here."""
+        with self._engine.connect() as connection:
+            self._horizon = connection.scalar(text("SELECT coalesce(max(id), 0) FROM outbox")) or 0
+
+    def take(self) -> Evaluated:
+        """Act upon what is in the outbox."""
+        now = self._clock()
+        with self._engine.begin() as connection:
+            self._check_revision(connection)
+            events = outbox.take(connection, EVENTS_AT_ONCE)
+            done = Evaluated(events=len(events), is_full=len(events) == EVENTS_AT_ONCE)
+            for event in events:
+                if event.service_id is None:
+                    self._spread(connection, event)
+                    done.is_full = True
+            done.closed = [event.session_id for event in events if event.topic is Topic.STOPPED and event.session_id]
+            lines.forget_closed(connection, done.closed)
+            self._evaluate(connection, _causes(events, self._horizon), now, done)
+        return done
+
+    def _spread(self, connection: Connection, event: Event) -> None:
+        """Make of an event about all services one for each that it concerns."""
+        if event.topic is Topic.AGAIN:
+            topic = Topic.CHANGED if event.id <= self._horizon else Topic.TERMS
+            open_sessions.change_opened(connection, event.happened_at - LOGIN_TIME - OPENED_LATELY, topic)
+        else:
+            open_sessions.change_all(connection)
+            outbox.look_again(connection, [None], LOGIN_TIME)
+
+    def look_at(self, service_ids: Collection[int], caused_at: datetime) -> Evaluated:
+        """Compute services anew, for time has come or nobody has done it yet."""
+        done = Evaluated()
+        now = self._clock()
+        with self._engine.begin() as connection:
+            self._check_revision(connection)
+            self._evaluate(connection, dict.fromkeys(service_ids, Cause(caused_at)), now, done)
+            open_sessions.forget_due(connection, service_ids, now)
+        return done
+
+    def _check_revision(self, connection: Connection) -> None:
+        if connection.scalar(text(REVISION)) != self._snapshot.revision:
+            raise SnapshotIsOld("the configuration was changed; it is read again")
+
+    def _evaluate(self, connection: Connection, causes: Mapping[int, Cause], now: datetime, done: Evaluated) -> None:
+        plans = self._snapshot.plans
+        loaded = standings.load(connection, causes, plans, self._zone, now)
+        done.top_ups_bought += enforcement_upkeep.keep_up(connection, loaded, plans, self._zone, now)
+        batch = _Batch()
+        for service_id, service in loaded.items():
+            self._evaluate_service(service, causes[service_id], now, batch, done)
+        done.services += loaded
+        done.next_at = min((each.recompute_at for each in batch.desires if each.recompute_at is not None), default=None)
+        standings.write_meters(connection, batch.meters)
+        outbox.look_again(connection, batch.again, LOGIN_TIME)
+        lines.doubt(connection, batch.doubted, now)
+        unproven = lines.upsert(connection, batch.desires, now)
+        done.orders += [self._order(line, batch.wanted[line.session_id]) for line in unproven]
+        lines.arm(connection, batch.wakes)
+
+    def _evaluate_service(self, service: Loaded, cause: Cause, now: datetime, batch: _Batch, done: Evaluated) -> None:
+        contract, plan = service.contract, self._snapshot.plans[service.contract.plan_id]
+        entitlement = entitle(plan, plan.rules, self._snapshot.blocking, service.standing, self._zone, now)
+        drained = enforcement_upkeep.drained(service, plan, entitlement, now)
+        if drained is not None and drained != service.standing.burst:
+            standing = replace(service.standing, burst=drained)
+            service = replace(service, standing=standing)
+            entitlement = entitle(plan, plan.rules, self._snapshot.blocking, standing, self._zone, now)
+        desired = fingerprint(entitlement)
+        self._memory.remember(desired, entitlement)
+        usage = service.standing.usage
+        if usage is not None:
+            batch.meters.append(Meter(contract.service_id, usage, drained, entitlement.warnings))
+        done.warned += [
+            Warned(contract.login, contract.service_id, percent)
+            for percent in entitlement.warnings
+            if percent not in service.warned
+        ]
+        if cause.changed and cause.is_first and plan.rules == NO_RULES:
+            batch.again.append(contract.service_id)
+        changes = plan.rules.changes_by_itself or entitlement.valid_until is not None
+        counting = sum(plan.rules.counts(session.traffic_class) for session in service.sessions)
+        for session in service.sessions:
+            wanted = _Wanted(session, service, plan, entitlement, cause)
+            told = session.line is None and self._given_at_login(wanted) == desired
+            if told and not changes:
+                continue
+            if not entitlement.admitted and _has_stayed(session, now):
+                batch.doubted.append(session.id)
+            batch.wanted[session.id] = wanted
+            batch.desires.append(
+                Desire(
+                    session.id,
+                    contract.service_id,
+                    session.router_id,
+                    desired,
+                    recompute_at=entitlement.valid_until,
+                    told_at_login=told,
+                )
+            )
+            batch.wakes.append(_wake(session, entitlement, plan.rules, counting))
+
+    def _given_at_login(self, wanted: _Wanted) -> bytes | None:
+        """Return the fingerprint of what the Access-Accept of a session gave; None when that is not known."""
+        token = wanted.session.class_token
+        said = None if token is None else class_token.parse(self._class_key, token)
+        if said is not None and said.fingerprint != class_token.NO_FINGERPRINT:
+            return said.fingerprint
+        # Of a session of a plan without rules no Class is kept: it was let in by its plan.
+        cause = wanted.cause
+        if cause.changed or (cause.terms_changed and cause.is_old) or wanted.plan.rules != NO_RULES:
+            # It was let in by another plan, perhaps, or by what this plan was before.
+            return None
+        return self._memory.plan_alone(wanted.plan)
+
+    def _order(self, line: Line, wanted: _Wanted) -> Order:
+        session, contract = wanted.session, wanted.loaded.contract
+        proven = self._given_at_login(wanted) if session.line is None else line.proven
+        before = None if proven is None else self._memory.find(proven)
+        router = self._snapshot.routers.get(session.router_id)
+        state = _state(line, wanted)
+        return Order(
+            state=replace(state, proven=proven) if before is not None else state,
+            service_id=contract.service_id,
+            router_id=session.router_id,
+            router=str(session.router_id) if router is None else router.name,
+            nas=session.nas,
+            names=_names(session, None if router is None else router.identifier),
+            wish=Wish(wanted.entitlement, session.started_at, contract.login, wanted.plan.name),
+            before=before,
+            candidates=() if before is not None else self._candidates(wanted),
+            caused_at=wanted.cause.at,
+            urgent=wanted.cause.urgent,
+            crossing=_crossing(wanted) if wanted.cause.crossed and line.problem is None else None,
+        )
+
+    def _candidates(self, wanted: _Wanted) -> tuple[Entitlement, ...]:
+        """Return what may be in force on a line of which nobody knows it."""
+        given = self._given_at_login(wanted)
+        found = None if given is None else self._memory.find(given)
+        others = self._memory.states_of(wanted.plan)
+        if wanted.cause.changed and wanted.session.line is None:
+            others += self._memory.shapes()
+        return others if found is None else (found, *others)
+
+
+def _causes(events: Iterable[Event], horizon: int) -> dict[int, Cause]:
+    """Return why each service is looked at; of several events the first tells since when."""
+    causes: dict[int, Cause] = {}
+    for event in events:
+        if event.service_id is None:
+            continue
+        before = causes.get(event.service_id, Cause(event.happened_at))
+        crossed, changed = event.topic is Topic.CROSSED, event.topic is Topic.CHANGED
+        causes[event.service_id] = Cause(
+            at=before.at,
+            urgent=crossed or before.urgent,
+            crossed=crossed or before.crossed,
+            changed=changed or event.topic is Topic.AGAIN or before.changed,
+            terms_changed=event.topic is Topic.TERMS or before.terms_changed,
+            is_first=changed or before.is_first,
+            is_old=event.id <= horizon or before.is_old,
+        )
+    return causes
+
+
+def _has_stayed(session: OpenSession, now: datetime) -> bool:
+    """Tell whether a session goes on that its router said it ended."""
+    line = session.line
+    if line is None or not line.is_proven or line.proven_by is not Proof.DISCONNECT or line.proven_at is None:
+        return False
+    return session.heard_at >= line.proven_at + LEAVING_TIME or now >= line.proven_at + LONGEST_LEAVING_TIME
+
+
+def _state(line: Line, wanted: _Wanted) -> LineState:
+    return LineState(
+        session_id=line.session_id,
+        desired=line.desired,
+        desired_since=line.desired_since,
+        admitted=wanted.entitlement.admitted,
+        proven=line.proven,
+        proven_by=line.proven_by,
+        attempts=line.attempts,
+        next_attempt_at=line.next_attempt_at,
+        problem=line.problem,
+        disconnect_unproven_seconds=wanted.plan.rules.disconnect_unproven_seconds,
+    )
+
+
+def _wake(session: OpenSession, entitlement: Entitlement, rules: PlanRules, counting: int) -> Wake:
+    """Return at which octets a session is looked at again: by then all together cannot have used what is left."""
+    if not entitlement.admitted:
+        # The next octet that is reported says that its router did not end it.
+        return Wake(session.id, session.octets_up + session.octets_down + 1)
+    left, direction = entitlement.octets_left, entitlement.left_direction
+    if left is None or not rules.counts(session.traffic_class):
+        return Wake(session.id, None)
+    heaviest = max([100, *(window.percent for window in rules.counting)])
+    present = session.octets_up + session.octets_down
+    if direction is not Direction.BOTH:
+        present = session.octets_down if direction is Direction.DOWN else session.octets_up
+    return Wake(session.id, present + lines.share(left, counting, heaviest), direction)
+
+
+def _names(session: OpenSession, identifier: str | None) -> SessionNames:
+    """Return how a router finds a session; a MAC is left out, for every kind of NAS writes it in its own way."""
+    address = None if session.address is None else ip_address(session.address)
+    return SessionNames(
+        user_name=session.login,
+        acct_session_id=session.acct_session_id,
+        framed_ip_address=str(address) if address is not None and address.version == 4 else None,
+        nas_port_id=session.nas_port_id,
+        nas_identifier=identifier,
+    )
+
+
+def _crossing(wanted: _Wanted) -> Crossing | None:
+    """Return how far usage is beyond the threshold that was crossed last; None when it was none that slows or stops."""
+    cap = wanted.plan.rules.cap
+    for applied in reversed(wanted.entitlement.rules):
+        charges = applied.rule is Rule.CAP and cap is not None and cap.action is CapAction.OVERAGE
+        if applied.rule not in (Rule.CAP, Rule.FUP) or charges:
+            continue
+        numbers = dict(applied.numbers)
+        used, limit = numbers.get("used_octets"), numbers.get("limit_octets")
+        if isinstance(used, int) and isinstance(limit, int):
+            session = wanted.session
+            octets = session.octets_up + session.octets_down
+            return Crossing(wanted.cause.at, max(0, used - limit), octets, limit)
+    return None

@@ -1,0 +1,239 @@
+"""What time and usage make of a service before its entitlement is computed: periods that end, top-ups bought unasked.
+
+Rule: everything is done in the transaction that computes the entitlement, and may be done twice: a period is settled
+once, and an automatic top-up has a number in its month that the database gives out once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from datetime import datetime, timedelta, tzinfo
+from typing import NamedTuple
+
+from sqlalchemy.engine import Connection
+
+from domain.network import Plan
+from domain.plan_rules import Cap, TopUpKind, TopUpOffer
+from enforcement import allowance
+from enforcement.allowance import Draw, Purchase
+from enforcement.entitlement import Entitlement
+from enforcement.periods import Span, almanac
+from enforcement.standing import BurstLevel, Counter, TopUp, Usage
+from storage import standings, top_ups
+from storage import usage as usages
+from storage.standings import Loaded
+from storage.top_ups import Order, Settled
+
+MOST_PERIODS = 60
+"""Of one service in one go; whoever was away for longer than this has nothing left that rolled over."""
+
+
+class _Ended(NamedTuple):
+    """A period of a service that is over and not settled."""
+
+    service_id: int
+    span: Span
+
+
+def keep_up(
+    connection: Connection, loaded: dict[int, Loaded], plans: Mapping[int, Plan], zone: tzinfo, now: datetime
+) -> int:
+    """Settle periods that ended and buy what is to be bought unasked; return how many top-ups were bought.
+
+    What changed is loaded anew into `loaded`.
+    """
+    capped = {key: each for key, each in loaded.items() if plans[each.contract.plan_id].rules.cap is not None}
+    changed = _settle(connection, capped, plans, zone, now)
+    _reload(connection, loaded, changed, plans, zone, now)
+    bought, buyers = _buy(connection, {key: loaded[key] for key in capped if key in loaded}, plans, zone, now)
+    _reload(connection, loaded, buyers, plans, zone, now)
+    return bought
+
+
+def drained(service: Loaded, plan: Plan, entitlement: Entitlement, now: datetime) -> BurstLevel | None:
+    """Return the level of the burst budget after what ran since it was written; None without a budget."""
+    budget, usage, metered = plan.rules.burst_budget, service.standing.usage, service.contract.metered
+    if budget is None or usage is None:
+        return None
+    level = service.contract.burst
+    if metered is None or level is None:
+        return BurstLevel(now, budget.octets, spent=False) if level is None else level
+    octets = _since(metered.month, usage.month)
+    rates = (entitlement.download, entitlement.upload)
+    return allowance.drain(budget, level, now, since=metered.as_of, octets=octets, rates=rates)
+
+
+def _since(before: Counter, after: Counter) -> tuple[int, int]:
+    """Return the octets (down, up) between two readings of a counter."""
+    if before.begins != after.begins:
+        return after.octets_down, after.octets_up
+    return max(0, after.octets_down - before.octets_down), max(0, after.octets_up - before.octets_up)
+
+
+def _reload(
+    connection: Connection,
+    loaded: dict[int, Loaded],
+    service_ids: set[int],
+    plans: Mapping[int, Plan],
+    zone: tzinfo,
+    now: datetime,
+) -> None:
+    if service_ids:
+        loaded.update(standings.load(connection, service_ids, plans, zone, now))
+
+
+def _settle(
+    connection: Connection, capped: Mapping[int, Loaded], plans: Mapping[int, Plan], zone: tzinfo, now: datetime
+) -> set[int]:
+    """Close the periods of caps that are over; return the services of which one was."""
+    ended = {key: list(_periods_over(each, _cap(each, plans), zone, now)) for key, each in capped.items()}
+    asked = [_Ended(key, span) for key, spans in ended.items() for span in spans]
+    octets = usages.used(
+        connection,
+        [usages.Period(each.service_id, each.span, plans[capped[each.service_id].contract.plan_id].rules)
+         for each in asked],
+        zone,
+        now,
+    )  # fmt: skip
+    used = dict(zip(asked, octets, strict=True))
+    settlements = []
+    for key, service in capped.items():
+        settled = _settled(service, _cap(service, plans), ended[key], used, zone, now)
+        if settled is not None:
+            settlements.append(settled)
+    return top_ups.settle(connection, settlements)
+
+
+def _cap(service: Loaded, plans: Mapping[int, Plan]) -> Cap:
+    cap = plans[service.contract.plan_id].rules.cap
+    assert cap is not None
+    return cap
+
+
+def _periods_over(service: Loaded, cap: Cap, zone: tzinfo, now: datetime) -> Iterator[Span]:
+    """Yield the periods from the one that is open in the meter until the one before the present."""
+    contract, calendar = service.contract, almanac(zone)
+    begins = contract.carried_for
+    present = calendar.span(cap.period, now, contract.period_day)
+    for _ in range(MOST_PERIODS):
+        if begins is None or begins >= present.begins:
+            return
+        span = calendar.span(cap.period, begins, contract.period_day)
+        # The service's own day may have been moved: what is over ends where the present one begins, at the latest.
+        span = Span(begins, min(span.ends, present.begins))
+        yield span
+        begins = span.ends
+
+
+def _settled(
+    service: Loaded, cap: Cap, ended: list[Span], used: Mapping[_Ended, tuple[int, int]], zone: tzinfo, now: datetime
+) -> Settled | None:
+    """Return what the ends of periods leave; None when none has ended since it was settled."""
+    contract = service.contract
+    present = almanac(zone).span(cap.period, now, contract.period_day)
+    if contract.carried_for is None:
+        return Settled(contract.service_id, None, present.begins)
+    if not ended:
+        return None
+    lots, spent = contract.carried_lots, dict[int, int]()
+    bought = list(contract.top_ups)
+    for span in ended:
+        up, down = used[_Ended(contract.service_id, span)]
+        octets = Counter(span.begins, up, down).octets(cap.direction)
+        settlement = allowance.settle(cap, octets, span, lots=lots, top_ups=bought)
+        lots = settlement.lots
+        for top_up_id, more in settlement.spent:
+            spent[top_up_id] = spent.get(top_up_id, 0) + more
+        bought = _after(bought, settlement.spent)
+    return Settled(contract.service_id, contract.carried_for, present.begins, lots, tuple(sorted(spent.items())))
+
+
+def _after(bought: list[TopUp], spent: tuple[tuple[int, int], ...]) -> list[TopUp]:
+    """Return the top-ups as the end of a period leaves them."""
+    more = dict(spent)
+    return [
+        TopUp(
+            id=each.id,
+            name=each.name,
+            kind=each.kind,
+            begins=each.begins,
+            ends=each.ends,
+            octets=each.octets,
+            spent_octets=each.spent_octets + more.get(each.id, 0),
+            boost=each.boost,
+            before_plan=each.before_plan,
+        )
+        for each in bought
+    ]
+
+
+def _buy(
+    connection: Connection, capped: Mapping[int, Loaded], plans: Mapping[int, Plan], zone: tzinfo, now: datetime
+) -> tuple[int, set[int]]:
+    """Buy automatic top-ups, and keep what those that have ended paid; return how many, and for whom."""
+    month = almanac(zone).month(now)
+    drawn = {key: _drawn(each, _cap(each, plans), zone, now) for key, each in capped.items()}
+    top_ups.cover(
+        connection,
+        [pair for key, each in capped.items() for pair in allowance.covered(drawn[key], each.contract.top_ups, now)],
+    )
+    offered = [key for key, each in capped.items() if each.sessions and plans[each.contract.plan_id].rules.top_ups]
+    if not offered:
+        return 0, set()
+    before = top_ups.automatic_in_month(connection, offered, month.begins, month.ends)
+    needy = {key for key in offered if any(_wishes(capped[key], drawn[key], before, plans, now))}
+    if not needy:
+        return 0, set()
+    # Another core may be buying for the same services: what was bought meanwhile has to be seen.
+    top_ups.lock(connection, needy)
+    fresh = standings.load(connection, needy, plans, zone, now)
+    before = top_ups.automatic_in_month(connection, needy, month.begins, month.ends)
+    bought, buyers = 0, set[int]()
+    for key, service in fresh.items():
+        cap = _cap(service, plans)
+        for offer, (wished, forgiven) in _wishes(service, _drawn(service, cap, zone, now), before, plans, now):
+            order = _order(service, offer, cap, forgiven, zone, now)
+            count = top_ups.buy_automatically(connection, order, wished, month.begins, now)
+            if count:
+                # One kind at a time: the rest is decided by what that made of the limit.
+                bought += count
+                buyers.add(key)
+                break
+    return bought, buyers
+
+
+def _wishes(
+    service: Loaded, drawn: Draw, before: Mapping[tuple[int, str], int], plans: Mapping[int, Plan], now: datetime
+) -> Iterator[tuple[TopUpOffer, Purchase]]:
+    """Yield what a service buys unasked; `before` is how many it has bought in this month, by offer."""
+    contract = service.contract
+    for offer in plans[contract.plan_id].rules.top_ups:
+        count = before.get((contract.service_id, offer.name), 0)
+        purchase = allowance.automatic_purchase(offer, drawn, count, contract.top_ups, now)
+        if purchase.number:
+            yield offer, purchase
+
+
+def _drawn(service: Loaded, cap: Cap, zone: tzinfo, now: datetime) -> Draw:
+    standing = service.standing
+    span = almanac(zone).span(cap.period, now, standing.period_day)
+    counter = None if standing.usage is None else _counter(standing.usage, cap)
+    used = 0 if counter is None or counter.begins < span.begins else counter.octets(cap.direction)
+    return allowance.draw(cap, used, span, now, carried_octets=standing.carried_octets, top_ups=standing.top_ups)
+
+
+def _counter(usage: Usage, cap: Cap) -> Counter:
+    counters: dict[str, Counter] = {"day": usage.day, "week": usage.week, "month": usage.month}
+    return counters[cap.period.value]
+
+
+def _order(service: Loaded, offer: TopUpOffer, cap: Cap, forgiven_octets: int, zone: tzinfo, now: datetime) -> Order:
+    """Return a purchase from now on, for as long as the offer says."""
+    period = almanac(zone).span(cap.period, now, service.contract.period_day)
+    if offer.kind is not TopUpKind.OCTETS:
+        ends = now + timedelta(hours=offer.hours)
+    elif offer.valid_days is None:
+        ends = period.ends
+    else:
+        ends = now + timedelta(days=offer.valid_days)
+    return Order(service.contract.service_id, offer, now, ends, forgiven_octets)

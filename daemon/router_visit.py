@@ -1,0 +1,73 @@
+"""What is done in the thread of a router, and what it brings home: plain values.
+
+Rule: one visit reads, writes and reads again; who calls it learns from the exception when the router went away, and
+whatever was cut off is found by the next visit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from daemon.router_duty import Duty
+from domain.instants import Microseconds, to_microseconds
+from enforcement.drivers.routeros import PPP_ACTIVE, Activity, Convergence, RouterConnection
+from enforcement.drivers.routeros_errors import RouterOsRefused
+from enforcement.routeros_entries import PROPERTIES, READ_TOO, Entry, Menu, key_of
+
+
+@dataclass(frozen=True, slots=True)
+class Visit:
+    """What a router was made to hold."""
+
+    desired: tuple[Entry, ...]
+    convergence: Convergence
+
+    @property
+    def kept(self) -> tuple[Entry, ...]:
+        """What of it the router holds now."""
+        done = self.convergence
+        missing = {(each.menu, each.key) for each in done.conflicts}
+        missing |= {(each.command.menu, each.command.key) for each in done.refusals}
+        return tuple(entry for entry in self.desired if (entry.menu, entry.key) not in missing)
+
+
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """Who is on line by the router's own account, read from `read_us` on."""
+
+    read_us: Microseconds
+    activity: Activity
+    shows_ppp: bool
+    """Whether `/ppp/active` was read; without, nothing follows from its being empty."""
+
+
+def converge(connection: RouterConnection, duty: Duty, proven: Sequence[Entry] | None, *, repair_drift: bool) -> Visit:
+    """Make a router hold what it has to; `proven` is what it was last read to hold."""
+    desired = duty.entries(tagged_leases(connection))
+    return Visit(tuple(desired), connection.converge(desired, proven, repair_drift=repair_drift))
+
+
+def sight(connection: RouterConnection, clock: Callable[[], datetime], *, members: bool = False) -> Sighting:
+    """Look who is on line; `members` of interface lists are read only where they are asked for."""
+    read_us = to_microseconds(clock())
+    activity = connection.activity(members=members)
+    return Sighting(read_us, activity, bool(activity.ppp) or _is_empty(connection, PPP_ACTIVE))
+
+
+def _is_empty(connection: RouterConnection, path: str) -> bool:
+    """Tell whether a menu has no rows by the router's own word; one that refuses says nothing of the kind."""
+    try:
+        return not connection.read(path, (".id",))
+    except RouterOsRefused:
+        return False
+
+
+def tagged_leases(connection: RouterConnection) -> set[str]:
+    """Return the keys of the DHCP leases whose rate the operator handed over; none where there is no DHCP server."""
+    try:
+        rows = connection.read(Menu.LEASE.value, (*READ_TOO[Menu.LEASE], *PROPERTIES[Menu.LEASE]))
+    except RouterOsRefused:
+        return set()
+    return {key for row in rows if (key := key_of(Menu.LEASE, row)) is not None}

@@ -1,0 +1,1 @@
+What a line may do reaches its open session at once: by CoA, read back over the RouterOS API where there is one, by that API, or by a Disconnect; `caudal line list --unproven` shows every line whose router was not shown to obey, and why.

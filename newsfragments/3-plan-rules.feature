@@ -1,0 +1,1 @@
+Plans carry caps with bonus, rollover and overage, top-ups, fair use, schedules, burst and burst budgets, counting windows, allowed hours and traffic classes, and `caudal plan show` tells them in words.

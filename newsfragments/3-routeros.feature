@@ -1,0 +1,1 @@
+Over its API a MikroTik router gets queues for static services, is compared with the books session by session, counts usage without RADIUS, and is checked and set up by `caudal router check` and `caudal router script`.

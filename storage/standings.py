@@ -1,0 +1,493 @@
+"""What is known of services when their entitlements are computed: standings, open sessions, meter rows.
+
+Rule: usage is read together with the octets of the open sessions by one statement, so that both are of the same moment
+in any transaction. However many services are asked for, the statements are the same two.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, tzinfo
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+from sqlalchemy.engine import Connection
+
+from domain.instants import SECOND_US, Microseconds, to_datetime, to_microseconds
+from domain.network import Plan
+from domain.plan_rules import PlanRules, TopUpKind
+from enforcement.periods import Span, almanac
+from enforcement.standing import AccountState, BurstLevel, Counter, Override, Standing, TopUp, Usage
+from storage.lines import Line, line_of
+from storage.literals import integers, texts
+from storage.overrides import change_of
+from storage.usage import PLANNING, Period, PeriodUsage
+
+ENDED_TOP_UP_DAYS = 32
+"""A top-up that ended may have paid a part of the present period, which lasts a month at most."""
+
+_US = "(extract(epoch FROM {}) * 1000000)::bigint"
+_AT = "'epoch'::timestamptz + {} * '1 microsecond'::interval"
+
+_STANDINGS = f"""
+SELECT s.id, s.plan_id, s.login, s.enabled, s.account_state, {_US.format("s.expires_at")}, s.period_day,
+    {_US.format("m.as_of")}, m.usage, m.burst, {_US.format("m.carried_for")}, m.carried_lots, m.warned,
+    o.change, {_US.format("o.until_at")}, o.operator, o.reason,
+    (SELECT json_agg(json_build_array(t.id, t.name, t.kind, {_US.format("t.begins_at")}, {_US.format("t.ends_at")},
+            t.octets, t.spent_octets, t.boost, t.before_plan, t.covered_octets) ORDER BY t.id)
+        FROM top_up AS t WHERE t.service_id = s.id AND t.ends_at > least(m.carried_for, {_AT.format("{now}")}
+            - interval '{ENDED_TOP_UP_DAYS} days'))
+FROM unnest({{ids}}) AS k(id) JOIN service AS s USING (id) LEFT JOIN meter AS m ON m.service_id = s.id
+LEFT JOIN override AS o ON o.service_id = s.id"""
+
+PREPARED: Mapping[str, str] = MappingProxyType(
+    {"login_standing": "\nPREPARE login_standing(bigint[], bigint) AS" + _STANDINGS.format(now="$2", ids="$1")}
+)
+
+
+class Contract(NamedTuple):
+    """What is stored of one service, before its plan tells what of it holds."""
+
+    service_id: int
+    plan_id: int
+    login: str
+    enabled: bool
+    account: AccountState
+    expires_at: datetime | None
+    period_day: int
+    metered: Usage | None
+    """The meter row: usage as it was when somebody last looked."""
+    burst: BurstLevel | None
+    carried_for: datetime | None
+    """The beginning of the cap's period into which `carried_lots` rolled; None: no period was settled yet."""
+    carried_lots: tuple[int, ...]
+    warned: tuple[int, ...]
+    override: Override | None
+    top_ups: tuple[TopUp, ...]
+    """Those that hold or will, and those that ended in the present period or in one that is not settled."""
+
+
+class OpenSession(NamedTuple):
+    """A session that is open, with its line where it has one."""
+
+    id: int
+    router_id: int
+    nas: str
+    acct_session_id: str
+    login: str
+    address: str | None
+    mac: str | None
+    nas_port_id: str | None
+    class_token: bytes | None
+    octets_up: int
+    octets_down: int
+    traffic_class: int
+    started_at: datetime
+    heard_at: datetime
+    """When its router last reported it."""
+    line: Line | None
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A service with everything its entitlement needs; `standing.usage` is None where the plan does not ask for it."""
+
+    contract: Contract
+    standing: Standing
+    warned: tuple[int, ...]
+    """Percentages of the cap already warned of in its present period."""
+    sessions: tuple[OpenSession, ...]
+
+
+class Meter(NamedTuple):
+    """A meter row to write: what logins are decided by until somebody looks again."""
+
+    service_id: int
+    usage: Usage
+    burst: BurstLevel | None = None
+    warned: tuple[int, ...] = ()
+
+
+def load(
+    connection: Connection, service_ids: Iterable[int], plans: Mapping[int, Plan], zone: tzinfo, now: datetime
+) -> dict[int, Loaded]:
+    """Return what is known of the services at `now`; one that is gone, or whose plan is not in `plans`, is left out.
+
+    `plans` are those of the present snapshot, `zone` is the operator's.
+    """
+    ids = sorted(set(service_ids))
+    if not ids:
+        return {}
+    statement = _STANDINGS.format(now=to_microseconds(now), ids=f"{integers(ids)}::bigint[]")
+    rows = connection.exec_driver_sql(f"{PLANNING};{statement}")
+    contracts = [contract for contract in map(_contract, rows) if contract.plan_id in plans]
+    if not contracts:
+        return {}
+    reading = _Reading(zone, now)
+    spans = {
+        each.service_id: _ask_periods(reading, each, plans[each.plan_id].rules, now)
+        for each in contracts
+        if plans[each.plan_id].rules.depends_on_usage
+    }
+    reading.read(connection, [each.service_id for each in contracts])
+    return {
+        each.service_id: _loaded(each, plans[each.plan_id].rules, spans.get(each.service_id), reading, now)
+        for each in contracts
+    }
+
+
+def meters(service_ids: Sequence[int], now: datetime) -> str:
+    """Return the query for the rows from which `standing_of` makes standings, for a connection with `PREPARED`."""
+    return f"EXECUTE login_standing({integers(list(service_ids))},{to_microseconds(now)})"
+
+
+def standing_of(row: Sequence[Any], rules: PlanRules, zone: tzinfo, now: datetime) -> Standing:
+    """Return the standing of a service as its meter knew it last; `rules` are those of its plan."""
+    contract = _contract(row)
+    return _standing(contract, rules, contract.metered, zone, now)
+
+
+def write_meters(connection: Connection, rows: Sequence[Meter]) -> None:
+    """Write meter rows; one that is newer already stays."""
+    if rows:
+        columns = (
+            f"{integers([each.service_id for each in rows])}::bigint[]",
+            f"{integers([to_microseconds(each.usage.as_of) for each in rows])}::bigint[]",
+            f"{texts([_usage_document(each.usage) for each in rows])}::jsonb[]",
+            f"{texts([_burst_document(each.burst) for each in rows])}::jsonb[]",
+            f"{texts([_array(each.warned) for each in rows])}::text[]",
+        )
+        connection.exec_driver_sql(f"""INSERT INTO meter AS old (service_id, as_of, usage, burst, warned)
+            SELECT service_id, {_AT.format("as_of")}, usage, burst, warned::integer[]
+            FROM unnest({",".join(columns)}) AS u(service_id, as_of, usage, burst, warned) ORDER BY service_id
+            ON CONFLICT (service_id) DO UPDATE SET as_of = excluded.as_of, usage = excluded.usage,
+                burst = excluded.burst, warned = excluded.warned
+                WHERE old.as_of IS NULL OR excluded.as_of >= old.as_of""")
+
+
+class _Reading:
+    """What one statement answers: octets and seconds of periods, and open sessions."""
+
+    def __init__(self, zone: tzinfo, now: datetime) -> None:
+        self.zone = zone
+        self.usage = PeriodUsage(zone, now)
+        self._now_us = to_microseconds(now)
+        self._seconds: list[tuple[int, int]] = []
+        self._closed_us: dict[int, int] = {}
+        self._sessions: dict[int, list[OpenSession]] = defaultdict(list)
+
+    def ask_seconds(self, service_id: int, begins: datetime) -> int:
+        """Ask for the time on line since `begins`; return the question's number."""
+        self._seconds.append((service_id, to_microseconds(begins)))
+        return len(self._seconds) - 1
+
+    def seconds(self, number: int) -> int:
+        """Return the answer to a question: whole seconds on line, of every session."""
+        service_id, begins_us = self._seconds[number]
+        open_us = sum(
+            max(0, self._now_us - max(begins_us, to_microseconds(session.started_at)))
+            for session in self.sessions(service_id)
+        )
+        return (self._closed_us.get(number, 0) + open_us) // SECOND_US
+
+    def sessions(self, service_id: int) -> Sequence[OpenSession]:
+        """Return the open sessions of a service."""
+        return self._sessions.get(service_id, ())
+
+    def read(self, connection: Connection, service_ids: Sequence[int]) -> None:
+        """Get all answers, and the open sessions of `service_ids`."""
+        closed = _closed(self._seconds, self._now_us) if self._seconds else "NULL"
+        statement = f"{PLANNING};SELECT {self.usage.columns},{closed},{_open(service_ids)}"
+        *octets, seconds, sessions = connection.exec_driver_sql(statement).one()
+        self.usage.take(*octets)
+        self._closed_us = {place - 1: microseconds for place, microseconds in seconds or ()}
+        for service_id, *session in sessions or ():
+            self._sessions[service_id].append(_session(service_id, session))
+
+
+def _closed(seconds: Sequence[tuple[int, int]], now_us: Microseconds) -> str:
+    """Return the query for the microseconds on line of sessions that are over, by the question's place."""
+    services, begins = ([pair[column] for pair in seconds] for column in (0, 1))
+    return f"""(SELECT json_agg(json_build_array(u.place, s.microseconds))
+        FROM unnest({integers(services)}::bigint[], {integers(begins)}::bigint[]) WITH ORDINALITY
+            AS u(service_id, begins_us, place)
+        CROSS JOIN LATERAL (
+            SELECT sum(least({_US.format("stopped_at")}, {now_us}) - greatest({_US.format("started_at")}, u.begins_us))
+                AS microseconds
+            FROM session AS s WHERE s.service_id = u.service_id AND s.watched AND s.state <> 0
+                AND s.stopped_at > {_AT.format("u.begins_us")}
+        ) AS s WHERE s.microseconds IS NOT NULL)"""
+
+
+def _open(service_ids: Sequence[int]) -> str:
+    """Return the query for the open sessions of the services, each behind its service."""
+    return f"""(SELECT json_agg(json_build_array(s.service_id, s.id, s.router_id, s.nas, s.acct_session_id, s.login,
+            host(s.address), s.mac, s.nas_port_id, encode(s.class_token, 'hex'), s.octets_up, s.octets_down,
+            s.traffic_class, {_US.format("s.started_at")}, {_US.format("s.heard_at")},
+            l.router_id, encode(l.desired, 'hex'), {_US.format("l.desired_since")},
+            encode(l.proven, 'hex'), {_US.format("l.proven_at")}, l.proven_by, l.attempts,
+            {_US.format("l.next_attempt_at")}, l.problem, {_US.format("l.recompute_at")},
+            {_US.format("l.crossed_at")}, l.overshoot_octets) ORDER BY s.id)
+        FROM unnest({integers(list(service_ids))}::bigint[]) AS k(id)
+        CROSS JOIN LATERAL (SELECT * FROM session AS s WHERE s.service_id = k.id AND s.state = 0 OFFSET 0) AS s
+        LEFT JOIN line AS l ON l.session_id = s.id)"""
+
+
+def _session(service_id: int, row: Sequence[Any]) -> OpenSession:
+    (
+        session_id,
+        router_id,
+        nas,
+        acct_session_id,
+        login,
+        address,
+        mac,
+        nas_port_id,
+        class_token,
+        octets_up,
+        octets_down,
+        traffic_class,
+        started_us,
+        heard_us,
+        *line,
+    ) = row
+    return OpenSession(
+        session_id,
+        router_id,
+        nas,
+        acct_session_id,
+        login,
+        address,
+        mac,
+        nas_port_id,
+        _octets(class_token),
+        octets_up,
+        octets_down,
+        traffic_class,
+        to_datetime(started_us),
+        to_datetime(heard_us),
+        _line(session_id, service_id, line),
+    )
+
+
+def _line(session_id: int, service_id: int, row: Sequence[Any]) -> Line | None:
+    (
+        router_id,
+        desired,
+        since_us,
+        proven,
+        proven_us,
+        proven_by,
+        attempts,
+        next_us,
+        problem,
+        recompute_us,
+        crossed_us,
+        overshoot,
+    ) = row
+    if router_id is None:
+        return None
+    return line_of(
+        (
+            session_id,
+            service_id,
+            router_id,
+            _octets(desired),
+            to_datetime(since_us),
+            _octets(proven),
+            _instant(proven_us),
+            proven_by,
+            attempts,
+            _instant(next_us),
+            problem,
+            _instant(recompute_us),
+            _instant(crossed_us),
+            overshoot,
+        )
+    )
+
+
+def _octets(written: str | None) -> bytes | None:
+    return None if written is None else bytes.fromhex(written)
+
+
+def _instant(instant_us: int | None) -> datetime | None:
+    return None if instant_us is None else to_datetime(Microseconds(instant_us))
+
+
+class _Period(NamedTuple):
+    """The questions about one period of one service; `seconds` None where the plan does not count them."""
+
+    begins: datetime
+    octets: int
+    seconds: int | None
+
+    def counter(self, reading: _Reading) -> Counter:
+        """Return the answers."""
+        seconds = 0 if self.seconds is None else reading.seconds(self.seconds)
+        return Counter(self.begins, *reading.usage.octets(self.octets), seconds)
+
+
+class _Periods(NamedTuple):
+    """The questions about the present periods of one service."""
+
+    day: _Period
+    week: _Period
+    month: _Period
+    fup_month: _Period | None
+
+    def usage(self, reading: _Reading, sessions: int, now: datetime) -> Usage:
+        """Return the answers."""
+        return Usage(
+            as_of=now,
+            day=self.day.counter(reading),
+            week=self.week.counter(reading),
+            month=self.month.counter(reading),
+            fup_month=None if self.fup_month is None else self.fup_month.counter(reading),
+            sessions=sessions,
+        )
+
+
+def _ask_periods(reading: _Reading, contract: Contract, rules: PlanRules, now: datetime) -> _Periods:
+    calendar = almanac(reading.zone)
+    counts_seconds = rules.fup is not None and any(step.above_seconds is not None for step in rules.fup.steps)
+
+    def ask(span: Span) -> _Period:
+        seconds = reading.ask_seconds(contract.service_id, span.begins) if counts_seconds else None
+        return _Period(span.begins, reading.usage.ask(Period(contract.service_id, span, rules)), seconds)
+
+    reset_day = None if rules.fup is None else rules.fup.reset_day
+    return _Periods(
+        day=ask(calendar.day(now)),
+        week=ask(calendar.week(now)),
+        month=ask(calendar.month(now, contract.period_day)),
+        fup_month=None if reset_day is None else ask(calendar.month(now, reset_day)),
+    )
+
+
+def _loaded(contract: Contract, rules: PlanRules, periods: _Periods | None, reading: _Reading, now: datetime) -> Loaded:
+    sessions = tuple(reading.sessions(contract.service_id))
+    usage = None if periods is None else periods.usage(reading, len(sessions), now)
+    warned = contract.warned if _is_settled(contract, rules, reading.zone, now) else ()
+    return Loaded(contract, _standing(contract, rules, usage, reading.zone, now), warned, sessions)
+
+
+def _standing(contract: Contract, rules: PlanRules, usage: Usage | None, zone: tzinfo, now: datetime) -> Standing:
+    return Standing(
+        service_id=contract.service_id,
+        enabled=contract.enabled,
+        account=contract.account,
+        expires_at=contract.expires_at,
+        period_day=contract.period_day,
+        usage=usage,
+        carried_octets=sum(contract.carried_lots) if _is_settled(contract, rules, zone, now) else 0,
+        top_ups=contract.top_ups,
+        burst=contract.burst,
+        override=contract.override,
+    )
+
+
+def _is_settled(contract: Contract, rules: PlanRules, zone: tzinfo, now: datetime) -> bool:
+    """Tell whether what the meter says of the cap's period is of the present one."""
+    if rules.cap is None or contract.carried_for is None:
+        return False
+    return contract.carried_for == almanac(zone).span(rules.cap.period, now, contract.period_day).begins
+
+
+def _contract(row: Sequence[Any]) -> Contract:
+    (
+        service_id,
+        plan_id,
+        login,
+        enabled,
+        account,
+        expires_us,
+        period_day,
+        as_of_us,
+        usage,
+        burst,
+        carried_for_us,
+        carried_lots,
+        warned,
+        change,
+        until_us,
+        operator,
+        reason,
+        top_ups,
+    ) = row
+    return Contract(
+        service_id=service_id,
+        plan_id=plan_id,
+        login=login,
+        enabled=enabled,
+        account=AccountState(account),
+        expires_at=_instant(expires_us),
+        period_day=period_day,
+        metered=None if usage is None else _usage(usage, to_datetime(as_of_us)),
+        burst=None if burst is None else _burst(burst),
+        carried_for=_instant(carried_for_us),
+        carried_lots=tuple(carried_lots or ()),
+        warned=tuple(warned or ()),
+        override=None if change is None else Override(change_of(change), _instant(until_us), operator, reason),
+        top_ups=tuple(map(_top_up, top_ups or ())),
+    )
+
+
+def _top_up(row: Sequence[Any]) -> TopUp:
+    top_up_id, name, kind, begins_us, ends_us, octets, spent, boost, before_plan, covered = row
+    return TopUp(
+        id=top_up_id,
+        name=name,
+        kind=TopUpKind(kind),
+        begins=to_datetime(begins_us),
+        ends=to_datetime(ends_us),
+        octets=octets,
+        spent_octets=spent,
+        boost=None if boost is None else change_of(boost),
+        before_plan=before_plan,
+        covered_octets=covered,
+    )
+
+
+def _usage(document: Mapping[str, Any], as_of: datetime) -> Usage:
+    fup_month = document.get("fup_month")
+    return Usage(
+        as_of=as_of,
+        day=_counter(document["day"]),
+        week=_counter(document["week"]),
+        month=_counter(document["month"]),
+        fup_month=None if fup_month is None else _counter(fup_month),
+        sessions=document["sessions"],
+    )
+
+
+def _counter(row: Sequence[int]) -> Counter:
+    begins_us, up, down, seconds = row
+    return Counter(to_datetime(Microseconds(begins_us)), up, down, seconds)
+
+
+def _usage_document(usage: Usage) -> str:
+    counters = {"day": usage.day, "week": usage.week, "month": usage.month, "fup_month": usage.fup_month}
+    document: dict[str, object] = {
+        name: [to_microseconds(each.begins), each.octets_up, each.octets_down, each.seconds]
+        for name, each in counters.items()
+        if each is not None
+    }
+    return json.dumps({**document, "sessions": usage.sessions})
+
+
+def _burst(document: Mapping[str, Any]) -> BurstLevel:
+    return BurstLevel(to_datetime(document["as_of"]), document["octets"], document["spent"])
+
+
+def _burst_document(level: BurstLevel | None) -> str | None:
+    if level is None:
+        return None
+    return json.dumps({"as_of": to_microseconds(level.as_of), "octets": level.octets, "spent": level.spent})
+
+
+def _array(values: Iterable[int]) -> str:
+    return f"{{{','.join(map(str, values))}}}"

@@ -1,0 +1,328 @@
+"""Whatever a plan says and a subscriber does: what always holds of an entitlement."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+from hypothesis import assume, example, given
+from hypothesis import strategies as st
+
+from domain.plan_rules import (
+    AutomaticTopUp,
+    Blocking,
+    BlockPolicy,
+    Burst,
+    BurstBudget,
+    Cap,
+    CapAction,
+    Change,
+    ChangeKind,
+    CountingWindow,
+    Direction,
+    Fup,
+    FupStep,
+    Period,
+    PlanRules,
+    Rollover,
+    ScheduleRule,
+    TopUpKind,
+    TopUpOffer,
+    Window,
+)
+from enforcement.entitlement import Entitlement, Refusal, entitle, fingerprint, prospects
+from enforcement.periods import almanac
+from enforcement.standing import AccountState, BurstLevel, Counter, Override, Standing, TopUp, Usage
+from tests.unit.enforcement.entitled_line import GARDEN, PLAN
+
+MICROSECOND = timedelta(microseconds=1)
+START = datetime(2025, 3, 1, tzinfo=UTC)
+AGES = [timedelta(0), timedelta(minutes=5), timedelta(days=1), timedelta(days=40)]
+"""How long ago usage was read."""
+ZONES = [ZoneInfo(name) for name in ("America/Bogota", "America/Santiago", "Europe/Madrid", "Asia/Kathmandu")]
+
+zones = st.sampled_from(ZONES)
+instants = st.integers(0, 300 * 86_400 * 10**6).map(lambda number: START + timedelta(microseconds=number))
+rates = st.none() | st.integers(1, 10**9)
+octets = st.integers(0, 10**6)
+fixed = st.builds(Change, st.just(ChangeKind.FIXED), rates, rates)
+slowing = st.builds(Change, st.just(ChangeKind.PERCENT), percent=st.integers(1, 100))
+scaling = st.builds(Change, st.just(ChangeKind.PERCENT), percent=st.integers(1, 300))
+blocks = st.just(Change(ChangeKind.BLOCK))
+windows = st.builds(
+    Window,
+    st.frozensets(st.integers(0, 6), min_size=1),
+    st.integers(0, 1439),
+    st.integers(0, 1440),
+)
+directions = st.sampled_from(Direction)
+periods = st.sampled_from(Period)
+caps = st.builds(
+    Cap,
+    octets,
+    periods,
+    directions,
+    st.sampled_from(CapAction),
+    st.one_of(fixed, slowing),
+    st.integers(0, 10**5),
+    st.none() | st.builds(Rollover, st.integers(1, 100)),
+    st.lists(st.integers(1, 200), unique=True, max_size=2).map(lambda percents: tuple(sorted(percents))),
+)
+steps = st.builds(
+    FupStep,
+    periods,
+    st.one_of(fixed, slowing, blocks),
+    st.none() | octets,
+    st.none() | st.integers(0, 100_000),
+    directions,
+    st.integers(0, 2),
+    st.sampled_from(["one", "two"]),
+)
+offers = st.builds(
+    TopUpOffer,
+    st.just("more"),
+    st.just(TopUpKind.OCTETS),
+    octets,
+    automatic=st.builds(AutomaticTopUp, st.integers(1, 100), st.integers(1, 3)),
+)
+plan_rules = st.builds(
+    PlanRules,
+    guaranteed_percent=st.none() | st.integers(1, 100),
+    burst=st.none() | st.builds(Burst, rates, rates, st.none() | st.integers(101, 300)),
+    burst_budget=st.none() | st.builds(BurstBudget, octets, st.integers(0, 10**5), st.integers(1, 100)),
+    allowed_hours=st.lists(windows, max_size=2).map(tuple),
+    cap=st.none() | caps,
+    top_ups=st.lists(offers, max_size=1).map(tuple),
+    counting=st.lists(st.builds(CountingWindow, windows, st.sampled_from([0, 50, 200])), max_size=2).map(tuple),
+    fup=st.none()
+    | st.builds(Fup, st.lists(steps, max_size=3).map(tuple), st.integers(0, 1000), st.none() | st.integers(1, 28)),
+    schedule=st.lists(st.builds(ScheduleRule, windows, st.one_of(fixed, scaling, blocks)), max_size=2).map(tuple),
+)
+blockings = st.builds(
+    Blocking,
+    st.sampled_from(BlockPolicy),
+    st.dictionaries(st.sampled_from(["blocked", "no_balance", "cap"]), st.sampled_from(BlockPolicy), max_size=2).map(
+        lambda policies: tuple(policies.items())
+    ),
+    st.just(GARDEN),
+)
+
+
+@st.composite
+def usages(draw: st.DrawFn, as_of: datetime, zone: ZoneInfo, period_day: int, reset_day: int | None) -> Usage:
+    """Return usage read at `as_of`, of the periods that were the present ones then."""
+    known = almanac(zone)
+    day, week, month, own = (
+        Counter(span.begins, draw(octets), draw(octets), draw(st.integers(0, 100_000)))
+        for span in (
+            known.day(as_of),
+            known.week(as_of),
+            known.month(as_of, period_day),
+            known.month(as_of, reset_day or 1),
+        )
+    )
+    return Usage(as_of, day, week, month, None if reset_day is None else own, draw(st.integers(0, 3)))
+
+
+@st.composite
+def standings(draw: st.DrawFn, rules: PlanRules, now: datetime, zone: ZoneInfo, *, fresh: bool) -> Standing:
+    def around(*, past: bool = True) -> datetime:
+        return now + timedelta(microseconds=draw(st.integers(-5 * 10**11 if past else 1, 5 * 10**11)))
+
+    top_ups = []
+    for number in range(draw(st.integers(0, 3))):
+        begins, ends = sorted((around(), around()))
+        kind = draw(st.sampled_from(TopUpKind))
+        boost = draw(st.one_of(fixed, scaling)) if kind is TopUpKind.BOOST else None
+        paid = draw(octets) if ends <= now else None
+        top_ups.append(
+            TopUp(number, f"top-up {number}", kind, begins, ends, draw(octets), 0, boost, draw(st.booleans()), paid)
+        )
+    period_day = draw(st.integers(1, 31))
+    reset_day = None if rules.fup is None else rules.fup.reset_day
+    change = st.one_of(fixed, scaling, blocks)
+    until = draw(st.none() | st.just(around()))
+    age = timedelta(0) if fresh else draw(st.sampled_from(AGES))
+    usage = usages(now - age, zone, period_day, reset_day)
+    return Standing(
+        1,
+        enabled=fresh or draw(st.sampled_from([True, True, True, False])),
+        account=AccountState.ACTIVE if fresh else draw(st.sampled_from(AccountState)),
+        expires_at=draw(st.none() | st.just(around())),
+        period_day=period_day,
+        usage=draw(usage if fresh else st.none() | usage),
+        carried_octets=draw(st.integers(0, 1000)),
+        top_ups=tuple(top_ups),
+        burst=draw(
+            st.none()
+            | st.builds(
+                BurstLevel,
+                st.just(now - timedelta(seconds=draw(st.integers(0, 100)))),
+                st.integers(0, 10**5),
+                st.booleans(),
+            )
+        ),
+        override=draw(st.none() | st.builds(Override, change, st.just(until), st.just("eva"), st.just("test"))),
+    )
+
+
+class Asked:
+    """A question to `entitle`, so that it can be asked again a little differently."""
+
+    def __init__(self, rules: PlanRules, blocking: Blocking, standing: Standing, zone: ZoneInfo, now: datetime) -> None:
+        self.rules = rules
+        self.blocking = blocking
+        self.standing = standing
+        self.zone = zone
+        self.now = now
+
+    def __repr__(self) -> str:
+        return f"Asked({self.rules}, {self.blocking}, {self.standing}, {self.zone}, {self.now})"
+
+    def line(self, *, standing: Standing | None = None, now: datetime | None = None) -> Entitlement:
+        plan = replace(PLAN, rules=self.rules)
+        return entitle(plan, self.rules, self.blocking, standing or self.standing, self.zone, now or self.now)
+
+
+@st.composite
+def questions(draw: st.DrawFn, *, fresh: bool = False) -> Asked:
+    """Return any question; a `fresh` one is about an active account whose usage was read just now."""
+    rules, zone, now = draw(plan_rules), draw(zones), draw(instants)
+    return Asked(rules, draw(blockings), draw(standings(rules, now, zone, fresh=fresh)), zone, now)
+
+
+def raised(rate: int, changes: list[Change], *, down: bool) -> int | None:
+    """Return the highest rate that any of the changes could make of `rate`; None for no limit."""
+    highest = rate
+    for change in changes:
+        named = change.download_bits_per_second if down else change.upload_bits_per_second
+        if change.kind is ChangeKind.PERCENT:
+            highest = max(highest, rate * change.percent // 100)
+        elif named is not None:
+            highest = max(highest, named)
+    return highest
+
+
+@given(questions())
+def test_no_line_is_faster_than_plan_boosts_schedule_and_override_allow(asked: Asked) -> None:
+    line = asked.line()
+    boosts = [top_up.boost for top_up in asked.standing.top_ups if top_up.boost is not None]
+    override = asked.standing.override
+    others = [rule.change for rule in asked.rules.schedule] + ([] if override is None else [override.change])
+    for rate, own, down in (
+        (line.download, PLAN.download_bits_per_second, True),
+        (line.upload, PLAN.upload_bits_per_second, False),
+    ):
+        assert own is not None
+        boosted = raised(own, boosts, down=down)
+        assert boosted is not None
+        assert rate is not None
+        assert 0 < rate <= (raised(boosted, others, down=down) or 0)
+
+
+@given(questions())
+def test_burst_and_share_fit_the_rate(asked: Asked) -> None:
+    line = asked.line()
+    for rate, burst, threshold, share in (
+        (line.download, line.burst_download, line.burst_threshold_download, line.guaranteed_download),
+        (line.upload, line.burst_upload, line.burst_threshold_upload, line.guaranteed_upload),
+    ):
+        assert rate is not None
+        assert share is None or 0 < share <= rate
+        assert burst is None or (burst > rate and threshold is not None and 0 < threshold <= rate)
+
+
+@given(questions())
+def test_a_line_that_may_not_be_used_is_never_let_through_unfenced(asked: Asked) -> None:
+    line = asked.line()
+    standing = asked.standing
+    expired = standing.expires_at is not None and standing.expires_at <= asked.now
+    if standing.account is not AccountState.ACTIVE or not standing.enabled or expired:
+        assert line.refusal is not None
+    if line.refusal is None:
+        assert (line.admitted, line.walled) == (True, False)
+    elif line.admitted:
+        assert line.walled
+        assert line.address_list == GARDEN.address_list
+        assert asked.blocking.of(line.refusal.value) is BlockPolicy.WALLED_GARDEN
+        assert line.refusal not in (Refusal.DISABLED, Refusal.EXPIRED, Refusal.HOURS)
+    else:
+        assert not line.walled
+
+
+@given(questions())
+def test_computing_again_changes_nothing(asked: Asked) -> None:
+    line = asked.line()
+    assert line == asked.line()
+    copy = Asked(deepcopy(asked.rules), deepcopy(asked.blocking), deepcopy(asked.standing), asked.zone, asked.now)
+    assert line == copy.line()
+    assert fingerprint(line) == fingerprint(copy.line())
+
+
+@given(questions(), st.data())
+def test_the_order_in_which_things_were_bought_does_not_matter(asked: Asked, data: st.DataObject) -> None:
+    shuffled = data.draw(st.permutations(asked.standing.top_ups))
+    assert asked.line() == asked.line(standing=replace(asked.standing, top_ups=tuple(shuffled)))
+
+
+@given(questions(), st.data())
+def test_nothing_changes_before_the_moment_it_names(asked: Asked, data: st.DataObject) -> None:
+    line = asked.line()
+    until = line.valid_until or asked.now + timedelta(days=60)
+    assert until > asked.now
+    within = data.draw(st.integers(0, (until - asked.now) // MICROSECOND - 1))
+    for moment in (until - MICROSECOND, asked.now + within * MICROSECOND):
+        later = asked.line(now=moment)
+        assert fingerprint(later) == fingerprint(line)
+        assert later.refusal is line.refusal
+        assert later.warnings == line.warnings or line.refusal in (Refusal.DISABLED, Refusal.EXPIRED)
+
+
+def more(usage: Usage, up: int, down: int, *, weight: int) -> Usage:
+    def grown(counter: Counter) -> Counter:
+        return counter._replace(
+            octets_up=counter.octets_up + up * weight // 100, octets_down=counter.octets_down + down * weight // 100
+        )
+
+    own = usage.fup_month
+    return usage._replace(
+        day=grown(usage.day),
+        week=grown(usage.week),
+        month=grown(usage.month),
+        fup_month=None if own is None else grown(own),
+    )
+
+
+@given(questions(fresh=True), st.data())
+def test_nothing_changes_before_the_octets_it_names(asked: Asked, data: st.DataObject) -> None:
+    line, usage = asked.line(), asked.standing.usage
+    assume(line.admitted)
+    assert usage is not None
+    left = 10**9 if line.octets_left is None else line.octets_left
+    assert left > 0
+    first = data.draw(st.integers(0, left - 1))
+    other = data.draw(st.integers(0, 10**9 if line.left_direction is not Direction.BOTH else left - 1 - first))
+    up, down = (first, other) if line.left_direction is Direction.UP else (other, first)
+    weight = data.draw(st.sampled_from([100, *(window.percent for window in asked.rules.counting)]))
+    later = asked.line(standing=replace(asked.standing, usage=more(usage, up, down, weight=weight)))
+    assert (later.refusal, later.warnings) == (line.refusal, line.warnings)
+    assert fingerprint(later) == fingerprint(line)
+
+
+@given(questions())
+@example(Asked(PlanRules(), Blocking(), Standing(1), ZONES[0], START))
+def test_what_would_change_a_line_begins_with_what_it_names_itself(asked: Asked) -> None:
+    line = asked.line()
+    plan = replace(PLAN, rules=asked.rules)
+    outlook = prospects(plan, asked.rules, asked.blocking, asked.standing, asked.zone, asked.now)
+    numbers = [dict(prospect.numbers) for prospect in outlook]
+    after = [int(each["left_octets"]) for each in numbers if "left_octets" in each]
+    at = [each["at_us"] for each in numbers if "at_us" in each]
+    if line.admitted:
+        assert min(after, default=None) == line.octets_left
+    assert after == sorted(after)
+    assert at == sorted(at)
+    assert all(prospect.text(zone=asked.zone) for prospect in outlook)
+    assert all(rule.text(zone=asked.zone) for rule in line.rules)

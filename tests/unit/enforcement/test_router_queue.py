@@ -1,0 +1,408 @@
+"""What one router is told when: rate, newest wish, absence and return."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from enforcement.router_queue import (
+    FIRST_BACKOFF_SECONDS,
+    LONGEST_BACKOFF_SECONDS,
+    PROBE_SECONDS,
+    Ended,
+    RouterQueue,
+)
+
+START = 1_000.0
+HOUR = 3_600.0
+SILENCE_SECONDS = 30.0
+"""How long the CoA client tries before it calls a router silent."""
+
+Queue = RouterQueue[str]
+
+
+def filled(*sessions: str, per_second: float = 50.0, most_in_flight: int = 8, silent_in_a_row: int = 5) -> Queue:
+    queue = Queue(START, per_second=per_second, most_in_flight=most_in_flight, silent_in_a_row=silent_in_a_row)
+    for session in sessions:
+        assert queue.push(session, session)
+    return queue
+
+
+def away(*waiting: str) -> Queue:
+    """Return the queue of a router that has just been taken for away."""
+    queue = filled(*(f"lost{number}" for number in range(5)))
+    for session in queue.ready(START):
+        queue.withdraw(session)
+        queue.done(session, Ended.SILENT, START)
+    assert queue.away_since == START
+    for session in waiting:
+        assert queue.push(session, session)
+    return queue
+
+
+def test_what_waits_goes_in_the_order_it_came() -> None:
+    assert filled("ana", "eva", "leo").ready(START) == ["ana", "eva", "leo"]
+
+
+def test_only_the_newest_wish_of_a_session_goes_in_its_first_place() -> None:
+    queue = filled("ana", "eva")
+    queue.push("ana", "ana, slower")
+    assert queue.ready(START) == ["ana, slower", "eva"]
+
+
+def test_a_session_is_told_one_thing_at_a_time() -> None:
+    queue = filled("ana")
+    assert queue.ready(START) == ["ana"]
+    queue.push("ana", "slower")
+    queue.push("ana", "faster")
+    assert queue.ready(START + 1) == []
+    assert queue.next_at(START + 1) is None
+    queue.done("ana", Ended.ANSWERED, START + 1)
+    assert queue.ready(START + 1) == ["faster"]
+
+
+def test_no_more_than_the_allowed_number_is_under_way() -> None:
+    queue = filled("ana", "eva", "leo", most_in_flight=2)
+    assert queue.ready(START) == ["ana", "eva"]
+    assert queue.next_at(START + 9) is None
+    queue.done("eva", Ended.ANSWERED, START + 9)
+    assert queue.ready(START + 9) == ["leo"]
+
+
+def test_a_storm_is_spread_evenly() -> None:
+    sessions = [f"s{number}" for number in range(100)]
+    queue = filled(*sessions, per_second=50)
+    times = []
+    now: float | None = START
+    while now is not None:
+        for session in queue.ready(now):
+            times.append(now)
+            queue.done(session, Ended.ANSWERED, now)
+        now = queue.next_at(now)
+    assert times[4] == START
+    assert times[5] > START
+    assert times[-1] == pytest.approx(START + 95 / 45, abs=0.01)
+    gaps = [later - earlier for earlier, later in pairwise(times[4:])]
+    assert gaps == pytest.approx([1 / 45] * 95, abs=1e-4)
+
+
+def test_what_is_urgent_goes_before_a_storm() -> None:
+    queue = filled(*(f"s{number}" for number in range(20)))
+    queue.push("paid", "paid", urgent=True)
+    queue.push("s19", "s19 paid", urgent=True)
+    assert queue.ready(START)[:3] == ["paid", "s19 paid", "s0"]
+
+
+def test_a_full_queue_takes_new_wishes_of_those_who_wait_but_nobody_new() -> None:
+    queue = RouterQueue[str](START, most_waiting=2)
+    assert queue.push("ana", "1")
+    assert queue.push("eva", "2")
+    assert not queue.push("leo", "3")
+    assert queue.push("ana", "4")
+    assert queue.waiting == 2
+
+
+def test_an_unanswered_wish_is_tried_again_after_pauses_that_double() -> None:
+    queue = filled("ana", silent_in_a_row=1_000)
+    now, pauses = START, []
+    for _ in range(9):
+        assert queue.ready(now) == ["ana"]
+        queue.done("ana", Ended.SILENT, now)
+        due = queue.next_at(now)
+        assert due is not None
+        assert queue.ready((now + due) / 2) == []
+        pauses.append(due - now)
+        now = due
+    assert pauses[:3] == [FIRST_BACKOFF_SECONDS, 2 * FIRST_BACKOFF_SECONDS, 4 * FIRST_BACKOFF_SECONDS]
+    assert pauses[-1] == LONGEST_BACKOFF_SECONDS
+
+
+def test_a_newer_wish_waits_out_the_pause_of_the_one_that_was_not_answered() -> None:
+    queue = filled("ana")
+    queue.ready(START)
+    queue.push("ana", "newer")
+    queue.done("ana", Ended.SILENT, START)
+    assert queue.ready(START + FIRST_BACKOFF_SECONDS - 1) == []
+    assert queue.ready(START + FIRST_BACKOFF_SECONDS) == ["newer"]
+
+
+def test_the_pauses_of_a_session_grow_though_its_wishes_change() -> None:
+    queue = filled("ana")
+    queue.ready(START)
+    queue.done("ana", Ended.SILENT, START)
+    now = START + FIRST_BACKOFF_SECONDS
+    queue.ready(now)
+    queue.push("ana", "newer")
+    queue.done("ana", Ended.SILENT, now)
+    assert queue.next_at(now) == now + 2 * FIRST_BACKOFF_SECONDS
+
+
+def test_a_pause_that_was_ended_early_does_not_end_the_next_one() -> None:
+    queue = filled("ana")
+    queue.ready(START)
+    queue.done("ana", Ended.SILENT, START)
+    queue.push("ana", "paid", urgent=True)
+    assert queue.ready(START + 1) == ["paid"]
+    queue.done("ana", Ended.SILENT, START + 1)
+    assert queue.ready(START + FIRST_BACKOFF_SECONDS) == []
+    assert queue.next_at(START + FIRST_BACKOFF_SECONDS) == START + 1 + 2 * FIRST_BACKOFF_SECONDS
+
+
+def test_an_urgent_wish_does_not_wait_out_a_pause() -> None:
+    queue = filled("ana")
+    queue.ready(START)
+    queue.done("ana", Ended.SILENT, START)
+    queue.push("ana", "paid", urgent=True)
+    assert queue.next_at(START) == START
+    assert queue.ready(START) == ["paid"]
+    queue.done("ana", Ended.ANSWERED, START)
+    assert queue.ready(START + HOUR) == []
+
+
+def test_a_router_short_of_something_is_asked_later_but_is_not_away() -> None:
+    queue = filled("ana", silent_in_a_row=1)
+    queue.ready(START)
+    queue.done("ana", Ended.LATER, START)
+    assert queue.away_since is None
+    assert queue.next_at(START) == START + FIRST_BACKOFF_SECONDS
+
+
+def test_work_that_is_done_another_way_is_not_tried_again() -> None:
+    queue = filled("ana", silent_in_a_row=1)
+    queue.ready(START)
+    queue.done("ana", Ended.GIVEN_UP, START)
+    assert queue.waiting == 0
+    assert queue.away_since == START
+
+
+@pytest.mark.parametrize("under_way", [False, True])
+def test_a_withdrawn_session_is_not_told_again(under_way: bool) -> None:
+    queue = filled("ana")
+    if under_way:
+        queue.ready(START)
+    queue.withdraw("ana")
+    if under_way:
+        queue.done("ana", Ended.SILENT, START)
+    assert queue.ready(START + HOUR) == []
+    assert (queue.waiting, queue.in_flight) == (0, 0)
+
+
+def test_a_session_withdrawn_in_its_pause_wakes_nobody() -> None:
+    queue = filled("ana", "eva")
+    queue.ready(START)
+    queue.done("ana", Ended.SILENT, START)
+    queue.done("eva", Ended.SILENT, START + 1)
+    queue.withdraw("ana")
+    assert queue.next_at(START + 1) == START + 1 + FIRST_BACKOFF_SECONDS
+
+
+def test_a_session_that_is_wanted_again_after_it_was_withdrawn_is_told() -> None:
+    queue = filled("ana")
+    queue.ready(START)
+    queue.withdraw("ana")
+    queue.push("ana", "again")
+    queue.done("ana", Ended.SILENT, START)
+    assert queue.ready(START + FIRST_BACKOFF_SECONDS) == ["again"]
+
+
+def test_silence_about_one_session_does_not_make_a_router_away() -> None:
+    queue = filled("deaf", *(f"s{number}" for number in range(20)), most_in_flight=2, silent_in_a_row=2)
+    now = START
+    for _ in range(20):
+        for session in queue.ready(now):
+            queue.done(session, Ended.SILENT if session == "deaf" else Ended.ANSWERED, now)
+        now += 1
+    assert queue.away_since is None
+
+
+def test_silence_to_what_was_asked_before_the_last_answer_does_not_count() -> None:
+    queue = filled("ana", "eva", silent_in_a_row=1)
+    queue.ready(START)
+    queue.done("ana", Ended.ANSWERED, START + 5)
+    queue.done("eva", Ended.SILENT, START + 30)
+    assert queue.away_since is None
+
+
+def test_a_router_that_is_away_is_probed_by_one_request_now_and_then() -> None:
+    queue = away("a", "b", "c")
+    assert queue.next_at(START) == START + PROBE_SECONDS
+    assert queue.ready(START + PROBE_SECONDS - 0.001) == []
+    assert queue.ready(START + PROBE_SECONDS) == ["a"]
+    assert queue.ready(START + PROBE_SECONDS) == []
+    assert queue.next_at(START + PROBE_SECONDS) == START + 2 * PROBE_SECONDS
+    assert queue.ready(START + 2 * PROBE_SECONDS) == ["b"]
+
+
+def test_who_rests_when_the_router_goes_away_takes_part_in_the_probes_and_begins_anew_after() -> None:
+    queue = filled("ana", silent_in_a_row=4)
+    now = START
+    for _ in range(3):
+        queue.ready(now)
+        queue.done("ana", Ended.SILENT, now)
+        now += LONGEST_BACKOFF_SECONDS
+    assert queue.ready(now) == ["ana"]
+    queue.push("ana", "newer")
+    queue.push("eva", "eva")
+    queue.done("ana", Ended.SILENT, now)
+    assert queue.away_since == now
+    assert queue.ready(now + PROBE_SECONDS) == ["eva"]
+    queue.done("eva", Ended.ANSWERED, now + PROBE_SECONDS)
+    assert queue.ready(now + PROBE_SECONDS) == ["newer"]
+    queue.done("ana", Ended.SILENT, now + PROBE_SECONDS)
+    assert queue.next_at(now + PROBE_SECONDS) == now + PROBE_SECONDS + FIRST_BACKOFF_SECONDS
+
+
+def test_a_long_pause_does_not_outlast_the_return_of_the_router() -> None:
+    queue = filled("ana", "eva", silent_in_a_row=2)
+    queue.ready(START)
+    queue.done("ana", Ended.SILENT, START)
+    queue.done("eva", Ended.SILENT, START)
+    assert queue.ready(START + PROBE_SECONDS) == ["ana"]
+    queue.done("ana", Ended.ANSWERED, START + PROBE_SECONDS)
+    assert queue.ready(START + PROBE_SECONDS) == ["eva"]
+
+
+def test_probes_go_round_so_that_a_deaf_urgent_session_hides_nothing() -> None:
+    queue = away("a", "b")
+    queue.push("deaf", "deaf", urgent=True)
+    probed = []
+    now = START
+    for _ in range(6):
+        now += PROBE_SECONDS
+        for session in queue.ready(now):
+            probed.append(session)
+            queue.done(session, Ended.SILENT, now)
+    assert probed == ["deaf", "a", "b", "deaf", "a", "b"]
+    queue.push("new", "new", urgent=True)
+    queue.ready(now + PROBE_SECONDS)
+    queue.done("new", Ended.ANSWERED, now + PROBE_SECONDS)
+    assert queue.ready(now + PROBE_SECONDS + 1)[0] == "deaf"
+
+
+@pytest.mark.parametrize("sessions", [1, 3, 500])
+@pytest.mark.parametrize("back_after", [HOUR, HOUR + 7.7, HOUR + 14.1, HOUR + 29.9])
+def test_a_router_that_was_away_an_hour_is_told_everything_within_30_seconds(sessions: int, back_after: float) -> None:
+    queue = filled(*(f"s{number}" for number in range(sessions)))
+    back_at = START + back_after
+    under_way: list[tuple[float, str, Ended]] = []
+    told: set[str] = set()
+    now: float | None = START
+    while now is not None and now < back_at + 2 * HOUR:
+        for event in sorted(event for event in under_way if event[0] <= now):
+            under_way.remove(event)
+            queue.done(event[1], event[2], now)
+            if event[2] is Ended.ANSWERED:
+                told.add(event[1])
+        under_way += [ending(session, now, back_at) for session in queue.ready(now)]
+        due = queue.next_at(now)
+        now = min([*([] if due is None else [due]), *(at for at, _, _ in under_way)], default=None)
+        if len(told) == sessions:
+            break
+    assert len(told) == sessions
+    assert now is None or now <= back_at + 30
+
+
+def ending(session: str, sent_at: float, back_at: float) -> tuple[float, str, Ended]:
+    """Return when a request ends and how, by the client's retransmissions."""
+    for later in (0, 2, 6, 14):
+        if sent_at + later >= back_at:
+            return sent_at + later + 0.05, session, Ended.ANSWERED
+    return sent_at + SILENCE_SECONDS, session, Ended.SILENT
+
+
+def test_another_rate_counts_from_now_on() -> None:
+    queue = filled(*(f"s{number}" for number in range(100)), per_second=100, most_in_flight=100)
+    assert len(queue.ready(START)) == 10
+    queue.limit(10, START)
+    assert len(queue.ready(START + 1)) == 1
+    assert queue.next_at(START + 1) == pytest.approx(START + 1 + 1 / 9, abs=1e-5)
+
+
+@pytest.mark.parametrize(("per_second", "most_in_flight"), [(0.0, 8), (-1.0, 8), (50.0, 0)])
+def test_a_router_that_could_never_be_asked_is_our_mistake(per_second: float, most_in_flight: int) -> None:
+    with pytest.raises(ValueError, match="rate"):
+        Queue(START, per_second=per_second, most_in_flight=most_in_flight)
+
+
+sessions = st.integers(0, 12)
+steps = st.lists(
+    st.one_of(
+        st.tuples(st.just("push"), sessions, st.booleans()),
+        st.tuples(st.just("withdraw"), sessions, st.just(False)),
+        st.tuples(st.just("pass"), st.floats(0, 40), st.just(False)),
+        st.tuples(st.just("next"), st.just(0), st.just(False)),
+        st.tuples(st.sampled_from(Ended), sessions, st.just(False)),
+    ),
+    max_size=150,
+)
+
+
+@given(steps, st.floats(0.2, 300), st.integers(1, 9), st.floats(0, 1e9))
+def test_whatever_happens_the_router_is_never_asked_too_often_nor_told_what_is_stale(
+    happened: list[tuple[object, float, bool]], per_second: float, most_in_flight: int, start: float
+) -> None:
+    queue = RouterQueue[tuple[int, int]](start, per_second=per_second, most_in_flight=most_in_flight)
+    burst, now = queue.burst, start
+    sent: list[float] = []
+    newest: dict[int, int] = {}
+    under_way: dict[int, int] = {}
+    owed: set[int] = set()
+    for number, (kind, value, urgent) in enumerate(happened):
+        session = int(value)
+        is_due = False
+        if kind == "push":
+            assert queue.push(session, (session, number), urgent=urgent)
+            newest[session] = number
+            owed.add(session)
+        elif kind == "withdraw":
+            queue.withdraw(session)
+            owed.discard(session)
+        elif isinstance(kind, Ended):
+            if session in under_way:
+                told = under_way.pop(session)
+                queue.done(session, kind, now)
+                if kind in (Ended.ANSWERED, Ended.GIVEN_UP) and newest[session] == told:
+                    owed.discard(session)
+            continue
+        else:
+            due = queue.next_at(now)
+            now = now + value if kind == "pass" else now if due is None else due
+            is_due = kind == "next" and due is not None
+        was_away = queue.away_since is not None
+        work = queue.ready(now)
+        assert len(work) <= (1 if was_away else burst)
+        assert work or not is_due
+        for told_session, told in work:
+            assert told_session in owed
+            assert told_session not in under_way
+            assert newest[told_session] == told
+            under_way[told_session] = told
+        sent.extend([now] * len(work))
+        assert len(under_way) == queue.in_flight <= most_in_flight
+    assert queue.waiting == len([session for session in owed if newest[session] != under_way.get(session)])
+    for first in range(len(sent)):
+        for last in range(first, len(sent)):
+            count, seconds = last - first + 1, sent[last] - sent[first]
+            assert count <= per_second * seconds * (1 + 1e-9) + burst + 1e-3
+            assert seconds >= 1 - 1e-3 or count <= max(1, per_second)
+
+
+@given(st.integers(1, 300), st.floats(1, 200))
+def test_asking_when_told_to_is_never_in_vain(sessions: int, per_second: float) -> None:
+    queue = RouterQueue[int](START, per_second=per_second)
+    for session in range(sessions):
+        queue.push(session, session)
+    now: float | None = queue.next_at(START)
+    wakes = 0
+    while now is not None:
+        work = queue.ready(now)
+        assert work
+        wakes += 1
+        for session in work:
+            queue.done(session, Ended.ANSWERED, now)
+        now = queue.next_at(now)
+    assert queue.waiting == 0
+    assert wakes <= sessions
