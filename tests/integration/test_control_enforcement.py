@@ -34,8 +34,6 @@ from storage.usage import usage
 from storage.vault import Vault
 
 VAULT = Vault(bytes(32))
-NOW = datetime.now(UTC).replace(microsecond=0)
-"""The command tells ages by the clock of the machine, so the daemon's must be the same."""
 MEGABYTE = 1_000_000
 RULES = {
     "cap": {"octets": "10M", "action": "fixed", "download": 1_000_000, "upload": 500_000},
@@ -78,7 +76,8 @@ class Isp:
     def __init__(self, engine: sqlalchemy.Engine, dsn: str) -> None:
         self.engine = engine
         self._dsn = dsn
-        self.now = NOW
+        # The command tells ages by the clock of the machine, so the daemon's must be the same.
+        self.now = datetime.now(UTC).replace(microsecond=0)
         self.do(ISP, rules=json.dumps(RULES))
         for number, name in enumerate(("north", "south"), 1):
             secret = VAULT.seal(b"hush", b"router:" + name.encode())
@@ -105,7 +104,7 @@ class Isp:
 
     def open_session(self, number: int, service: int = 1, router: int = 1) -> None:
         """Open a session that nobody has looked at."""
-        at = NOW - timedelta(minutes=10)
+        at = self.now - timedelta(minutes=10)
         self.do(SESSION, id=number, router=router, service=service, login=LOGINS[service], at=at)
 
     def use(self, octets: int, service: int = 1) -> None:
@@ -115,7 +114,7 @@ class Isp:
             """INSERT INTO usage_fact (batch, service_id, session_id, from_at, to_at, octets_up, octets_down)
             VALUES (1::bigint << 32 | 1, :service, 1, :at, :at, 0, :octets)""",
             service=service,
-            at=NOW - timedelta(seconds=1),
+            at=self.now - timedelta(seconds=1),
             octets=octets,
         )
 
@@ -123,11 +122,11 @@ class Isp:
         """Let enforcement have worked at the line of a session of the first service."""
         desired = session.to_bytes(8)
         with self.engine.begin() as connection:
-            lines.upsert(connection, [Desire(session, 1, router, desired)], NOW - timedelta(minutes=3))
+            lines.upsert(connection, [Desire(session, 1, router, desired)], self.now - timedelta(minutes=3))
             if proven:
-                lines.prove(connection, [Proven(session, desired, Proof.READ_BACK, NOW - timedelta(minutes=1))])
+                lines.prove(connection, [Proven(session, desired, Proof.READ_BACK, self.now - timedelta(minutes=1))])
             elif problem is not None:
-                lines.fail(connection, [Failure(session, desired, 2, NOW + timedelta(minutes=9), problem)])
+                lines.fail(connection, [Failure(session, desired, 2, self.now + timedelta(minutes=9), problem)])
 
     def told(self) -> list[int | None]:
         """Take the services that the outbox tells of."""
@@ -139,7 +138,7 @@ class Isp:
             return int(connection.scalar(text("SELECT count(*) FROM top_up")) or 0)
 
     def ports(self, data: Path) -> ControlPorts:
-        runtime = RuntimeStatus("1", NOW, 1, "ready", (), ())
+        runtime = RuntimeStatus("1", self.now, 1, "ready", (), ())
         vault = Vault.open_directory(data)
         return ControlPorts(
             self.engine, vault, lambda: runtime, at_once, usage, lambda: self.now, lambda: self.snapshot
@@ -416,7 +415,7 @@ def test_an_override_is_shown_with_who_ordered_it_until_when_and_why(
     monkeypatch.setenv("LOGNAME", "carmen")
     caudal("line", "override", "ana", "--percent", "10", "--hours", "2", "--reason", "line test")
     answer = client.get("/v1/explain/ana")
-    until = NOW + timedelta(hours=2)
+    until = isp.now + timedelta(hours=2)
     assert rules(answer) == ["plan", "override"]
     assert answer["rules"][-1]["name"] == "carmen"
     assert answer["rules"][-1]["numbers"]["reason"] == "line test"
@@ -464,7 +463,7 @@ def test_an_old_purchase_is_found_by_its_key_however_many_came_after_it(isp: Isp
             origin, idempotency_key)
         SELECT 1, 'more', 'octets', :now, :now, :now, 1, false, 0, 'operator', 'later ' || number
         FROM generate_series(1, 150) AS number""",
-        now=NOW,
+        now=isp.now,
     )
     assert client.post_json("/v1/top-ups/ana", {"offer": "more", "key": "first"})["id"] == first["id"]
 
@@ -523,7 +522,7 @@ def test_top_ups_are_listed_newest_first_with_what_is_left_of_them_now(isp: Isp,
     newest, first = client.get("/v1/top-ups/ana")["items"]
     assert first["id"] < newest["id"]
     assert (first["octets_left"], newest["octets_left"]) == (3 * MEGABYTE, 5 * MEGABYTE)
-    isp.now = NOW + timedelta(days=8)
+    isp.now += timedelta(days=8)
     assert [item["octets_left"] for item in client.get("/v1/top-ups/ana")["items"]] == [0, 0], "what ended is lost"
 
 
