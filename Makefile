@@ -28,8 +28,13 @@ run: venv ## start the demonstration ISP in the foreground, data in ./data (DATA
 venv: $(STAMP) ## prepare .venv and nothing else (LOCK=requirements.lock: without the tools of development)
 	@:
 
-test: venv peers lint ## check the sources, then run the whole test suite (ARGS="options of pytest")
+test: venv peers lint ## check the sources, then run the whole test suite (ARGS="options of pytest": these alone)
+ifeq ($(strip $(ARGS)),)
+	@$(BIN)/python -m pytest -n 2 --dist loadfile tests/unit tests/wire tests/integration
+	@$(BIN)/python -m pytest tests/system
+else
 	@$(BIN)/python -m pytest $(ARGS)
+endif
 
 lint: venv ## ruff, mypy and the layering of the rooms
 	$(BIN)/ruff check .

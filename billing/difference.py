@@ -1,0 +1,196 @@
+"""Decides which lines are missing: what is due, less what was issued.
+
+Rule: what a period of a claim should have cost is computed from the whole history and compared, rounded, with what was
+issued for it; only the difference becomes lines. So a second run finds nothing, the order in which history was written
+does not matter, and parts sum to the whole. A credit names the line it credits, never reaches beyond it, and never
+exceeds what is left of it.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import date
+from typing import NamedTuple
+
+from billing.claims import Claim, Key
+from billing.cycle import Period
+from billing.errors import BillingError
+from billing.intervals import difference as without
+from billing.intervals import intersection, union
+from domain.money import spread
+
+
+class IssuedLine(NamedTuple):
+    """A line that was issued; amounts are as the price was stated (with or without tax)."""
+
+    id: int
+    key: Key
+    period: Period
+    """The whole billing period of which `days` are a part."""
+    days: Period
+    amount: int
+    credits_line: int | None = None
+    adjusted: int = 0
+    """What credit notes outside of any history took from it; its sign is the other one."""
+
+
+class MissingLine(NamedTuple):
+    """A line that is to be issued."""
+
+    key: Key
+    period: Period
+    days: Period
+    amount: int
+    credits_line: int | None = None
+
+
+class InvalidCredit(BillingError):
+    """A credit reaches beyond the line that it credits, so nothing can be said of what is owed."""
+
+    def __init__(self, line: IssuedLine) -> None:
+        super().__init__(
+            f"line {line.id} credits {line.days.starts} to {line.days.ends} and reaches beyond what was charged; "
+            "credit it by a credit note of its own, then run the account again"
+        )
+        self.line_id = line.id
+
+
+@dataclass(slots=True)
+class _Group:
+    """What was issued for one period of one key, and what should have been."""
+
+    period: Period
+    issued: list[IssuedLine] = field(default_factory=list)
+    more: list[Period] = field(default_factory=list)
+    """Days that fall due now and that nobody has charged."""
+
+    def charged(self, *, is_credit: bool) -> list[Period]:
+        """Return the days that were ever charged."""
+        return union(line.days for line in self.issued if line.amount and (line.amount < 0) == is_credit)
+
+    def standing(self, *, is_credit: bool) -> list[Period]:
+        """Return the days that are charged now. Raise InvalidCredit."""
+        days: list[Period] = []
+        for line in self.issued:
+            if line.credits_line is None or (line.amount < 0) == is_credit:
+                days = union([*days, line.days])
+            elif without([line.days], days):
+                raise InvalidCredit(line)
+            else:
+                days = without(days, [line.days])
+        return days
+
+
+def missing_lines(
+    claims: Iterable[Claim], issued: Sequence[IssuedLine], *, floor: date, horizon: date
+) -> list[MissingLine]:
+    """Return the lines that bring what was issued to what is due by `horizon`.
+
+    `issued` are all lines of these claims' subscription whose period ends after `floor`, oldest first. Nothing is
+    computed of periods that end by `floor`. Raise InvalidCredit.
+    """
+    by_key: dict[Key, Claim] = {}
+    for claim in claims:
+        known = by_key.setdefault(claim.key, claim)
+        if known is not claim:
+            known.days = union([*known.days, *claim.days])
+    groups = _groups(issued)
+    lines: list[MissingLine] = []
+    for key in dict.fromkeys([*by_key, *groups]):
+        lines += _of_key(key, by_key.get(key), groups.get(key, {}), floor, horizon)
+    return lines
+
+
+def _groups(issued: Sequence[IssuedLine]) -> dict[Key, dict[Period, _Group]]:
+    groups: dict[Key, dict[Period, _Group]] = defaultdict(dict)
+    for line in issued:
+        of_key = groups[line.key]
+        if line.period not in of_key:
+            of_key[line.period] = _Group(line.period)
+        of_key[line.period].issued.append(line)
+    return groups
+
+
+def _of_key(
+    key: Key, claim: Claim | None, groups: dict[Period, _Group], floor: date, horizon: date
+) -> list[MissingLine]:
+    if claim is None:
+        return [line for group in groups.values() for line in _withdraw(key, group)]
+    charged = union(day for group in groups.values() for day in group.charged(is_credit=claim.is_credit))
+    for days, period in claim.due(floor, horizon):
+        rest = without([days], charged)
+        if rest:
+            groups.setdefault(period, _Group(period)).more += rest
+    return [line for group in groups.values() for line in _settle(claim, group)]
+
+
+def _withdraw(key: Key, group: _Group) -> list[MissingLine]:
+    """Return the lines that take back all of a group whose claim is gone."""
+    billed = sum(line.amount for line in group.issued)
+    charges = [line.amount for line in group.issued if line.credits_line is None]
+    standing = group.standing(is_credit=bool(charges) and charges[0] < 0)
+    if not billed or not standing:
+        return []
+    return _credit(key, group, standing, _bounded(-billed, group))
+
+
+def _settle(claim: Claim, group: _Group) -> list[MissingLine]:
+    """Return the lines that bring a group to what its days cost."""
+    if not group.issued:
+        return _charge(claim, group, [], group.more, 0)
+    is_credit = claim.is_credit
+    billed = sum(line.amount for line in group.issued)
+    held = intersection(group.charged(is_credit=is_credit), claim.days)
+    standing = group.standing(is_credit=is_credit)
+    lines: list[MissingLine] = []
+    gone = without(standing, held)
+    if gone:
+        standing = intersection(standing, held)
+        change = _bounded(claim.amount(standing, group.period) - billed, group)
+        if (change > 0) == is_credit:
+            lines += _credit(claim.key, group, gone, change)
+            billed += change
+    more = union([*without(held, standing), *group.more])
+    return lines + (_charge(claim, group, standing, more, billed) if more else [])
+
+
+def _bounded(change: int, group: _Group) -> int:
+    """Return a credit that takes no more than credit notes have left."""
+    left = sum(line.amount + line.adjusted for line in group.issued)
+    if left >= 0:
+        return max(change, -left) if change < 0 else change
+    return min(change, -left) if change > 0 else change
+
+
+def _charge(claim: Claim, group: _Group, standing: list[Period], more: list[Period], billed: int) -> list[MissingLine]:
+    """Return a line for each of the days in `more`; each costs what it adds to the days before it."""
+    lines = []
+    days = standing
+    for period in more:
+        days = union([*days, period])
+        until = claim.amount(days, group.period)
+        if until != billed:
+            lines.append(MissingLine(claim.key, group.period, period, until - billed))
+        billed = until
+    return lines
+
+
+def _credit(key: Key, group: _Group, gone: list[Period], change: int) -> list[MissingLine]:
+    """Divide a credit over the lines that had charged these days."""
+    shares: list[tuple[Period, int]] = []
+    rest = gone
+    for line in reversed(group.issued):
+        if line.credits_line is not None:
+            continue
+        found = intersection(rest, [line.days])
+        shares += [(days, line.id) for days in found]
+        rest = without(rest, found)
+    shares.sort()
+    amounts = spread(change, [(days.ends - days.starts).days for days, _ in shares])
+    return [
+        MissingLine(key, group.period, days, amount, line_id)
+        for (days, line_id), amount in zip(shares, amounts, strict=True)
+        if amount
+    ]
