@@ -9,23 +9,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, timedelta
-from enum import Enum
 from fractions import Fraction
 from typing import NamedTuple
 
-from billing.cycle import Cycle, Period, Proration, share
+from billing.cycle import Cycle, Period, share
+from domain.catalogue import Mode, Proration
 from domain.money import half_up
 
 _DAY = timedelta(days=1)
 _NOTHING = Fraction(0)
-
-
-class Mode(Enum):
-    """When a period is charged; the values are stored."""
-
-    ADVANCE = "advance"
-    ARREARS = "arrears"
-    DAILY = "daily"
 
 
 class Key(NamedTuple):

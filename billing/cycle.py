@@ -14,30 +14,11 @@ from enum import Enum
 from typing import NamedTuple
 
 from billing.errors import BillingError
+from domain.catalogue import CycleUnit, Proration
 
 EPOCH_YEAR = 2000
 """Of the anchors that stand for a day of the month alone; any year would do."""
 NOON = time(12)
-
-
-class CycleUnit(Enum):
-    """What a cycle counts in; the values are the configuration's."""
-
-    MONTH = "month"
-    WEEK = "week"
-    DAY = "day"
-
-
-class Proration(Enum):
-    """What a part of a period costs; the values are the configuration's."""
-
-    ACTUAL = "actual"
-    """Its days, of the days of the period."""
-    THIRTY = "30-day"
-    """The same as if every month had 30 days."""
-    TWENTY_EIGHT = "28-day"
-    NONE = "none"
-    """As much as the whole."""
 
 
 class DayCount(Enum):

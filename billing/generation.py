@@ -13,13 +13,13 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import NamedTuple
 
-from billing.catalogue import Product
-from billing.claims import Claim, Key, Mode
-from billing.cycle import Cycle, Period, Proration
+from billing.claims import Claim, Key
+from billing.cycle import Cycle, Period
 from billing.difference import IssuedLine, missing_lines
 from billing.errors import BillingError
 from billing.history import Event, Phase, phases, without_days
 from billing.intervals import intersection
+from domain.catalogue import Align, CycleUnit, Mode, Product, Proration
 from domain.money import minor_units, rounded, spread
 
 MOST_LINES = 5_000
@@ -277,8 +277,11 @@ class _Work:
 
     def _cycle(self, phase: Phase, product: Product, since: date) -> Cycle:
         if phase.anchor is not None:
-            return Cycle(phase.anchor, product.every, product.unit_cycle)
-        return product.cycle(self._terms.cycle, since)
+            return Cycle(phase.anchor, product.every, product.cycle_unit)
+        if product.align is Align.START or product.cycle_unit is not CycleUnit.MONTH:
+            return Cycle(since, product.every, product.cycle_unit)
+        account = self._terms.cycle
+        return account if product.every == account.count else Cycle(account.anchor, product.every)
 
     def _base(
         self, phase: Phase, product: Product, cycle: Cycle, rate: str, price: Fraction

@@ -11,8 +11,9 @@ from collections.abc import Mapping
 
 from config import checks
 from config.problems import Mistake
+from config.rate_change import rates_document, require_rates
 from config.table import Table
-from domain.plan_rules import Blocking, BlockPolicy, WalledGarden
+from domain.plan_rules import Blocking, BlockPolicy, Change, WalledGarden
 
 REASONS = ("blocked", "no_balance", "cap", "unknown", "wrong_password")
 FENCES = ("address_list", "pool", "redirect_url")
@@ -34,6 +35,7 @@ def read_blocking(table: Table) -> Blocking:
             download_bits_per_second=table.take("download", checks.rate, None),
             upload_bits_per_second=table.take("upload", checks.rate, None),
         ),
+        slow=_slow(table),
     )
     policies = {blocking.policy, *dict(blocking.by_reason).values()}
     if BlockPolicy.WALLED_GARDEN in policies and not table.given(*FENCES):
@@ -54,7 +56,17 @@ def blocking_document(blocking: Blocking) -> dict[str, object]:
         "download": garden.download_bits_per_second and checks.write_rate(garden.download_bits_per_second),
         "upload": garden.upload_bits_per_second and checks.write_rate(garden.upload_bits_per_second),
     }
-    return {key: value for key, value in values.items() if value is not None}
+    slow = {} if blocking.slow is None else {"slow": rates_document(blocking.slow)}
+    return {key: value for key, value in values.items() if value is not None} | slow
+
+
+def _slow(table: Table) -> Change | None:
+    inner = table.table("slow")
+    if inner is None:
+        return None
+    change = require_rates(inner)
+    inner.finish()
+    return change
 
 
 def _url(value: object) -> str:

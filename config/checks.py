@@ -10,6 +10,7 @@ import re
 import unicodedata
 from collections.abc import Callable, Collection
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
+from decimal import Decimal
 from difflib import get_close_matches
 from enum import Enum
 from fractions import Fraction
@@ -43,6 +44,9 @@ GREATEST_OCTETS = 10**18
 # A certificate is pinned by its SHA-256.
 FINGERPRINT_OCTETS = 32
 
+# Sixths of a cent and the like are written as fractions of a larger block instead.
+LONGEST_FRACTION = 6
+
 LONGEST_SHOWN = 60
 
 _RATE = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?([kKMG]?)")
@@ -52,6 +56,7 @@ _POWERS = {"k": 1, "K": 1, "M": 2, "G": 3, "T": 4}
 _DURATION = re.compile(r"([0-9]{1,10}) ?([smhd])")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 _FINGERPRINT = re.compile(r"[0-9A-Fa-f]{2}(?::?[0-9A-Fa-f]{2})*")
+_AMOUNT = re.compile(r"-?[0-9]{1,12}(?:\.([0-9]{1,9}))?")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
@@ -188,6 +193,37 @@ def write_rate(bits_per_second: int) -> str:
             whole, decimals = divmod(bits_per_second // thousandth, 1000)
             return f"{whole}.{decimals:03}".rstrip("0").rstrip(".") + unit
     return str(bits_per_second)
+
+
+def amount(low: str = "0", *, places: int = LONGEST_FRACTION) -> Check[Decimal]:
+    """Accept an amount of money or a percentage: decimal text, or a whole number; never a float, which is not exact."""
+    least = Decimal(low)
+
+    def check(value: object) -> Decimal:
+        match = _AMOUNT.fullmatch(value) if isinstance(value, str) else None
+        if type(value) is int or match is not None:
+            found = Decimal(str(value))
+            if found >= least and len(match[1] or "" if match else "") <= places:
+                return found
+        raise Mistake(
+            f'must be a number of at least {low} in quotes, such as "29.90", with at most {places} places, '
+            f"not {show(value)}"
+        )
+
+    return check
+
+
+def write_amount(number: Decimal) -> str:
+    """Return an amount as `amount` reads it."""
+    return f"{number:f}"
+
+
+def day(value: object) -> date:
+    """Accept a date."""
+    found = _parse_date(value) if isinstance(value, str) else value
+    if not isinstance(found, date) or isinstance(found, datetime) or not 1970 <= found.year < 9000:
+        raise Mistake(f"must be a date such as 2027-01-31, not {show(value)}")
+    return found
 
 
 def octets(unit: int = 1000, *, low: int = 1) -> Check[int]:

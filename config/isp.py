@@ -8,15 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date, datetime
+from decimal import Decimal
 from enum import Enum
 
+from config.catalogue import Offer
 from config.checks import Address
 from config.problems import Problem
 from domain.network import AccountState, MessageAuthenticatorPolicy, PoolKind, QueueKind
 from domain.plan_rules import NO_RULES, Blocking, PlanRules
 from domain.secret import Secret
+from domain.tax import Tax
 
+MAIN = "main"
+"""The partner that is the ISP itself."""
 DEFAULT_TIMEZONE = "Europe/Madrid"
 
 AttributeEncoder = Callable[[str, str], bytes]
@@ -49,6 +54,8 @@ class IspEntry:
     currency: str
     timezone: str
     blocking: Blocking = field(default_factory=Blocking)
+    billing: Mapping[str, object] = field(default_factory=dict)
+    """In the words of `[isp.billing]`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,16 +122,46 @@ class PlanEntry:
     interim_seconds: int
     simultaneous: int | None
     rules: PlanRules = NO_RULES
+    offer: Offer | None = None
+    """What it costs; None: it is not sold."""
+
+
+@dataclass(frozen=True, slots=True)
+class PartnerEntry:
+    """A reseller, or `main`, the ISP itself; `billing` in the words of its table."""
+
+    name: str
+    billing: Mapping[str, object] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class CustomerEntry:
-    """A person or company."""
+    """A person or company; `details` and `billing` in the words of the file, None: as they are."""
 
     login: str
     name: str
     email: str | None
     phone: str | None
+    partner: str = MAIN
+    payer: str | None = None
+    details: Mapping[str, object] = field(default_factory=dict)
+    billing: Mapping[str, object] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SubscriptionEntry:
+    """Something that is sold to a customer beside the plans of services; `code` is what the file calls it."""
+
+    code: str
+    customer: str
+    product: str
+    starts: date | None
+    """None: the day on which it is first applied."""
+    ends: date | None
+    quantity: Decimal
+    price: Decimal | None
+    """None: what new customers pay."""
+    service: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +198,10 @@ class Isp:
     customers: tuple[CustomerEntry, ...]
     services: tuple[ServiceEntry, ...]
     warnings: tuple[Problem, ...]
+    taxes: tuple[Tax, ...] = ()
+    partners: tuple[PartnerEntry, ...] = ()
+    products: tuple[Offer, ...] = ()
+    subscriptions: tuple[SubscriptionEntry, ...] = ()
 
 
 def _nothing(_names: Collection[str]) -> frozenset[str]:
@@ -185,6 +226,10 @@ class Known:
     routers_with_api: Collection[str] = frozenset()
     pools: Mapping[str, PoolEntry] = field(default_factory=dict)
     plans: Collection[str] = frozenset()
+    taxes: Collection[str] = frozenset()
+    partners: Collection[str] = frozenset()
+    products: Collection[str] = frozenset()
+    """Those that are no plans."""
     customers: Callable[[Collection[str]], Collection[str]] = _nothing
     services: Callable[[Collection[str]], Collection[str]] = _nothing
     address_holders: Callable[[Collection[str]], Mapping[str, str]] = _nobody

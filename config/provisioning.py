@@ -18,33 +18,41 @@ from typing import TypeVar
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from config import checks, plan_rules
+from config.billing_terms import read_terms
 from config.blocking import read_blocking
+from config.catalogue import Offer, read_offer
 from config.checks import Check, show
+from config.commerce import CommerceReader
 from config.isp import (
     DEFAULT_TIMEZONE,
+    MAIN,
     ApiEntry,
     AttributeEncoder,
     CustomerEntry,
     Isp,
     IspEntry,
     Known,
+    PartnerEntry,
     PlanEntry,
     PlanKind,
     PoolEntry,
     RouterEntry,
     RouterProfile,
     ServiceEntry,
+    SubscriptionEntry,
 )
 from config.plan_consistency import Surroundings, check_garden_pool, check_rules
 from config.pool_range import USUAL_LENGTHS, parse_range
 from config.problems import ConfigurationError, Mistake, Problem, Problems
-from config.service_table import ServiceReader, login, reference, references
+from config.service_table import ServiceReader, reference, references
 from config.table import Table
 from config.toml_lines import Path, find_lines, syntax_error_line
+from domain.catalogue import ProductKind
 from domain.network import IPV4_BITS, IPV6_BITS, MessageAuthenticatorPolicy, PoolKind, QueueKind
 from domain.plan_rules import Blocking, PlanRules
+from domain.tax import Tax
 
-Entry = TypeVar("Entry", RouterEntry, PoolEntry, PlanEntry, CustomerEntry)
+Entry = TypeVar("Entry", RouterEntry, PoolEntry, PlanEntry, CustomerEntry, Tax, PartnerEntry, Offer, SubscriptionEntry)
 Value = TypeVar("Value")
 
 # draft-ietf-radext-deprecating-radius section 7.1.
@@ -55,11 +63,8 @@ ADVISED_INTERIM_SECONDS = 600
 DEFAULT_INTERIM_SECONDS = 600
 # Far beyond what a router works off; more is a mistake in writing.
 MOST_COA_PER_SECOND = 10_000
-# RFC 5321 section 4.5.3.1.3, without the angle brackets.
-LONGEST_EMAIL = 254
 
 _CURRENCY = re.compile(r"[A-Z]{3}")
-_EMAIL = re.compile(r"[^@\s]+@[^@\s]+")
 _SECONDS = checks.integer(1, checks.GREATEST_INTEGER, "seconds")
 _INTERIM = checks.integer(checks.SHORTEST_INTERIM_SECONDS, checks.GREATEST_INTEGER, "seconds")
 _SIMULTANEOUS = checks.integer(1, checks.GREATEST_INTEGER)
@@ -128,14 +133,6 @@ def timezone(value: object) -> str:
     return name
 
 
-def email(value: object) -> str:
-    """Accept what could be an e-mail address."""
-    address = checks.text(LONGEST_EMAIL)(value)
-    if not _EMAIL.fullmatch(address):
-        raise Mistake(f'must be an address such as "ana@example.net", not {show(value)}')
-    return address
-
-
 class _Reader:
     """Reads one document from top to bottom; each kind of entry may refer to those before it."""
 
@@ -145,6 +142,7 @@ class _Reader:
         self._root = Table(document.tables, (), self.problems)
         self._known = known
         self._encode = encode
+        self._commerce = CommerceReader(known)
         self._blocking: Table | None = None
         self._places: dict[tuple[str, str], Path] = {}
         self._routers: Collection[str] = ()
@@ -155,14 +153,22 @@ class _Reader:
         routers = self._all("router", self._router, _name)
         self._check_router_addresses(routers)
         self._routers = {*self._known.routers, *routers}
+        taxes = self._all("tax", self._commerce.tax, lambda tax: tax.code)
+        self._commerce.taxes = {*self._known.taxes, *taxes}
+        partners = self._all("partner", self._commerce.partner, _name)
+        self._commerce.partners = {MAIN, *self._known.partners, *partners}
         pools = self._all("pool", self._pool, _name)
         self._pools = {**self._known.pools, **pools}
         self._warn_of_overlaps(pools)
         self._check_isp_pool(isp)
         plans = self._all("plan", self._plan, _name)
-        customers = self._all("customer", self._customer, lambda customer: customer.login)
+        products = self._all("product", self._commerce.product, lambda offer: offer.product.code)
+        self._check_product_names(products, plans)
+        customers = self._all("customer", self._commerce.customer, lambda customer: customer.login)
+        self._commerce.check_payers(customers)
         timezone_name = isp.timezone if isp else self._known.timezone
         services = self._services(timezone_name, {*self._known.plans, *plans}, customers)
+        subscriptions = self._subscriptions(customers, services, {*self._known.products, *products})
         self._root.finish()
         return Isp(
             isp,
@@ -172,7 +178,33 @@ class _Reader:
             tuple(customers.values()),
             services,
             () if self.problems else self.warnings.by_line(),
+            tuple(taxes.values()),
+            tuple(partners.values()),
+            tuple(products.values()),
+            subscriptions,
         )
+
+    def _check_product_names(self, products: Mapping[str, Offer], plans: Collection[str]) -> None:
+        """Report a product that is called like a plan: both are bought by their name."""
+        taken = {*self._known.plans, *plans}
+        for code in products:
+            if code in taken:
+                self.problems.report((*self._places["product", code], "name"), "is the name of a plan, too")
+
+    def _subscriptions(
+        self, customers: Collection[str], services: tuple[ServiceEntry, ...], products: Collection[str]
+    ) -> tuple[SubscriptionEntry, ...]:
+        entries = self._all("subscription", lambda table: self._commerce.subscription(table, products), _code)
+        wanted = {entry.customer for entry in entries.values()} - {*customers}
+        lines = {entry.service for entry in entries.values() if entry.service} - {each.login for each in services}
+        found_customers, found_services = self._known.customers(wanted), self._known.services(lines)
+        for code, entry in entries.items():
+            path = self._places["subscription", code]
+            if entry.customer in wanted and entry.customer not in found_customers:
+                self.problems.report((*path, "customer"), f"there is no customer {show(entry.customer)}")
+            if entry.service in lines and entry.service not in found_services:
+                self.problems.report((*path, "service"), f"there is no service {show(entry.service)}")
+        return tuple(entries.values())
 
     def _all(self, kind: str, read: Callable[[Table], Entry], name: Callable[[Entry], str]) -> dict[str, Entry]:
         entries: dict[str, Entry] = {}
@@ -195,6 +227,7 @@ class _Reader:
             currency=table.take("currency", currency, "EUR"),
             timezone=table.take("timezone", timezone, DEFAULT_TIMEZONE),
             blocking=self._isp_blocking(table),
+            billing=self._isp_billing(table),
         )
         table.finish()
         return entry
@@ -202,6 +235,11 @@ class _Reader:
     def _isp_blocking(self, isp: Table) -> Blocking:
         self._blocking = isp.table("blocking")
         return Blocking() if self._blocking is None else read_blocking(self._blocking)
+
+    @staticmethod
+    def _isp_billing(isp: Table) -> Mapping[str, object]:
+        inner = isp.table("billing")
+        return {} if inner is None else read_terms(inner)
 
     def _check_isp_pool(self, isp: IspEntry | None) -> None:
         if isp is not None and self._blocking is not None:
@@ -327,7 +365,14 @@ class _Reader:
             interim_seconds=interim_seconds,
             simultaneous=table.take("simultaneous", _SIMULTANEOUS, None),
             rules=self._rules(table, Surroundings(download, upload, self._pools, self._encode, self._warn), before),
+            offer=self._offer(table),
         )
+
+    def _offer(self, table: Table) -> Offer | None:
+        name = table.values.get("name")
+        offer = read_offer(table, name if isinstance(name, str) else "", ProductKind.INTERNET)
+        self._commerce.check_offer(table, offer)
+        return offer
 
     def _rules(self, table: Table, around: Surroundings, problems_before: int) -> PlanRules:
         """Return the rules of a plan, held against the rest of the file where the plan is right by itself."""
@@ -342,14 +387,6 @@ class _Reader:
             found = show(self._pools[name].kind.value)
             table.report(f"must name a pool of kind {show(kind.value)}; {show(name)} is of kind {found}", key)
         return name
-
-    def _customer(self, table: Table) -> CustomerEntry:
-        return CustomerEntry(
-            login=table.require("login", login, ""),
-            name=table.require("name", checks.text(), ""),
-            email=table.take("email", email, None),
-            phone=table.take("phone", checks.text(checks.LONGEST_NAME), None),
-        )
 
     def _services(
         self, timezone_name: str, plans: Collection[str], customers: Collection[str]
@@ -388,5 +425,9 @@ class _Reader:
         self.warnings.report((*table.path, key), message)
 
 
-def _name(entry: RouterEntry | PoolEntry | PlanEntry) -> str:
+def _name(entry: RouterEntry | PoolEntry | PlanEntry | PartnerEntry) -> str:
     return entry.name
+
+
+def _code(entry: SubscriptionEntry) -> str:
+    return entry.code

@@ -24,6 +24,7 @@ from domain.network import AccountState
 CHOSEN_BY_ROUTER = "255.255.255.254"
 
 _ENCODED_ATTRIBUTES = 4096
+_ORDERED_STATES = tuple(state.value for state in (AccountState.ACTIVE, AccountState.BLOCKED, AccountState.NO_BALANCE))
 _SIMULTANEOUS = checks.integer(1, checks.GREATEST_INTEGER)
 _PERIOD_DAY = checks.integer(1, 31)
 _PASSWORD = checks.secret(checks.LONGEST_PASSWORD_OCTETS, empty=True)
@@ -103,7 +104,7 @@ class ServiceReader:
             enabled=table.take("enabled", checks.boolean, True),
             expires_at=table.take("expires", self._expires, None),
             period_day=table.take("period_day", _PERIOD_DAY, 1),
-            account_state=table.take("account_state", checks.one_of(AccountState), None),
+            account_state=table.take("account_state", _account_state, None),
             attributes=attributes,
             reply_octets=reply_octets,
         )
@@ -154,6 +155,13 @@ class ServiceReader:
         owner, place = self._addresses.setdefault(service.address, (service.login, table.path))
         if place != table.path:
             table.report(f"{service.address} belongs to the service {show(owner)} too", "address", earlier=place)
+
+
+def _account_state(value: object) -> AccountState:
+    """Accept what an operator may order; the other states are billing's."""
+    if value not in _ORDERED_STATES:
+        raise Mistake(f"must be one of {checks.listed(_ORDERED_STATES)}, not {show(value)}")
+    return AccountState(value)
 
 
 def _hardware_address(value: object) -> str:

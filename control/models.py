@@ -180,7 +180,7 @@ class ServiceDetail(Service):
     """A service, the state of its account, and the rules of its plan."""
 
     period_day: int = Field(description="Its own day of the month, on which usage begins again.")
-    account_state: str = Field(description="active, blocked or no_balance.")
+    account_state: str = Field(description="active, blocked or no_balance: what an operator ordered.")
     rules: dict[str, object] = Field(description="In the words of `[[plan]]` of an ISP file.")
 
 

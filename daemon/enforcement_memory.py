@@ -22,8 +22,7 @@ MOST_SHAPES = 64
 MOST_STATES = 16
 """Entitlements of one plan that are kept as what an unknown line may have."""
 
-_NOBODY = Standing(0)
-_STANDINGS = (_NOBODY, Standing(0, account=AccountState.BLOCKED), Standing(0, account=AccountState.NO_BALANCE))
+_STANDINGS = tuple(Standing(0, account=account) for account in AccountState)
 
 
 class EntitlementMemory:
@@ -65,7 +64,7 @@ class EntitlementMemory:
                 self.remember(key, entitlement)
                 states.pop(key, None)
                 states[key] = entitlement
-                if standing is _NOBODY:
+                if standing.account is AccountState.ACTIVE:
                     self._alone.setdefault(plan.id, set()).add(key)
                     self._learn_shape(entitlement)
             while len(states) > MOST_STATES:

@@ -114,7 +114,7 @@ def rounded(exact: Fraction) -> int:
 @lru_cache(maxsize=4096)
 def minor_units(price: Decimal, currency: str) -> Fraction:
     """Return a price as an exact number of minor units."""
-    return Fraction(price) * 10 ** digits(currency)
+    return Fraction(price) * Fraction(10 ** digits(currency))
 
 
 def decimal(minor: int, currency: str) -> Decimal:

@@ -43,6 +43,10 @@ class AccountState(Enum):
     """Whether the account behind a service may be served; the values are the configuration's."""
 
     ACTIVE = "active"
+    SLOWED = "slowed"
+    """A debt makes it slow, at the rates that `slow` of the blocking says."""
+    REDIRECTED = "redirected"
+    """Let in, to the walled garden alone; slow where there is none."""
     BLOCKED = "blocked"
     NO_BALANCE = "no_balance"
 

@@ -234,6 +234,8 @@ class Blocking:
     policy: BlockPolicy = BlockPolicy.REJECT
     by_reason: tuple[tuple[str, BlockPolicy], ...] = ()
     garden: WalledGarden = field(default_factory=WalledGarden)
+    slow: Change | None = None
+    """The rates of a line that a debt slows."""
 
     def of(self, reason: str) -> BlockPolicy:
         """Return the policy for `reason`."""

@@ -29,6 +29,7 @@ class Rule(Enum):
     CAP = "cap"
     TOP_UP = "top_up"
     BURST_BUDGET = "burst_budget"
+    DEBT = "debt"
     PREPAID = "prepaid"
     BLOCKED = "blocked"
     HOURS = "hours"
@@ -205,6 +206,8 @@ _ENGLISH: _Sentences = MappingProxyType(
         (Rule.TOP_UP, Effect.LIFTS): "Top-up {name}: the cap does nothing until {until}.",
         (Rule.TOP_UP, Effect.EXTENDS): "Top-up {name}: {left} of {limit} left until {until}.",
         (Rule.BURST_BUDGET, Effect.STOPS_BURST): "Burst budget spent: no burst until {until}.",
+        (Rule.DEBT, Effect.SETS): "Invoices are overdue: {download} down, {upload} up.",
+        (Rule.DEBT, Effect.BLOCKS): "Invoices are overdue: to the payment page only.",
         (Rule.PREPAID, Effect.BLOCKS): "The balance is used up.",
         (Rule.BLOCKED, Effect.BLOCKS): "The account is blocked.",
         (Rule.BLOCKED, Effect.DISABLES): "The service is disabled.",
@@ -234,6 +237,8 @@ _SPANISH: _Sentences = MappingProxyType(
         (Rule.TOP_UP, Effect.LIFTS): "Recarga {name}: el tope no actúa hasta {until}.",
         (Rule.TOP_UP, Effect.EXTENDS): "Recarga {name}: quedan {left} de {limit} hasta {until}.",
         (Rule.BURST_BUDGET, Effect.STOPS_BURST): "Reserva de ráfaga agotada: sin ráfaga hasta {until}.",
+        (Rule.DEBT, Effect.SETS): "Hay facturas vencidas: {download} de bajada, {upload} de subida.",
+        (Rule.DEBT, Effect.BLOCKS): "Hay facturas vencidas: solo la página de pago.",
         (Rule.PREPAID, Effect.BLOCKS): "El saldo está agotado.",
         (Rule.BLOCKED, Effect.BLOCKS): "La cuenta está bloqueada.",
         (Rule.BLOCKED, Effect.DISABLES): "El servicio está desactivado.",

@@ -50,7 +50,7 @@ class Reckoning:
 
     __slots__ = (
         "_applied", "_burst_stopped", "_direction", "_download", "_ends_at", "_left", "_now",
-        "_overage", "_prepared", "_refusal", "_standing", "_until", "_upload", "_warnings",
+        "_overage", "_prepared", "_redirected", "_refusal", "_standing", "_until", "_upload", "_warnings",
     )  # fmt: skip
 
     def __init__(self, prepared: PreparedPlan, standing: Standing, now: datetime) -> None:
@@ -69,6 +69,7 @@ class Reckoning:
         self._overage = 0
         self._warnings: tuple[int, ...] = ()
         self._burst_stopped = False
+        self._redirected = False
 
     def entitlement(self, blocking: Blocking) -> Entitlement:
         """Let all rules speak, the weakest first, and return the result."""
@@ -86,11 +87,12 @@ class Reckoning:
             self._cap(rules.cap, lifted)
         if rules.burst_budget is not None:
             self._burst_budget()
-        self._account()
+        blocking = rules.blocking or blocking
+        self._account(blocking)
         if prepared.hours is not None:
             self._hours(prepared.hours)
         self._service()
-        return self._result(rules.blocking or blocking)
+        return self._result(blocking)
 
     def _change_at(self, moment: datetime, rule: Rule, name: str) -> None:  # noqa: ARG002 - for the outlook
         if moment < self._until:
@@ -331,9 +333,19 @@ class Reckoning:
             numbers += (("until_us", to_microseconds(resumes_at)),)
         self._apply(Rule.BURST_BUDGET, "", numbers, Effect.STOPS_BURST)
 
-    def _account(self) -> None:
+    def _account(self, blocking: Blocking) -> None:
         account = self._standing.account
-        if account is AccountState.NO_BALANCE:
+        if account is AccountState.ACTIVE:
+            return
+        if account is AccountState.SLOWED or (account is AccountState.REDIRECTED and not _is_fenced(blocking.garden)):
+            if blocking.slow is not None:
+                self._slow(blocking.slow)
+                self._sets(Rule.DEBT, "", ())
+        elif account is AccountState.REDIRECTED:
+            if self._refusal is None:
+                self._refusal, self._redirected = Refusal.BLOCKED, True
+            self._apply(Rule.DEBT, "", (), Effect.BLOCKS)
+        elif account is AccountState.NO_BALANCE:
             if self._refusal is not Refusal.BLOCKED:
                 self._refusal = Refusal.NO_BALANCE
             self._apply(Rule.PREPAID, "", (), Effect.BLOCKS)
@@ -370,7 +382,7 @@ class Reckoning:
             garden = blocking.garden
             if refusal in _ALWAYS_REFUSED or not _is_fenced(garden):
                 return self._made(admitted=False, garden=None)
-            walled = blocking.of(refusal.value) is BlockPolicy.WALLED_GARDEN
+            walled = self._redirected or blocking.of(refusal.value) is BlockPolicy.WALLED_GARDEN
             return self._made(admitted=walled, garden=garden if walled else None)
         return self._made(admitted=True, garden=None)
 

@@ -38,7 +38,7 @@ PREPARED: Mapping[str, str] = MappingProxyType(
 PREPARE login_read(text[]) AS
 SELECT login, id, secret, plan_id, host(address), nullif(macs, '{}'), nullif(router_ids, '{}'), simultaneous, enabled,
     (extract(epoch FROM expires_at) * 1000000)::bigint, nullif(reply_octets, ''),
-    account_state <> 'active' OR o.service_id IS NOT NULL
+    account_state <> 'active' OR billing_state <> 'active' OR o.service_id IS NOT NULL
 FROM service LEFT JOIN override AS o ON o.service_id = id WHERE login = ANY ($1)""",
         "login_lock": """
 PREPARE login_lock(bigint[]) AS SELECT id FROM service WHERE id = ANY ($1) ORDER BY id FOR NO KEY UPDATE""",

@@ -24,6 +24,7 @@ from domain.network import AccountState
 from domain.plan_rules import Blocking
 from enforcement.credentials import PASSWORD_AT
 from storage import schema
+from storage.billing import exporting as commerce
 from storage.provisioned_rows import CHUNK_ROWS, PLAN, POOL, ROUTER, SERVICE
 from storage.provisioning import ids_by_name, pools
 from storage.vault import Vault
@@ -32,7 +33,12 @@ HEADING = "# Written by caudal export; caudal apply reads it.\n"
 WITHOUT_SECRETS = "# Secrets and passwords are left out and stay as they are; caudal export --secrets writes them.\n"
 WITH_SECRETS = "# Holds secrets and passwords in clear: keep it where nobody else can read it.\n"
 
-_OWN_TABLES = frozenset({"cap", "fup", "step", "blocking", "top_up", "counting", "schedule", "class"})
+_OWN_TABLES = frozenset(
+    {
+        "cap", "fup", "step", "blocking", "top_up", "counting", "schedule", "class",
+        "billing", "series", "seller", "part", "contract", "rate", "voice", "prices", "names",
+    }
+)  # fmt: skip
 """Keys that are too long for one line."""
 
 
@@ -47,6 +53,8 @@ def export_parts(engine: Engine, vault: Vault, *, secrets: bool = False) -> Iter
         yield HEADING + (WITH_SECRETS if secrets else WITHOUT_SECRETS)
         isp = connection.execute(sqlalchemy.select(schema.isp)).mappings().one()
         yield _isp(isp)
+        yield from (_tables("tax", values) for values in commerce.taxes(connection))
+        yield from (_tables("partner", values) for values in commerce.partners(connection))
         routers = {id_: name for name, id_ in ids_by_name(connection, ROUTER).items()}
         writer = _Writer(vault, secrets, ZoneInfo(isp["timezone"]), routers)
         yield from map(writer.router, _rows(connection, schema.router, schema.router.c.name))
@@ -65,12 +73,14 @@ def export_parts(engine: Engine, vault: Vault, *, secrets: bool = False) -> Iter
             for pool in pools(connection, routers)
         )
         pool_names = {id_: name for name, id_ in ids_by_name(connection, POOL).items()}
+        sold = commerce.sold_plans(connection)
         for plan in _rows(connection, schema.plan, schema.plan.c.name):
-            yield _plan(plan, pool_names)
-        for customer in _rows(connection, schema.customer, schema.customer.c.login):
-            yield _table("customer", {key: customer[key] for key in ("login", "name", "email", "phone")})
+            yield _plan(plan, pool_names, sold.get(plan["id"], {}))
+        yield from (_tables("product", values) for values in commerce.products(connection))
+        yield from (_tables("customer", values) for values in commerce.customers(connection))
         plans = {id_: name for name, id_ in ids_by_name(connection, PLAN).items()}
         yield from (writer.service(service, plans) for service in _services(connection))
+        yield from (_table("subscription", values) for values in commerce.subscriptions(connection))
 
 
 class _Writer:
@@ -148,10 +158,12 @@ def _isp(row: RowMapping) -> str:
     blocking = plan_rules.load_blocking(row["blocking"])
     if blocking != Blocking():
         values["blocking"] = blocking_document(blocking)
+    if row["billing"]:
+        values["billing"] = row["billing"]
     return _tables("isp", values, array=False)
 
 
-def _plan(row: RowMapping, pools_by_id: Mapping[int, str]) -> str:
+def _plan(row: RowMapping, pools_by_id: Mapping[int, str], sold: Mapping[str, object]) -> str:
     values = {
         "name": row["name"],
         "kind": row["kind"],
@@ -165,6 +177,7 @@ def _plan(row: RowMapping, pools_by_id: Mapping[int, str]) -> str:
         "interim_seconds": row["interim_seconds"],
         "simultaneous": row["simultaneous"],
         **plan_rules.document(plan_rules.load(row["rules"])),
+        **sold,
     }
     return _tables("plan", values)
 

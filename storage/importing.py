@@ -22,6 +22,7 @@ from config.problems import ConfigurationError, Problems
 from config.service_table import ServiceReader
 from config.table import Table
 from config.toml_lines import Path
+from storage.billing import clock
 from storage.provisioned_rows import PLAN, ROUTER, SERVICE, Ids, chunks, service_row
 from storage.provisioning import (
     Action,
@@ -116,6 +117,7 @@ class _Import:
         self._reader.finish()
         if not self._problems:
             self._staging.merge()
+            self._work.sell_services(clock.today(self._work.connection))
             self._work.announce()
 
     def report(self) -> ImportReport:

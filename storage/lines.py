@@ -245,7 +245,8 @@ def unwatched(connection: Connection, now: datetime, after: int, limit: int) -> 
     rows = connection.execute(
         text("""SELECT s.id, s.service_id FROM plan AS p JOIN service AS sv ON sv.plan_id = p.id
             JOIN session AS s ON s.service_id = sv.id
-            WHERE (p.rules <> '{}' OR NOT sv.enabled OR sv.account_state <> 'active' OR sv.expires_at <= :now
+            WHERE (p.rules <> '{}' OR NOT sv.enabled OR sv.account_state <> 'active' OR sv.billing_state <> 'active'
+                    OR sv.expires_at <= :now
                     OR EXISTS (SELECT FROM override AS o WHERE o.service_id = sv.id))
                 AND s.state = 0 AND s.id > :after AND NOT EXISTS (SELECT FROM line AS l WHERE l.session_id = s.id)
             ORDER BY s.id LIMIT :limit"""),

@@ -17,6 +17,7 @@ from sqlalchemy.engine import Connection
 from domain.plan_rules import Change, ChangeKind
 from enforcement.standing import AccountState, Override
 from storage import outbox
+from storage.literals import integers, texts
 from storage.outbox import Topic
 
 
@@ -77,6 +78,20 @@ def set_account_state(connection: Connection, service_ids: Iterable[int], state:
                 WHERE id = ANY(:ids) AND account_state <> :state RETURNING id"""),
             {"state": state.value, "ids": list(service_ids)},
         )
+    )
+    outbox.add(connection, Topic.TERMS, changed)
+    return changed
+
+
+def set_billing_state(connection: Connection, states: Mapping[int, AccountState]) -> list[int]:
+    """Say what billing lets services do, by their id; return those for which that is new."""
+    if not states:
+        return []
+    columns = f"{integers(list(states))}::bigint[], {texts([state.value for state in states.values()])}::text[]"
+    changed = sorted(
+        service_id
+        for (service_id,) in connection.exec_driver_sql(f"""UPDATE service AS s SET billing_state = u.state
+            FROM unnest({columns}) AS u(id, state) WHERE s.id = u.id AND s.billing_state <> u.state RETURNING s.id""")
     )
     outbox.add(connection, Topic.TERMS, changed)
     return changed

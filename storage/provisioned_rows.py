@@ -17,12 +17,14 @@ import sqlalchemy
 from sqlalchemy import Connection
 from sqlalchemy.dialects.postgresql import ARRAY
 
-from config import plan_rules
-from config.isp import CustomerEntry, PlanEntry, PoolEntry, RouterEntry, ServiceEntry
+from config import catalogue, plan_rules
+from config.catalogue import Offer
+from config.isp import CustomerEntry, PartnerEntry, PlanEntry, PoolEntry, RouterEntry, ServiceEntry
 from domain.network import AccountState
 from domain.secret import Secret
+from domain.tax import Tax
 from radius.mschap import hash_nt_hash, nt_hash
-from storage import schema
+from storage import billing_schema, schema
 from storage.vault import Vault
 
 Row = dict[str, Any]
@@ -126,7 +128,22 @@ PLAN = Kind(
     },
     documents=frozenset({"rules"}),
 )
-CUSTOMER = Kind("customer", schema.customer, "login", {"name": "name", "email": "email", "phone": "phone"})
+TAX = Kind("tax", billing_schema.tax, "code", {"document": "document"}, documents=frozenset({"document"}))
+PARTNER = Kind("partner", billing_schema.partner, "name", {"document": "billing"}, documents=frozenset({"document"}))
+PRODUCT = Kind(
+    "product",
+    billing_schema.product,
+    "code",
+    {"kind": "kind", "plan_id": "plan", "document": "document"},
+    documents=frozenset({"document"}),
+)
+CUSTOMER = Kind(
+    "customer",
+    schema.customer,
+    "login",
+    {"name": "name", "email": "email", "phone": "phone", "partner_id": "partner", "details": "details"},
+    documents=frozenset({"details"}),
+)
 SERVICE = Kind(
     "service",
     schema.service,
@@ -159,6 +176,7 @@ class Ids:
     pools: Mapping[str, int] = field(default_factory=dict)
     plans: Mapping[str, int] = field(default_factory=dict)
     customers: Mapping[str, int] = field(default_factory=dict)
+    partners: Mapping[str, int] = field(default_factory=dict)
 
     def of_routers(self, names: Iterable[str]) -> list[int]:
         """Return the ids of routers in ascending order."""
@@ -224,9 +242,38 @@ def plan_row(entry: PlanEntry, ids: Ids) -> Row:
     }
 
 
-def customer_row(entry: CustomerEntry) -> Row:
-    """Return the row of a customer."""
-    return {"login": entry.login, "name": entry.name, "email": entry.email, "phone": entry.phone}
+def customer_row(entry: CustomerEntry, ids: Ids) -> Row:
+    """Return the row of a customer; who pays for it is written when all are there."""
+    return {
+        "login": entry.login,
+        "name": entry.name,
+        "email": entry.email,
+        "phone": entry.phone,
+        "partner_id": ids.partners[entry.partner],
+        "details": {key: value for key, value in entry.details.items() if key != "state"},
+    }
+
+
+def tax_row(tax: Tax) -> Row:
+    """Return the row of a tax."""
+    document = catalogue.tax_document(tax)
+    return {"code": document.pop("code"), "document": document}
+
+
+def partner_row(entry: PartnerEntry) -> Row:
+    """Return the row of a partner."""
+    return {"name": entry.name, "document": dict(entry.billing)}
+
+
+def product_row(offer: Offer, plan_id: int | None = None) -> Row:
+    """Return the row of a product; `plan_id` is the plan's that it sells."""
+    product = offer.product
+    return {
+        "code": product.code,
+        "kind": product.kind.value,
+        "plan_id": plan_id,
+        "document": catalogue.product_document(product),
+    }
 
 
 def service_row(entry: ServiceEntry, ids: Ids) -> Row:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
 from enum import Enum
 from ipaddress import ip_address, ip_network
 
@@ -26,14 +27,19 @@ from domain.network import PoolKind
 from radius import dictionary
 from radius.dictionary import InvalidValue
 from storage import outbox, schema
+from storage.billing import clock
+from storage.billing import provisioning as commerce
 from storage.outbox import Topic
 from storage.provisioned_rows import (
     CHUNK_ROWS,
     CUSTOMER,
+    PARTNER,
     PLAN,
     POOL,
+    PRODUCT,
     ROUTER,
     SERVICE,
+    TAX,
     Ids,
     Kind,
     Row,
@@ -42,10 +48,13 @@ from storage.provisioned_rows import (
     chunks,
     customer_row,
     existing_rows,
+    partner_row,
     plan_row,
     pool_row,
+    product_row,
     router_row,
     service_row,
+    tax_row,
     with_kept_values,
 )
 from storage.row_staging import Staging
@@ -58,8 +67,14 @@ ENFORCED_OF_SERVICE = frozenset({"plan", "enabled", "expires", "period_day", "ac
 ENFORCED_OF_ISP = frozenset({"timezone", "blocking"})
 NOT_ENFORCED_OF_PLAN = frozenset({"partners", *PLAN.file_keys.values()}) - {"download", "upload"}
 """Of a plan it is the other way round: its rates and rules are most of it."""
-EXAMINED_AT_LOGIN = frozenset({CUSTOMER.name, SERVICE.name})
+NOT_IN_SNAPSHOT = frozenset(
+    {CUSTOMER.name, SERVICE.name, TAX.name, PARTNER.name, PRODUCT.name, "subscription", "account"}
+)
 """Kinds of which no worker keeps a copy."""
+
+
+MOST_NAMED = 5000
+"""Services that are looked up by name; for more, all are read."""
 
 
 class Action(Enum):
@@ -149,6 +164,11 @@ def known(connection: Connection) -> Known:
         routers_with_api=frozenset(router.name for router in routers if router.has_api),
         pools={pool.name: pool for pool in pools(connection, names)},
         plans=frozenset(connection.execute(sqlalchemy.select(schema.plan.c.name)).scalars()),
+        taxes=frozenset(ids_by_name(connection, TAX)),
+        partners=frozenset(ids_by_name(connection, PARTNER)),
+        products=frozenset(
+            connection.scalars(sqlalchemy.select(PRODUCT.table.c.code).where(PRODUCT.table.c.plan_id.is_(None)))
+        ),
         customers=lambda logins: _existing(connection, schema.customer.c.login, logins),
         services=lambda logins: _existing(connection, schema.service.c.login, logins),
         address_holders=lambda addresses: _address_holders(connection, addresses),
@@ -227,17 +247,29 @@ class Reconciliation:
         keys = [key for key in new if old[key] != new[key]]
         if plan_rules.load_blocking(before.blocking) != entry.blocking:
             keys.append("blocking")
+        if before.billing != entry.billing:
+            keys.append("billing")
         if not keys:
             self.unchanged["isp"] += 1
             return
-        self.connection.execute(schema.isp.update().values(**new, blocking=blocking_document(entry.blocking)))
+        written = {**new, "blocking": blocking_document(entry.blocking), "billing": dict(entry.billing)}
+        self.connection.execute(schema.isp.update().values(**written))
         self.changes.append(Change("isp", entry.name, Action.UPDATED, tuple(keys)))
         self._enforced_everywhere |= not ENFORCED_OF_ISP.isdisjoint(keys)
+
+    def sell_services(self, today: date) -> None:
+        """Let billing follow the services and plans that were written."""
+        written = [change.name for change in self.changes if change.kind == SERVICE.name]
+        everything = any(change.kind in (PLAN.name, PRODUCT.name) for change in self.changes)
+        if everything or len(written) > MOST_NAMED:
+            commerce.follow_services(self.connection, today)
+        elif written:
+            commerce.follow_services(self.connection, today, written)
 
     def announce(self) -> None:
         """Tell the core which open lines may do something else now, and the workers that their copies are old."""
         self._fill_outbox()
-        if any(change.kind not in EXAMINED_AT_LOGIN for change in self.changes):
+        if any(change.kind not in NOT_IN_SNAPSHOT for change in self.changes):
             self.connection.execute(text("UPDATE configuration_revision SET revision = revision + 1"))
             self.connection.execute(text(f"NOTIFY {CHANNEL}"))
 
@@ -283,10 +315,42 @@ def _apply(work: Reconciliation, isp: Isp, document: Document) -> None:
     work.write(POOL, (pool_row(pool, ids) for pool in isp.pools))
     ids = Ids(routers=ids.routers, pools=ids_by_name(connection, POOL))
     work.write(PLAN, (plan_row(plan, ids) for plan in isp.plans))
-    work.write(CUSTOMER, map(customer_row, isp.customers))
-    ids = Ids(routers=ids.routers, plans=ids_by_name(connection, PLAN))
+    work.write(TAX, map(tax_row, isp.taxes))
+    work.write(PARTNER, map(partner_row, isp.partners))
+    ids = Ids(routers=ids.routers, plans=ids_by_name(connection, PLAN), partners=ids_by_name(connection, PARTNER))
+    today = clock.today(connection)
+    _apply_products(work, isp, ids, today)
+    work.write(CUSTOMER, (customer_row(customer, ids) for customer in isp.customers))
+    _apply_accounts(work, isp, today)
     work.write(SERVICE, _service_rows(connection, isp, ids))
+    created, updated = commerce.write_subscriptions(connection, isp.subscriptions, today)
+    work.changes += [Change("subscription", code, Action.CREATED) for code in created]
+    work.changes += [Change("subscription", code, Action.UPDATED, keys) for code, keys in updated]
+    if kept := len(isp.subscriptions) - len(created) - len(updated):
+        work.unchanged["subscription"] += kept
+    work.sell_services(today)
     work.announce()
+
+
+def _apply_products(work: Reconciliation, isp: Isp, ids: Ids, today: date) -> None:
+    plans = list(commerce.plan_offers(isp.plans, ids.plans))
+    work.write(PRODUCT, [product_row(offer, plan_id) for offer, plan_id in plans])
+    work.write(PRODUCT, map(product_row, isp.products))
+    offers = [*isp.products, *(offer for offer, _ in plans)]
+    for changed in commerce.write_prices(work.connection, offers, today):
+        key = "price" if changed.partner is None else "prices"
+        work.changes.append(Change(PRODUCT.name, changed.code, Action.UPDATED, (key,)))
+
+
+def _apply_accounts(work: Reconciliation, isp: Isp, today: date) -> None:
+    connection = work.connection
+    row = connection.execute(sqlalchemy.select(schema.isp.c.currency, schema.isp.c.billing)).one()
+    changed = commerce.write_accounts(
+        connection, isp.customers, row.billing.get("type", "recurring"), row.currency, today
+    )
+    payers = commerce.write_payers(connection, isp.customers)
+    work.changes += [Change("account", login, Action.UPDATED, ("billing",)) for login in changed]
+    work.changes += [Change(CUSTOMER.name, login, Action.UPDATED, ("payer",)) for login in payers]
 
 
 def _service_rows(connection: Connection, isp: Isp, ids: Ids) -> Iterator[Row]:

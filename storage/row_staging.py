@@ -8,7 +8,8 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import datetime
+from datetime import date, datetime
+from decimal import Decimal
 from typing import Any, cast
 
 from sqlalchemy import Connection, text
@@ -29,10 +30,8 @@ class Staging:
 
     def copy(self, rows: Iterable[dict[str, Any]]) -> None:
         """Add rows, each with a value for every column."""
-        lines = io.StringIO("".join([_line(row[column] for column in self._columns) for row in rows]))
-        # The pool's proxy hides COPY, which is psycopg2's own.
-        with cast("Any", self._connection.connection).cursor() as cursor:
-            cursor.copy_expert(f"COPY {self._incoming} ({', '.join(self._columns)}) FROM STDIN", lines)
+        values = ((row[column] for column in self._columns) for row in rows)
+        copy(self._connection, self._incoming, self._columns, values)
 
     def merge(self) -> None:
         """Update the rows that exist and insert the others."""
@@ -49,6 +48,14 @@ class Staging:
             f"DROP TABLE {self._incoming}",
         ):
             self._connection.execute(text(statement))
+
+
+def copy(connection: Connection, table: str, columns: Sequence[str], rows: Iterable[Iterable[object]]) -> None:
+    """Add rows to a table; lists are arrays, tuples and dicts are JSON."""
+    lines = io.StringIO("".join([_line(row) for row in rows]))
+    # The pool's proxy hides COPY, which is psycopg2's own.
+    with cast("Any", connection.connection).cursor() as cursor:
+        cursor.copy_expert(f"COPY {table} ({', '.join(columns)}) FROM STDIN", lines)
 
 
 def _line(values: Iterable[object]) -> str:
@@ -73,7 +80,10 @@ _WRITERS: Mapping[type, Callable[[Any], str]] = {
     str: _escape,
     bytes: lambda value: rf"\\x{value.hex()}",
     datetime: str,
+    date: str,
+    Decimal: str,
     list: _array,
     tuple: lambda value: _escape(json.dumps(value, ensure_ascii=False)),
+    dict: lambda value: _escape(json.dumps(value, ensure_ascii=False)),
 }
-"""How each type of value goes into a COPY; lists are arrays and tuples JSON."""
+"""How each type of value goes into a COPY; lists are arrays, tuples and dicts JSON."""

@@ -1,7 +1,7 @@
 """The tables of the database, as SQLAlchemy Core sees them.
 
 Rule: the migrations are the truth; this mirrors them for the code that asks questions, and a test creates both and
-compares the catalogues. Only partitions and functions are the migrations' alone.
+compares the catalogues. Only partitions, triggers and functions are the migrations' alone.
 """
 
 from __future__ import annotations
@@ -58,6 +58,7 @@ isp = Table(
     Column("currency", Text, nullable=False),
     Column("timezone", Text, nullable=False),
     Column("blocking", JSONB, nullable=False, server_default=text("'{}'")),
+    Column("billing", JSONB, nullable=False, server_default=text("'{}'")),
 )
 
 configuration_revision = Table(
@@ -142,7 +143,12 @@ customer = Table(
     Column("name", Text, nullable=False),
     Column("email", Text),
     Column("phone", Text),
+    Column("partner_id", Integer, ForeignKey("partner.id"), nullable=False, server_default=text("1")),
+    Column("payer_id", BigInteger, ForeignKey("customer.id")),
+    Column("details", JSONB, nullable=False, server_default=text("'{}'")),
+    CheckConstraint("payer_id <> id", name="customer_pays_for_others"),
 )
+Index("customer_payer", customer.c.payer_id, postgresql_where=customer.c.payer_id.is_not(None))
 
 service = Table(
     "service",
@@ -173,6 +179,13 @@ service = Table(
         CheckConstraint("period_day BETWEEN 1 AND 31"),
         nullable=False,
         server_default=text("1"),
+    ),
+    Column(
+        "billing_state",
+        Text,
+        CheckConstraint("billing_state IN ('active', 'slowed', 'redirected', 'blocked', 'no_balance')"),
+        nullable=False,
+        server_default=text("'active'"),
     ),
 )
 Index("service_plan", service.c.plan_id)

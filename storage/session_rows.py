@@ -66,7 +66,8 @@ JOIN session AS s USING (router_id, nas, acct_session_id, generation)""",
     "find_services": """
 PREPARE find_services(text[]) AS
 SELECT s.login, s.id, p.interim_seconds,
-    p.rules <> '{}' OR o.service_id IS NOT NULL OR NOT s.enabled OR s.account_state <> 'active',
+    p.rules <> '{}' OR o.service_id IS NOT NULL OR NOT s.enabled OR s.account_state <> 'active'
+        OR s.billing_state <> 'active',
     p.rules ->> 'class'
 FROM unnest($1) AS k(login) JOIN service AS s USING (login) JOIN plan AS p ON p.id = s.plan_id
 LEFT JOIN override AS o ON o.service_id = s.id""",

@@ -1,7 +1,8 @@
 """What is known of services when their entitlements are computed: standings, open sessions, meter rows.
 
 Rule: usage is read together with the octets of the open sessions by one statement, so that both are of the same moment
-in any transaction. However many services are asked for, the statements are the same two.
+in any transaction. However many services are asked for, the statements are the same two. What an operator ordered about
+an account goes before what billing says of it.
 """
 
 from __future__ import annotations
@@ -33,7 +34,8 @@ _US = "(extract(epoch FROM {}) * 1000000)::bigint"
 _AT = "'epoch'::timestamptz + {} * '1 microsecond'::interval"
 
 _STANDINGS = f"""
-SELECT s.id, s.plan_id, s.login, s.enabled, s.account_state, {_US.format("s.expires_at")}, s.period_day,
+SELECT s.id, s.plan_id, s.login, s.enabled, coalesce(nullif(s.account_state, 'active'), s.billing_state),
+    {_US.format("s.expires_at")}, s.period_day,
     {_US.format("m.as_of")}, m.usage, m.burst, {_US.format("m.carried_for")}, m.carried_lots, m.warned,
     o.change, {_US.format("o.until_at")}, o.operator, o.reason,
     (SELECT json_agg(json_build_array(t.id, t.name, t.kind, {_US.format("t.begins_at")}, {_US.format("t.ends_at")},

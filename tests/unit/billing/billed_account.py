@@ -7,9 +7,7 @@ from dataclasses import dataclass, field, replace
 from datetime import date
 from decimal import Decimal
 
-from billing.catalogue import Align, Part, Product, ProductId, ProductKind
-from billing.claims import Mode
-from billing.cycle import Cycle, Period, Proration, monthly
+from billing.cycle import Cycle, Period, monthly
 from billing.difference import IssuedLine
 from billing.generation import (
     AccountTerms,
@@ -24,6 +22,7 @@ from billing.generation import (
 )
 from billing.history import Event, EventKind
 from billing.intervals import FOREVER
+from domain.catalogue import Align, Mode, Part, Product, ProductId, ProductKind, Proration
 
 
 def day(text: str) -> date:

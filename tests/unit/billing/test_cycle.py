@@ -12,10 +12,8 @@ from hypothesis import strategies as st
 
 from billing.cycle import (
     Cycle,
-    CycleUnit,
     DayCount,
     Period,
-    Proration,
     days_between,
     local_day,
     monthly,
@@ -23,6 +21,7 @@ from billing.cycle import (
     share,
 )
 from billing.errors import BillingError
+from domain.catalogue import CycleUnit, Proration
 
 
 def days(text: str) -> date:

@@ -8,12 +8,12 @@ from itertools import permutations
 
 import pytest
 
-from billing.catalogue import Align
-from billing.claims import Key, Mode
-from billing.cycle import Cycle, Period, Proration
+from billing.claims import Key
+from billing.cycle import Cycle, Period
 from billing.difference import InvalidCredit, IssuedLine
 from billing.generation import Coupon, Discount, Line, OneOff, TooManyLines, UsagePeriod
 from billing.history import EventKind
+from domain.catalogue import Align, Mode, Proration
 from tests.unit.billing.billed_account import Account, day, parts, product, span, yearly
 
 

@@ -10,11 +10,11 @@ from itertools import pairwise
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from billing.claims import Mode
-from billing.cycle import Period, Proration
+from billing.cycle import Period
 from billing.generation import Discount
 from billing.history import EventKind, phases
 from billing.intervals import FOREVER, difference, intersection, union
+from domain.catalogue import Mode, Proration
 from domain.money import half_up
 from tests.unit.billing.billed_account import Account
 

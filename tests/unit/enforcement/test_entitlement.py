@@ -16,6 +16,7 @@ from domain.plan_rules import (
     Cap,
     CapAction,
     Change,
+    ChangeKind,
     CountingWindow,
     Direction,
     Fup,
@@ -420,6 +421,32 @@ class TestBlocking:
         assert not ask(capped(), standing, blocking=by_reason).admitted
         reversed_ = Blocking(BlockPolicy.REJECT, ((refusal.value, BlockPolicy.WALLED_GARDEN),), GARDEN)
         assert ask(capped(), standing, blocking=reversed_).walled
+
+    def test_a_debt_slows_a_line_to_what_the_isp_says(self) -> None:
+        slow = Blocking(slow=Change(ChangeKind.FIXED, 2 * MEGA, 50 * MEGA))
+        line = ask(standing=Standing(1, account=AccountState.SLOWED), blocking=slow)
+        assert (line.admitted, line.walled, line.download, line.upload) == (True, False, 2 * MEGA, 20 * MEGA)
+        assert line.rules[-1].rule is Rule.DEBT
+
+    def test_a_debt_slows_nothing_where_the_isp_says_no_rates(self) -> None:
+        line = ask(standing=Standing(1, account=AccountState.SLOWED))
+        assert (line.download, [applied.rule for applied in line.rules]) == (100 * MEGA, [Rule.PLAN])
+
+    def test_a_redirected_line_is_in_the_garden_whatever_the_policy(self) -> None:
+        rejecting = Blocking(BlockPolicy.REJECT, garden=GARDEN)
+        line = ask(standing=Standing(1, account=AccountState.REDIRECTED), blocking=rejecting)
+        assert (line.admitted, line.walled, line.refusal) == (True, True, Refusal.BLOCKED)
+        assert line.redirect_url == "https://pay.example.net/"
+
+    def test_a_redirected_line_without_a_garden_is_slow(self) -> None:
+        slow = Blocking(slow=Change(ChangeKind.PERCENT, percent=10))
+        line = ask(standing=Standing(1, account=AccountState.REDIRECTED), blocking=slow)
+        assert (line.walled, line.download) == (False, 10 * MEGA)
+
+    def test_a_redirected_line_beyond_its_cap_obeys_the_policy_of_the_cap(self) -> None:
+        rejecting = Blocking(BlockPolicy.REJECT, garden=GARDEN)
+        beyond = Standing(1, account=AccountState.REDIRECTED, usage=used(11 * GIGA))
+        assert not ask(capped(), beyond, blocking=rejecting).admitted
 
     def test_the_garden_is_told_and_nothing_of_burst_and_share(self) -> None:
         rules = PlanRules(burst=Burst(limit_percent=150), guaranteed_percent=50, address_list="homes")

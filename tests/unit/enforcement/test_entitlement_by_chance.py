@@ -239,14 +239,17 @@ def test_a_line_that_may_not_be_used_is_never_let_through_unfenced(asked: Asked)
     line = asked.line()
     standing = asked.standing
     expired = standing.expires_at is not None and standing.expires_at <= asked.now
-    if standing.account is not AccountState.ACTIVE or not standing.enabled or expired:
+    redirected = standing.account is AccountState.REDIRECTED
+    if standing.account in (AccountState.BLOCKED, AccountState.NO_BALANCE) or not standing.enabled or expired:
+        assert line.refusal is not None
+    if redirected and asked.blocking.garden == GARDEN:
         assert line.refusal is not None
     if line.refusal is None:
         assert (line.admitted, line.walled) == (True, False)
     elif line.admitted:
         assert line.walled
         assert line.address_list == GARDEN.address_list
-        assert asked.blocking.of(line.refusal.value) is BlockPolicy.WALLED_GARDEN
+        assert redirected or asked.blocking.of(line.refusal.value) is BlockPolicy.WALLED_GARDEN
         assert line.refusal not in (Refusal.DISABLED, Refusal.EXPIRED, Refusal.HOURS)
     else:
         assert not line.walled

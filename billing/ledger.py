@@ -1,0 +1,162 @@
+"""What moves in the books: accounts, and transfers whose debits and credits are equal.
+
+Rule: a debit is positive, a credit negative; the postings of a transfer sum to nothing in each currency. Nothing that
+was posted is changed: a correction is another transfer. Whoever asks twice under one key has asked once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import date
+from enum import Enum
+from typing import NamedTuple
+
+from billing.errors import BillingError
+
+NOBODY = 0
+"""The customer of an account that is everybody's."""
+
+
+class AccountKind(Enum):
+    """What an account of the ledger is for; the values are stored."""
+
+    RECEIVABLE = "receivable"
+    """What each customer owes; negative: has paid too much."""
+    REVENUE = "revenue"
+    TAX = "tax"
+    CASH = "cash"
+    """What came in, by method of payment."""
+    DEPOSIT = "deposit"
+    """What is held for each customer and given back."""
+    WALLET = "wallet"
+    """What each prepaid customer has left."""
+    ROUNDING = "rounding"
+    WRITE_OFF = "write-off"
+    EXCHANGE = "exchange"
+    """What was exchanged between currencies."""
+
+
+PER_CUSTOMER = frozenset({AccountKind.RECEIVABLE, AccountKind.DEPOSIT, AccountKind.WALLET})
+
+
+class LedgerAccount(NamedTuple):
+    """An account, by what it is; the customer is named in each posting."""
+
+    kind: AccountKind
+    name: str
+    currency: str
+
+
+class Posting(NamedTuple):
+    """An amount in an account; a debit is positive."""
+
+    account: LedgerAccount
+    amount: int
+    customer_id: int = NOBODY
+
+
+@dataclass(frozen=True, slots=True)
+class Transfer:
+    """Postings that belong together."""
+
+    posted_on: date
+    kind: str
+    key: str
+    postings: tuple[Posting, ...]
+    partner_id: int = 1
+    customer_id: int | None = None
+    document_id: int | None = None
+    payment_id: int | None = None
+    reverses: int | None = None
+    text: str = ""
+    made_by: str = ""
+
+
+class Unbalanced(BillingError):
+    """Debits and credits of a transfer differ."""
+
+    def __init__(self, key: str, currency: str, amount: int) -> None:
+        super().__init__(f"the transfer {key!r} is not balanced: {amount} {currency} too much; nothing was posted")
+
+
+def check(transfer: Transfer) -> Transfer:
+    """Return a transfer that may be posted. Raise Unbalanced."""
+    sums: dict[str, int] = {}
+    for posting in transfer.postings:
+        currency = posting.account.currency
+        sums[currency] = sums.get(currency, 0) + posting.amount
+    for currency, amount in sums.items():
+        if amount:
+            raise Unbalanced(transfer.key, currency, amount)
+    return transfer
+
+
+def receivable(customer_id: int, amount: int, currency: str) -> Posting:
+    """Return a debit (or credit) of what a customer owes."""
+    return Posting(LedgerAccount(AccountKind.RECEIVABLE, "", currency), amount, customer_id)
+
+
+def wallet(customer_id: int, amount: int, currency: str) -> Posting:
+    """Return a debit of a wallet, which is what is taken out of it; a credit is what goes in."""
+    return Posting(LedgerAccount(AccountKind.WALLET, "", currency), amount, customer_id)
+
+
+def cash(method: str, amount: int, currency: str) -> Posting:
+    """Return a debit of what came in by a method."""
+    return Posting(LedgerAccount(AccountKind.CASH, method, currency), amount)
+
+
+@dataclass(slots=True)
+class Earned:
+    """What a document earns: net by kind of revenue, and tax by rate."""
+
+    revenue: dict[str, int] = field(default_factory=dict)
+    taxes: dict[str, int] = field(default_factory=dict)
+
+    def postings(self, currency: str) -> Iterable[Posting]:
+        """Return the credits."""
+        for kind, sums in ((AccountKind.REVENUE, self.revenue), (AccountKind.TAX, self.taxes)):
+            for name, amount in sums.items():
+                if amount:
+                    yield Posting(LedgerAccount(kind, name, currency), -amount)
+
+    @property
+    def gross(self) -> int:
+        """All of it."""
+        return sum(self.revenue.values()) + sum(self.taxes.values())
+
+
+def reversed_postings(postings: Iterable[Posting]) -> tuple[Posting, ...]:
+    """Return the opposite of postings."""
+    return tuple(posting._replace(amount=-posting.amount) for posting in postings)
+
+
+def balance_sheet(sums: Mapping[LedgerAccount, int]) -> dict[str, int]:
+    """Return what all accounts sum to by currency: nothing, in books that are right."""
+    totals: dict[str, int] = {}
+    for account, amount in sums.items():
+        totals[account.currency] = totals.get(account.currency, 0) + amount
+    return totals
+
+
+def exchange(
+    customer_id: int, sold: tuple[int, str], bought: tuple[int, str], *, key: str, posted_on: date, partner_id: int = 1
+) -> Transfer:
+    """Return the transfer that turns a wallet's money into another currency; each currency is balanced by itself."""
+    (sold_amount, sold_currency), (bought_amount, bought_currency) = sold, bought
+    return check(
+        Transfer(
+            posted_on,
+            "exchange",
+            key,
+            (
+                wallet(customer_id, sold_amount, sold_currency),
+                Posting(LedgerAccount(AccountKind.EXCHANGE, "", sold_currency), -sold_amount),
+                Posting(LedgerAccount(AccountKind.EXCHANGE, "", bought_currency), bought_amount),
+                wallet(customer_id, -bought_amount, bought_currency),
+            ),
+            partner_id=partner_id,
+            customer_id=customer_id,
+        )
+    )

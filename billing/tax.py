@@ -1,0 +1,168 @@
+"""Computes the tax of a document and of each of its lines.
+
+Rule: exact fractions inside, and each amount of tax is rounded once: by line, or by rate (EN 16931), the amounts of the
+lines then summing to that of the rate exactly. A line that credits another takes its share of that one's tax, so that
+credits never sum to more than was charged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from fractions import Fraction
+from typing import NamedTuple
+
+from domain.billing_terms import TaxRounding
+from domain.money import half_up, rounded
+from domain.tax import AppliedTax
+
+
+class TaxableLine(NamedTuple):
+    """An amount as its price was stated, and its taxes in the order in which they are charged."""
+
+    amount: int
+    taxes: tuple[AppliedTax, ...]
+    includes_tax: bool = False
+    known: tuple[int, tuple[int, ...]] | None = None
+    """Net and taxes where they are decided already, as those of a credit."""
+
+
+class SettledLine(NamedTuple):
+    """The amounts of a line; `taxes` in the order of its taxes."""
+
+    net: int
+    taxes: tuple[int, ...]
+
+    @property
+    def gross(self) -> int:
+        """What is to be paid for it."""
+        return self.net + sum(self.taxes)
+
+
+class TaxTotal(NamedTuple):
+    """What a document has of one rate."""
+
+    applied: AppliedTax
+    base: int
+    tax: int
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """All amounts of a document."""
+
+    lines: list[SettledLine]
+    totals: list[TaxTotal]
+
+    @property
+    def net(self) -> int:
+        """Without tax."""
+        return sum(line.net for line in self.lines)
+
+    @property
+    def tax(self) -> int:
+        """All taxes."""
+        return sum(total.tax for total in self.totals)
+
+    @property
+    def gross(self) -> int:
+        """What is to be paid."""
+        return self.net + self.tax
+
+
+class CreditedLine(NamedTuple):
+    """What was charged on a line, and how much of its amount was credited before."""
+
+    amount: int
+    net: int
+    taxes: tuple[int, ...]
+    credited: int = 0
+
+
+def settle(lines: Sequence[TaxableLine], rounding: TaxRounding) -> Settled:
+    """Return the net and the taxes of every line, and what each rate sums to."""
+    by_line = rounding is TaxRounding.LINE
+    keeps_gross = by_line or rounding is TaxRounding.KEEP_GROSS
+    running: dict[AppliedTax, tuple[Fraction, int]] = {}
+    settled = []
+    for line in lines:
+        if line.known is not None:
+            settled.append(SettledLine(*line.known))
+            continue
+        whole, factors = _factors(line.taxes)
+        net = half_up(line.amount * whole.denominator, whole.numerator) if line.includes_tax else line.amount
+        exact_net = Fraction(line.amount) / whole if line.includes_tax and keeps_gross else Fraction(net)
+        if by_line:
+            taxes = _by_line(line, net, factors)
+        else:
+            taxes = tuple(_by_rate(running, each, exact_net * factors[place]) for place, each in enumerate(line.taxes))
+        if line.includes_tax and keeps_gross:
+            net = line.amount - sum(taxes)
+        settled.append(SettledLine(net, taxes))
+    return Settled(settled, _totals(lines, settled))
+
+
+def credit(line: CreditedLine, amount: int) -> tuple[int, tuple[int, ...]]:
+    """Return net and taxes of a credit of `amount` (whose sign is the other one) of a line, after earlier credits.
+
+    What is credited in parts sums to the line itself when all of it is credited.
+    """
+    before, until = line.credited, line.credited - amount
+
+    def share(charged: int) -> int:
+        return rounded(Fraction(charged * before, line.amount)) - rounded(Fraction(charged * until, line.amount))
+
+    taxes = tuple(share(tax) for tax in line.taxes)
+    if line.net == line.amount:
+        return amount, taxes
+    return amount - sum(taxes), taxes
+
+
+def _factors(taxes: Sequence[AppliedTax]) -> tuple[Fraction, list[Fraction]]:
+    """Return gross for a net of 1, and what each tax is for it; a compound tax is charged on those before it too."""
+    whole = Fraction(1)
+    factors = []
+    for each in taxes:
+        factors.append((whole if each.compound else 1) * _share(each.percent))
+        whole += factors[-1]
+    return whole, factors
+
+
+def _share(percent: Decimal) -> Fraction:
+    return Fraction(percent) / 100
+
+
+def _by_line(line: TaxableLine, net: int, factors: Sequence[Fraction]) -> tuple[int, ...]:
+    """Return the rounded taxes of a line; where the price includes them, what is not net is divided among them."""
+    if not line.includes_tax:
+        return tuple(rounded(net * factor) for factor in factors)
+    taxes, sum_so_far, before = [], Fraction(0), 0
+    all_taxes = line.amount - net
+    whole = sum(factors, Fraction(0))
+    for factor in factors:
+        sum_so_far += factor
+        until = rounded(all_taxes * sum_so_far / whole) if whole else 0
+        taxes.append(until - before)
+        before = until
+    return tuple(taxes)
+
+
+def _by_rate(running: dict[AppliedTax, tuple[Fraction, int]], applied: AppliedTax, exact: Fraction) -> int:
+    """Return the part of a line in the tax of its rate: the difference of two rounded sums."""
+    sum_so_far, before = running.get(applied, (Fraction(0), 0))
+    sum_so_far += exact
+    until = rounded(sum_so_far)
+    running[applied] = sum_so_far, until
+    return until - before
+
+
+def _totals(lines: Sequence[TaxableLine], settled: Sequence[SettledLine]) -> list[TaxTotal]:
+    sums: dict[AppliedTax, tuple[int, int]] = {}
+    for line, amounts in zip(lines, settled, strict=True):
+        before = 0
+        for applied, tax in zip(line.taxes, amounts.taxes, strict=True):
+            base, charged = sums.get(applied, (0, 0))
+            sums[applied] = base + amounts.net + (before if applied.compound else 0), charged + tax
+            before += tax
+    return [TaxTotal(applied, base, tax) for applied, (base, tax) in sums.items()]

@@ -1,0 +1,142 @@
+"""What is sold: products, what they cost and for which periods.
+
+Rule: these are values; `config` reads them from TOML, `storage` keeps the same document, `billing` charges by them. The
+price that new customers pay is a version of its own with a day; what a subscription pays stands in its history.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+from enum import Enum
+from types import MappingProxyType
+from typing import NewType
+
+ProductId = NewType("ProductId", int)
+NOT_KEPT = ProductId(0)
+"""Of a product that a file describes and the database has not numbered."""
+
+
+class ProductKind(Enum):
+    """What kind of thing a product is; revenue is kept apart by it. The values are stored."""
+
+    INTERNET = "internet"
+    """A plan: its network half says what the line may do."""
+    RECURRING = "recurring"
+    """Rent, television, public addresses, hosting."""
+    ONE_TIME = "one-time"
+    TOP_UP = "top-up"
+    BUNDLE = "bundle"
+    """Several services for one price."""
+    VOICE = "voice"
+
+
+class CycleUnit(Enum):
+    """What a billing period counts in; the values are the configuration's."""
+
+    MONTH = "month"
+    WEEK = "week"
+    DAY = "day"
+
+
+class Align(Enum):
+    """From where the periods of a product are counted; the values are the configuration's."""
+
+    ACCOUNT = "account"
+    """From the account's billing day."""
+    START = "start"
+    """From the day on which it was first sold to this customer."""
+
+
+class Mode(Enum):
+    """When a period is charged; the values are the configuration's."""
+
+    ADVANCE = "advance"
+    ARREARS = "arrears"
+    DAILY = "daily"
+
+
+class Proration(Enum):
+    """What a part of a period costs; the values are the configuration's."""
+
+    ACTUAL = "actual"
+    """Its days, of the days of the period."""
+    THIRTY = "30-day"
+    """The same as if every month had 30 days."""
+    TWENTY_EIGHT = "28-day"
+    NONE = "none"
+    """As much as the whole."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A share of a bundle's price; `weight` is relative to the other parts'."""
+
+    name: str
+    weight: Decimal
+    taxes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Contract:
+    """For how long a bundle binds: `months`, then again so many where it renews."""
+
+    months: int
+    renews: bool = False
+    cancellation_fee: Decimal = Decimal(0)
+    """For ending it before its months are over."""
+    fee_per_month: Decimal = Decimal(0)
+    """The same, for each month begun that is left."""
+
+
+@dataclass(frozen=True, slots=True)
+class IntroductoryDiscount:
+    """Months from the beginning in which it costs less: by a share of the price, or by an amount each."""
+
+    months: int
+    percent: Decimal | None = None
+    amount: Decimal | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class VoiceTerms:
+    """What a voice plan includes, and by which table of rates the rest is charged."""
+
+    line: str
+    """`voip`, `fixed` or `mobile`."""
+    rate_table: str | None = None
+    included: tuple[tuple[str, str, int], ...] = ()
+    """Category of destinations, unit (`seconds`, `messages`, `octets`), and how many in a period."""
+
+
+@dataclass(frozen=True, slots=True)
+class Product:
+    """One thing that is sold."""
+
+    id: ProductId
+    code: str
+    """What files and people call it; for an Internet plan the plan's name."""
+    kind: ProductKind
+    names: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}), hash=False)
+    """By language, where documents call it otherwise than its code."""
+    unit: str = ""
+    every: int = 1
+    """So many units of the cycle make a period."""
+    cycle_unit: CycleUnit = CycleUnit.MONTH
+    align: Align = Align.ACCOUNT
+    mode: Mode | None = None
+    """None: as the account is billed."""
+    proration: Proration | None = None
+    """None: as the account's."""
+    taxes: tuple[str, ...] = ()
+    price_includes_tax: bool = False
+    parts: tuple[Part, ...] = ()
+    contract: Contract | None = None
+    activation_fee: Decimal = Decimal(0)
+    introduction: IntroductoryDiscount | None = None
+    voice: VoiceTerms | None = None
+
+    def name(self, language: str) -> str:
+        """Return what documents in a language call it."""
+        return self.names.get(language, self.code)

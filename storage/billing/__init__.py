@@ -1,0 +1,1 @@
+"""What billing keeps: the catalogue, accounts and their history, documents, the ledger, payments."""

@@ -1,0 +1,63 @@
+"""What day it is for billing: that of the operator's zone, or a later one in a database that tests.
+
+Rule: only a test database may be ahead of time; what RADIUS measures keeps the real time.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+from sqlalchemy import text
+from sqlalchemy.engine import Connection
+
+from storage.errors import StorageError
+
+
+class ClockError(StorageError):
+    """The clock of billing cannot be moved so."""
+
+
+def now(connection: Connection) -> datetime:
+    """Return the present instant of billing, aware UTC."""
+    instant: datetime = connection.execute(
+        text("SELECT clock_timestamp() + coalesce((SELECT ahead FROM test_clock), interval '0')")
+    ).scalar_one()
+    return instant.astimezone(UTC)
+
+
+def zone(connection: Connection) -> ZoneInfo:
+    """Return the operator's zone."""
+    return ZoneInfo(connection.execute(text("SELECT timezone FROM isp")).scalar_one())
+
+
+def today(connection: Connection) -> date:
+    """Return the operator's local date."""
+    return now(connection).astimezone(zone(connection)).date()
+
+
+def is_test(connection: Connection) -> bool:
+    """Tell whether this database is one that tests."""
+    return bool(connection.scalar(text("SELECT EXISTS (SELECT FROM test_clock)")))
+
+
+def permit(connection: Connection) -> None:
+    """Make this a database that tests; raise ClockError where somebody has been billed for real already."""
+    if is_test(connection):
+        return
+    if connection.scalar(text("SELECT EXISTS (SELECT FROM transfer)")):
+        raise ClockError("this database holds real postings, so its clock stays; try a test database instead")
+    connection.execute(text("INSERT INTO test_clock (ahead) VALUES (interval '0')"))
+
+
+def advance(connection: Connection, by: timedelta) -> datetime:
+    """Move the clock of a test database ahead and return its time. Raise ClockError."""
+    if not is_test(connection):
+        raise ClockError(
+            "the clock of this database is the real one; only a database that was begun with --demo or "
+            "`caudal clock permit` has one to move"
+        )
+    if by < timedelta(0):
+        raise ClockError("a clock goes forward only: what was billed stays billed")
+    connection.execute(text("UPDATE test_clock SET ahead = ahead + :by"), {"by": by})
+    return now(connection)

@@ -1,0 +1,162 @@
+"""Tax: by line, by rate, keeping the gross; credits take their share of what was charged."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from billing.tax import CreditedLine, Settled, TaxableLine, credit, settle
+from domain.billing_terms import TaxRounding
+from domain.tax import AppliedTax, TaxCategory
+
+LINE, RATE, KEEP = TaxRounding.LINE, TaxRounding.RATE, TaxRounding.KEEP_GROSS
+
+
+def tax(percent: str, *, code: str = "vat", compound: bool = False) -> AppliedTax:
+    return AppliedTax(code, TaxCategory.STANDARD, Decimal(percent), compound)
+
+
+def gross_lines(count: int, amount: int, percent: str) -> list[TaxableLine]:
+    return [TaxableLine(amount, (tax(percent),), includes_tax=True)] * count
+
+
+def sums(settled: Settled) -> tuple[int, int, int]:
+    return settled.net, settled.tax, settled.gross
+
+
+@pytest.mark.parametrize(
+    ("rounding", "expected"),
+    [
+        pytest.param(LINE, (42015, 7985, 50000), id="X1-line"),
+        pytest.param(RATE, (42015, 7983, 49998), id="X2-net-sum"),
+        pytest.param(KEEP, (42017, 7983, 50000), id="X3-gross-kept"),
+    ],
+)
+def test_five_of_100_gross_at_19_percent(rounding: TaxRounding, expected: tuple[int, int, int]) -> None:
+    assert sums(settle(gross_lines(5, 10000, "19"), rounding)) == expected
+
+
+@pytest.mark.parametrize(
+    ("rounding", "expected"),
+    [
+        pytest.param(LINE, (42010, 7980, 49990), id="X4-line"),
+        pytest.param(RATE, (42010, 7982, 49992), id="X4-net-sum"),
+        pytest.param(KEEP, (42008, 7982, 49990), id="X4-gross-kept"),
+    ],
+)
+def test_five_of_99_98_gross_at_19_percent(rounding: TaxRounding, expected: tuple[int, int, int]) -> None:
+    assert sums(settle(gross_lines(5, 9998, "19"), rounding)) == expected
+
+
+def test_x6_a_gross_that_no_net_gives() -> None:
+    assert sums(settle(gross_lines(1, 2300, "7"), RATE)) == (2150, 151, 2301)
+    assert sums(settle(gross_lines(1, 2300, "7"), KEEP)) == (2150, 150, 2300)
+
+
+def test_x7_another_rounding_and_back_gives_the_first_figures() -> None:
+    lines = gross_lines(5, 10000, "19")
+    first = settle(lines, LINE)
+    for rounding in (RATE, KEEP):
+        settle(lines, rounding)
+    assert settle(lines, LINE) == first
+
+
+def test_x9_taxes_after_a_coupon() -> None:
+    after = [(9500, "10"), (4750, "0"), (2850, "20"), (1900, "20")]
+    settled = settle([TaxableLine(amount, (tax(percent),)) for amount, percent in after], RATE)
+    assert [line.taxes for line in settled.lines] == [(950,), (0,), (570,), (380,)]
+    assert sums(settled) == (19000, 1900, 20900)
+    assert [(total.base, total.tax) for total in settled.totals] == [(9500, 950), (4750, 0), (4750, 950)]
+
+
+@pytest.mark.parametrize(("rounding", "expected"), [(LINE, 21), (RATE, 20)])
+def test_x10_per_line_or_per_rate(rounding: TaxRounding, expected: int) -> None:
+    assert settle([TaxableLine(111, (tax("6"),))] * 3, rounding).tax == expected
+
+
+@pytest.mark.parametrize("rounding", list(TaxRounding))
+def test_x12_a_half_goes_away_from_zero(rounding: TaxRounding) -> None:
+    assert settle([TaxableLine(109150, (tax("15"),))], rounding).tax == 16373
+    assert settle([TaxableLine(-109150, (tax("15"),))], rounding).tax == -16373
+
+
+@pytest.mark.parametrize("rounding", list(TaxRounding))
+def test_x13_a_compound_tax(rounding: TaxRounding) -> None:
+    taxes = (tax("5", code="A"), tax("9.5", code="B", compound=True))
+    settled = settle([TaxableLine(10000, taxes)], rounding)
+    assert settled.lines[0].taxes == (500, 998)
+    assert settled.tax == 1498
+    assert [total.base for total in settled.totals] == [10000, 10500]
+
+
+def test_c4_single_credits_sum_to_what_was_charged() -> None:
+    nets = [6833, 6833, 5750, 8500]
+    settled = settle([TaxableLine(net, (tax("20"),)) for net in nets], RATE)
+    assert settled.gross == 33499
+    credited = []
+    for place in (0, 2, 3, 1):
+        line = settled.lines[place]
+        net, taxes = credit(CreditedLine(line.net, line.net, line.taxes), -line.net)
+        credited.append(-net - sum(taxes))
+    assert credited == [8200, 6900, 10200, 8199]
+
+
+@pytest.mark.parametrize(
+    ("charged", "percent", "part", "expected"),
+    [
+        pytest.param(16000, "25", 15467, (15467, 3867), id="C6"),
+        pytest.param(2999, "23.33", 2571, (2571, 600), id="C7"),
+    ],
+)
+def test_a_credit_of_a_part(charged: int, percent: str, part: int, expected: tuple[int, int]) -> None:
+    line = settle([TaxableLine(charged, (tax(percent),))], RATE).lines[0]
+    net, taxes = credit(CreditedLine(charged, line.net, line.taxes), -part)
+    assert (-net, -taxes[0]) == expected
+
+
+LINES = st.lists(
+    st.builds(
+        TaxableLine,
+        st.integers(-100_000, 10_000_000),
+        st.lists(
+            st.builds(tax, st.sampled_from(["0", "4", "6.5", "10", "21"]), code=st.just("a"), compound=st.booleans()),
+            max_size=3,
+            unique=True,
+        ).map(tuple),
+        st.booleans(),
+        known=st.none(),
+    ),
+    max_size=12,
+)
+
+
+@given(LINES, st.sampled_from(TaxRounding))
+def test_lines_sum_to_their_rates_and_stated_amounts_stay(lines: list[TaxableLine], rounding: TaxRounding) -> None:
+    settled = settle(lines, rounding)
+    assert sum(line.gross for line in settled.lines) == settled.gross
+    for line, amounts in zip(lines, settled.lines, strict=True):
+        if not line.includes_tax:
+            assert amounts.net == line.amount
+        elif rounding is not RATE:
+            assert amounts.gross == line.amount
+
+
+@given(LINES.filter(bool), st.sampled_from(TaxRounding), st.lists(st.integers(1, 5000), max_size=4))
+def test_credits_in_parts_sum_to_the_line(lines: list[TaxableLine], rounding: TaxRounding, parts: list[int]) -> None:
+    settled = settle(lines, rounding)
+    for line, amounts in zip(lines, settled.lines, strict=True):
+        if line.amount <= 0:
+            continue
+        stated = amounts.gross if line.includes_tax else amounts.net
+        credited, net, taxes = 0, 0, [0] * len(amounts.taxes)
+        for part in [*parts, stated]:
+            taken = min(part, stated - credited)
+            each_net, each_taxes = credit(CreditedLine(stated, amounts.net, amounts.taxes, credited), -taken)
+            credited += taken
+            net += each_net
+            taxes = [before + now for before, now in zip(taxes, each_taxes, strict=True)]
+        assert net == -amounts.net
+        assert tuple(taxes) == tuple(-tax for tax in amounts.taxes)
