@@ -195,6 +195,11 @@ def event_instant(packet: Packet, arrived_us: Microseconds) -> Microseconds:
         event_us = int.from_bytes(stamp) * SECOND_US
         if arrived_us - CLOCK_BEHIND_US <= event_us <= arrived_us + CLOCK_AHEAD_US:
             return Microseconds(min(event_us, arrived_us))
+    return sent_instant(packet, arrived_us)
+
+
+def sent_instant(packet: Packet, arrived_us: Microseconds) -> Microseconds:
+    """Return when a datagram was first sent, by our own clock: arrival less Acct-Delay-Time (RFC 2866 §5.2)."""
     delay = packet.get(41)
     if delay is None or len(delay) != 4:
         return arrived_us

@@ -8,6 +8,7 @@ Acct-Session-Id. A counter that is missing, or zero beside one that goes on, say
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from enum import Enum, IntEnum
 from typing import NamedTuple
 
@@ -136,22 +137,81 @@ def implied_start(record: Record) -> Microseconds | None:
     return record.event_us if record.status == AcctStatus.START else None
 
 
+def fits(session: Session, record: Record, *, anothers: bool) -> bool:
+    """Tell whether `record` is about `session`, the newest under its key, at first sight.
+
+    `anothers` tells whether the record names another subscriber; that counts more than any clock.
+    """
+    return not anothers and not _is_before(session, record) and not starts_another(session, record)
+
+
+def choose(
+    newest: Session, older: Iterable[Session], record: Record, is_anothers: Callable[[Session], bool]
+) -> Session | None:
+    """Return the session that `record` is about, of those that had its Acct-Session-Id; None: it begins another.
+
+    `older` are those before the newest, newest first; they are asked when the record does not fit the newest.
+    """
+    own = [session for session in older if not is_anothers(session)]
+    for session in own:
+        if _is_told_of(session, record):
+            return session
+    if is_anothers(newest) or starts_another(newest, record):
+        return None
+    if _is_before(newest, record) and not _continues(newest, record):
+        for session in own:
+            if record.event_us >= session.started_us - SAME_START_US:
+                return session
+    return newest
+
+
+def _is_before(session: Session, record: Record) -> bool:
+    """Tell whether `record` is older than a session that has its id from another one before it."""
+    return session.generation > 0 and record.event_us < session.started_us - SAME_START_US
+
+
+def _is_told_of(session: Session, record: Record) -> bool:
+    """Tell whether `record` says that it is of `session`: that it began then, or that it goes on from there."""
+    start = implied_start(record)
+    if start is None:
+        last_us = _last_us(session)
+        if record.event_us < session.started_us - SAME_START_US:
+            return False
+        return session.state != State.STOPPED or record.event_us <= last_us + REORDER_US
+    if record.status == AcctStatus.START and _nas_restarted(session):
+        return False
+    if abs(start - session.started_us) <= SAME_START_US:
+        return True
+    return record.status != AcctStatus.START and session.state != State.STOPPED and _continues(session, record)
+
+
 def starts_another(session: Session, record: Record) -> bool:
-    """Tell whether `record` is of a new session that reuses the Acct-Session-Id of `session` (RFC 2866 §5.5)."""
+    """Tell whether `record`, of the same subscriber, is of a new session under an old id (RFC 2866 §5.5)."""
     start = implied_start(record)
     if start is None:
         return False
-    last_us = session.updated_us if session.stopped_us is None else max(session.stopped_us, session.updated_us)
-    if start <= last_us:
-        return False
+    last_us = _last_us(session)
     told_twice = start <= session.started_us + SAME_START_US
+    if start <= last_us:
+        # No Start of this session, but of one that began by a clock that is behind.
+        has_own_time = record.event_us != record.arrived_us
+        is_start = record.status == AcctStatus.START and has_own_time and session.session_seconds > 0
+        return is_start and abs(start - session.started_us) > SAME_START_US
     if record.status != AcctStatus.START:
         return not told_twice and start > last_us + REORDER_US and not _continues(session, record)
     if start <= last_us + REORDER_US and _was_overtaken(session, record):
         return False
-    # One start told twice; unless the NAS has restarted meanwhile, or it is somebody else's.
-    restarted = session.state == State.PROVISIONAL and session.terminate_cause == NAS_RESTART_CAUSE
-    return not told_twice or restarted or record.login.casefold() != session.login.casefold()
+    # One start told twice; unless the NAS has restarted meanwhile.
+    return not told_twice or _nas_restarted(session)
+
+
+def _last_us(session: Session) -> Microseconds:
+    return session.updated_us if session.stopped_us is None else max(session.stopped_us, session.updated_us)
+
+
+def _nas_restarted(session: Session) -> bool:
+    """Tell whether a restart of the NAS ended `session`, and nothing has been heard of it since."""
+    return session.state == State.PROVISIONAL and session.terminate_cause == NAS_RESTART_CAUSE
 
 
 def _was_overtaken(session: Session, record: Record) -> bool:

@@ -15,15 +15,15 @@ from typing import NamedTuple
 import psycopg2
 import structlog
 
-from accounting.record import Record, SessionKey, UnusableRecord, event_instant, read
-from accounting.session import Delta, Outcome, Session, State, advance, opened_by, starts_another
+from accounting.record import Record, SessionKey, UnusableRecord, event_instant, read, sent_instant
+from accounting.session import Delta, Outcome, Session, State, advance, choose, fits, opened_by
 from accounting.traffic_class import Marks, class_of, classes_of
 from daemon.drops import Drop
 from daemon.requests import AccountingRequest
 from domain.instants import SECOND_US
 from domain.names import login_key, mac
 from enforcement import polled_accounting
-from radius.class_token import NO_FINGERPRINT, parse
+from radius.class_token import NO_FINGERPRINT, ClassToken, claimed_service, parse
 from radius.codes import AcctStatus, Type
 from storage import session_rows
 from storage.pipeline import DatabaseAway, PipelineConnection
@@ -39,8 +39,8 @@ TRY_AGAIN = (session_rows.STALE_BATCH, "40001", "40P01")
 DEFECT = "defect"
 FAULTS_OF_A_RECORD = ("22", "23")
 """SQLSTATE classes that one record's content can cause; all others are the database's own troubles, which pass."""
-EARLIER_US = 60 * SECOND_US
-"""A record this much older than its session's start is about an earlier session with the same id."""
+RESTART_US = 60 * SECOND_US
+"""A NAS that restarted has been silent for at least so long before it says so."""
 
 
 class SessionMemory:
@@ -95,9 +95,10 @@ NOBODY = Owner()
 class Fold:
     """The sessions and facts that one batch changes; thrown away when its transaction is refused."""
 
-    def __init__(self, services: dict[str, Owner], earlier: dict[SessionKey, Session]) -> None:
+    def __init__(self, services: dict[str, Owner], older: dict[SessionKey, list[Session]]) -> None:
         self.services = services
-        self.earlier = earlier
+        self.older = older
+        """The sessions that had an id before the newest, newest first."""
         self.opened: list[Session] = []
         self.touched: dict[int, Session] = {}
         self.facts: list[tuple[Session, Delta]] = []
@@ -165,7 +166,11 @@ class MeteringLane:
     async def _commit_restart(self, request: AccountingRequest) -> None:
         """Close, provisionally, the sessions this NAS had open before it restarted (RFC 2866 §5.1)."""
         event_us = event_instant(request.packet, request.arrived_us)
-        await self._connection.query(session_rows.close_router_sessions(request.router.id, nas_name(request), event_us))
+        # Its clock may be behind after a restart: what was silent before it then has ended, too.
+        silent_us = sent_instant(request.packet, request.arrived_us) - RESTART_US
+        await self._connection.query(
+            session_rows.close_router_sessions(request.router.id, nas_name(request), event_us, silent_us)
+        )
         self._memory.forget_all()
         request.acknowledge()
 
@@ -287,14 +292,15 @@ class MeteringLane:
         """
         get = self._memory.get
         names: set[str] = set()
-        generations: dict[SessionKey, int] = {}
+        reused: dict[SessionKey, int] = {}
         for record in records:
             session = get(record.key)
-            if session is None or record.status == AcctStatus.START or starts_another(session, record):
+            is_new = session is None or not fits(session, record, anothers=self._is_anothers(session, record))
+            if is_new or record.status == AcctStatus.START:
                 names.add(login_key(record.login))
-            if session is not None and session.generation and is_of_earlier(session, record):
-                generations[record.key] = session.generation - 1
-        return Fold(await self._find_services(names), await self._read_generations(generations))
+            if is_new and session is not None and session.generation:
+                reused[record.key] = session.generation
+        return Fold(await self._find_services(names), await self._read_generations(reused))
 
     async def _find_services(self, names: set[str]) -> dict[str, Owner]:
         """Return the services by normalised name."""
@@ -304,30 +310,61 @@ class MeteringLane:
                 found[login] = Owner(*service)
         return found
 
-    async def _read_generations(self, wanted: dict[SessionKey, int]) -> dict[SessionKey, Session]:
-        if not wanted:
-            return {}
-        rows = await self._connection.query(session_rows.read_generations(wanted))
-        return {session.key: session for session in map(session_rows.session_of, rows)}
+    async def _read_generations(self, reused: dict[SessionKey, int]) -> dict[SessionKey, list[Session]]:
+        """Return the sessions before a generation, newest first."""
+        older: dict[SessionKey, list[Session]] = {key: [] for key in reused}
+        if reused:
+            for row in await self._connection.query(session_rows.read_generations(reused)):
+                session = session_rows.session_of(row)
+                older[session.key].append(session)
+        return older
 
     def _fold(self, fold: Fold, record: Record) -> None:
-        session = self._memory.get(record.key)
-        if session is None:
+        newest = self._memory.get(record.key)
+        if newest is None:
             self._open(fold, record, 0)
-        elif is_of_earlier(session, record):
-            earlier = fold.earlier.get(record.key)
-            if earlier is None:
-                fold.deferred.add(record)
-            else:
-                fold.count(earlier, record)
-        elif starts_another(session, record):
-            if session.state == State.OPEN:
-                _supersede(fold, session)
-            fold.earlier[record.key] = session
-            fold.outcomes[Outcome.REUSED] += 1
-            self._open(fold, record, session.generation + 1)
-        else:
+            return
+        if fits(newest, record, anothers=self._is_anothers(newest, record)):
+            fold.count(newest, record)
+            return
+        older = fold.older.get(record.key)
+        if older is None and newest.generation:
+            fold.deferred.add(record)
+            return
+        session = choose(newest, older or (), record, lambda each: self._is_anothers(each, record))
+        if session is not None:
             fold.count(session, record)
+            return
+        if self._owner_of(fold, record) is None:
+            fold.deferred.add(record)
+            return
+        if newest.state == State.OPEN:
+            _supersede(fold, newest)
+        fold.older[record.key] = [newest, *(older or ())]
+        fold.outcomes[Outcome.REUSED] += 1
+        self._open(fold, record, newest.generation + 1)
+
+    def _is_anothers(self, session: Session, record: Record) -> bool:
+        """Tell whether `record` names another subscriber than `session` has: by our own Class, else by User-Name."""
+        login = record.login
+        is_same_name = login in ("", session.login) or login_key(login) == login_key(session.login)
+        value = record.packet.get(Type.CLASS)
+        if value is None or session.service_id is None:
+            return not is_same_name
+        if is_same_name and claimed_service(value) in (None, session.service_id):
+            return False
+        own = self._own_class(record)
+        if own is None or own[1].service_id is None:
+            return not is_same_name
+        return own[1].service_id != session.service_id
+
+    def _own_class(self, record: Record) -> tuple[bytes, ClassToken] | None:
+        """Return the first Class of ours and what it says; None when there is none."""
+        for value in record.packet.all(Type.CLASS):
+            token = parse(self._class_key, value)
+            if token is not None:
+                return value, token
+        return None
 
     def _open(self, fold: Fold, record: Record, generation: int) -> None:
         """Begin the session of `record`; one that was open on the same line is over (RouterOS's manual asks for it).
@@ -359,17 +396,17 @@ class MeteringLane:
     def _owner_of(self, fold: Fold, record: Record) -> Owner | None:
         """Return the service of `record`: by our own Class, else by name; None when the name must be looked up."""
         named = fold.services.get(login_key(record.login))
-        for value in record.packet.all(Type.CLASS):
-            token = parse(self._class_key, value)
-            if token is not None:
-                named = named or NOBODY
-                # Of a service that goes by another name it is not known whether its plan has rules; one that was let in
-                # by rules may have lost them since.
-                is_named = named.service_id == token.service_id
-                watched = named.watched or not is_named or token.fingerprint != NO_FINGERPRINT
-                classes = named.classes if is_named else None
-                return Owner(token.service_id, named.interim_seconds, watched, classes, value if watched else None)
-        return named
+        own = self._own_class(record)
+        if own is None:
+            return named
+        value, token = own
+        named = named or NOBODY
+        # Of a service that goes by another name it is not known whether its plan has rules; one that was let in
+        # by rules may have lost them since.
+        is_named = named.service_id == token.service_id
+        watched = named.watched or not is_named or token.fingerprint != NO_FINGERPRINT
+        classes = named.classes if is_named else None
+        return Owner(token.service_id, named.interim_seconds, watched, classes, value if watched else None)
 
 
 _RESTARTS = frozenset(int(status).to_bytes(4) for status in (AcctStatus.ACCOUNTING_ON, AcctStatus.ACCOUNTING_OFF))
@@ -384,11 +421,6 @@ def _marks(record: Record) -> Marks:
     if record.key.acct_session_id.startswith(polled_accounting.PREFIX):
         return Marks(interface_lists=values, queue=record.port)
     return Marks(class_values=values)
-
-
-def is_of_earlier(session: Session, record: Record) -> bool:
-    """Tell whether `record` is about a session that had the id of `session` before it."""
-    return session.generation > 0 and record.event_us < session.started_us - EARLIER_US
 
 
 def _supersede(fold: Fold, session: Session) -> None:

@@ -61,3 +61,10 @@ def parse(key: bytes, value: bytes) -> ClassToken | None:
         return ClassToken(service_id or None, nonce, fingerprint)
     _, service_id, nonce = _FIRST_SIGNED.unpack(signed)
     return ClassToken(service_id, nonce)
+
+
+def claimed_service(value: bytes) -> int | None:
+    """Return the service that a Class names, genuine or not; None when it has not our form."""
+    if value[:4] not in (MAGIC, _FIRST_MAGIC) or len(value) < _FIRST_OCTETS:
+        return None
+    return int.from_bytes(value[4:12]) or None

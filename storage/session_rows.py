@@ -23,6 +23,8 @@ STALE_BATCH = "CA001"
 """SQLSTATE with which the database refuses a batch that was folded from an old version."""
 IDS_PER_DRAW = 1000
 """The increment of the sequence session_id."""
+MOST_GENERATIONS = 8
+"""So many sessions before the newest are asked whether a record is theirs."""
 SAME_LOGIN_SECONDS = 5
 """A router's clock may lag by this much without its sessions seeming older than the logins that began them."""
 
@@ -62,7 +64,11 @@ CROSS JOIN LATERAL (
     "read_generations": f"""
 PREPARE read_generations(integer[], text[], text[], integer[]) AS
 SELECT {_COLUMNS} FROM unnest($1, $2, $3, $4) AS k(router_id, nas, acct_session_id, generation)
-JOIN session AS s USING (router_id, nas, acct_session_id, generation)""",
+CROSS JOIN LATERAL (
+    SELECT * FROM session WHERE (router_id, nas, acct_session_id) = (k.router_id, k.nas, k.acct_session_id)
+        AND generation < k.generation
+    ORDER BY generation DESC LIMIT {MOST_GENERATIONS}
+) AS s ORDER BY s.generation DESC""",
     "find_services": """
 PREPARE find_services(text[]) AS
 SELECT s.login, s.id, p.interim_seconds,
@@ -169,10 +175,12 @@ SELECT $1, service_id, session_id, {_at("from_us")}, {_at("to_us")}, octets_up, 
 FROM unnest($2, $3, $4, $5, $6, $7, $8)
     AS u(service_id, session_id, from_us, to_us, octets_up, octets_down, traffic_class)""",
     "close_router_sessions": f"""
-PREPARE close_router_sessions(integer, text, bigint) AS
+PREPARE close_router_sessions(integer, text, bigint, bigint) AS
 WITH closed AS (
     UPDATE session SET state = 2, version = version + 1, stopped_at = updated_at, terminate_cause = 'NAS-Reboot'
-    WHERE state = 0 AND router_id = $1 AND nas = $2 AND started_at < {_at("$3")} RETURNING id, service_id, watched
+    WHERE state = 0 AND router_id = $1 AND nas = $2
+        AND (started_at < {_at("$3")} OR heard_at < {_at("$4")})
+    RETURNING id, service_id, watched
 ), told AS (
     INSERT INTO outbox (topic, service_id, session_id)
     SELECT '{Topic.STOPPED.value}', service_id, id FROM closed WHERE watched RETURNING 1
@@ -200,7 +208,7 @@ def read_sessions(keys: Sequence[SessionKey]) -> str:
 
 
 def read_generations(wanted: Mapping[SessionKey, int]) -> str:
-    """Return the query for one given generation of each key."""
+    """Return the query for the latest generations before a given one of each key, newest first."""
     columns = list(zip(*wanted, strict=True))
     return (
         f"EXECUTE read_generations({integers(list(columns[0]))},{texts(columns[1])},{texts(columns[2])},"
@@ -318,9 +326,12 @@ def _add_facts(batch: int, facts: Sequence[tuple[Session, Delta]]) -> str:
     return f"EXECUTE add_facts({batch},{','.join(columns)})"
 
 
-def close_router_sessions(router_id: int, nas: str, before_us: Microseconds) -> str:
-    """Return the statement that closes, provisionally, what a NAS had open before it restarted."""
-    return f"EXECUTE close_router_sessions({router_id},({texts([nas])}::text[])[1],{before_us})"
+def close_router_sessions(router_id: int, nas: str, before_us: Microseconds, silent_us: int) -> str:
+    """Return the statement that closes, provisionally, what a NAS had open before it restarted.
+
+    That is what began before the one instant by the clock of the NAS, or was last heard before the other by ours.
+    """
+    return f"EXECUTE close_router_sessions({router_id},({texts([nas])}::text[])[1],{before_us},{silent_us})"
 
 
 def keep_quarantined(rows: Sequence[tuple[Microseconds, int, str, bytes]]) -> str:

@@ -332,6 +332,21 @@ def test_c10_the_restart_of_a_nas_closes_its_earlier_sessions_and_no_others(
     assert [only_row(daemon, session).state for session in (later, elsewhere)] == [OPEN, OPEN]
 
 
+def test_c10_a_clock_that_is_behind_after_the_restart_keeps_no_session_open(
+    nas: NasFactory, daemon: DaemonProcess
+) -> None:
+    mine = nas(SOURCE, SECRET)
+    now = time.time()
+    before = session_id()
+    mine.account(mine.record(START, before, at(now - 600)))
+    heard = "UPDATE session SET heard_at = heard_at - interval '2 minutes' WHERE acct_session_id = %s RETURNING id"
+    daemon.query(heard, before)
+
+    restart(mine, AcctStatus.ACCOUNTING_ON, at(now - 3600))
+
+    assert only_row(daemon, before).terminate_cause == "NAS-Reboot"
+
+
 def test_c10_boxes_behind_one_router_entry_restart_each_for_itself(nas: NasFactory, daemon: DaemonProcess) -> None:
     tower = nas(TOWER, SECRET)
     north, south = text(Type.NAS_IDENTIFIER, "north"), text(Type.NAS_IDENTIFIER, "south")
@@ -358,6 +373,42 @@ def test_c11_an_id_used_again_after_a_reboot_is_a_new_session(router: RadiusClie
     assert first[:4] == (PROVISIONAL, 0, 1000, 2000)
     assert second[:4] == (STOPPED, 1, 10, 20)
     assert usage(daemon, session) == (1010, 2020)
+
+
+@pytest.mark.parametrize("is_told", [True, False], ids=["Start told", "Start lost"])
+def test_c11_an_id_used_again_by_a_clock_that_is_behind_is_booked_to_nobody_else(
+    router: RadiusClient, daemon: DaemonProcess, is_told: bool
+) -> None:
+    session = session_id()
+    now = int(time.time())
+    router.account(router.record(START, session, at(now - 600), login=ANA[0]))
+    router.account(router.record(INTERIM, session, at(now - 300), login=ANA[0], seconds=300, up=1_000, down=2_000))
+    if is_told:
+        router.account(router.record(START, session, at(now - 1800), login=HASTY[0]))
+    router.account(router.record(INTERIM, session, at(now - 1740), login=HASTY[0], seconds=60, up=5, down=6))
+    router.account(router.record(STOP, session, at(now - 1620), login=HASTY[0], seconds=180, up=90_000, down=900_000))
+    router.account(router.record(STOP, session, at(now - 290), login=ANA[0], seconds=310, up=1_100, down=2_200))
+
+    first, second = rows(daemon, session)
+    assert (first.login, *first[:4]) == (ANA[0], STOPPED, 0, 1_100, 2_200)
+    assert (second.login, *second[:4]) == (HASTY[0], STOPPED, 1, 90_000, 900_000)
+    assert usage(daemon, session) == (91_100, 902_200)
+
+
+def test_c12_two_classes_of_ours_are_two_sessions_whatever_the_clock_says(
+    router: RadiusClient, daemon: DaemonProcess
+) -> None:
+    ana, hasty = class_of(router, ANA), class_of(router, HASTY)
+    session = session_id()
+    now = int(time.time())
+    router.account(router.record(START, session, at(now - 600), ana, login="c-shared"))
+    router.account(router.record(INTERIM, session, at(now - 300), ana, login="c-shared", seconds=300, up=50, down=60))
+    router.account(router.record(START, session, at(now - 1800), hasty, login="c-shared"))
+    router.account(router.record(STOP, session, at(now - 1500), hasty, login="c-shared", seconds=300, up=7, down=8))
+
+    first, second = rows(daemon, session)
+    assert (first.service_id, *first[2:4]) == (service_id(daemon, ANA[0]), 50, 60)
+    assert (second.service_id, *second[2:4]) == (service_id(daemon, HASTY[0]), 7, 8)
 
 
 def class_of(client: RadiusClient, login: tuple[str, str]) -> bytes:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from accounting.record import Record, read
-from accounting.session import Delta, Outcome, Session, advance, opened_by, starts_another
+from accounting.session import Delta, Outcome, Session, advance, choose, fits, opened_by
 from domain.instants import SECOND_US, Microseconds
 from radius.codes import AcctStatus, Code, Type
 from radius.packet import Packet, attribute, decode, encode_request, integer_attribute
@@ -117,15 +117,27 @@ class Folded:
 
     def add(self, each: Record) -> Outcome:
         """Fold one record, as written by a batch of its own."""
-        if not self.sessions or starts_another(self.session, each):
-            self.sessions.append(opened_by(each, len(self.sessions) + 1, len(self.sessions), service_id=1))
-        outcome, delta = advance(self.session, each)
-        self.session.version += 1
-        self.session.restated = False
+        session = self._session_of(each)
+        if session is None:
+            session = opened_by(each, len(self.sessions) + 1, len(self.sessions), service_id=1)
+            self.sessions.append(session)
+        outcome, delta = advance(session, each)
+        session.version += 1
+        session.restated = False
         self.outcomes.append(outcome)
         if delta is not None:
             self.facts.append(delta)
         return outcome
+
+    def _session_of(self, each: Record) -> Session | None:
+        def is_anothers(session: Session) -> bool:
+            return session.login.casefold() != each.login.casefold()
+
+        if not self.sessions:
+            return None
+        if fits(self.session, each, anothers=is_anothers(self.session)):
+            return self.session
+        return choose(self.session, self.sessions[-2::-1], each, is_anothers)
 
 
 def fold(records: Iterable[Record]) -> Folded:

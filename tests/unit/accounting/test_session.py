@@ -171,6 +171,7 @@ def test_one_session_counts_once(name: str) -> None:
     check(folded)
 
 
+EVA = "eva@example"
 REUSED: dict[str, tuple[list[Record], list[tuple[int, int]]]] = {
     "C11 a Start long after the Stop": (
         [start(), stop(300, 50, 60), start(900), stop(300, 1, 2, at=1200)],
@@ -197,8 +198,57 @@ REUSED: dict[str, tuple[list[Record], list[tuple[int, int]]]] = {
         [(50, 60), (7, 8)],
     ),
     "another subscriber at once": (
-        [start(), interim(10, 50, 60), start(20, login="eva@example"), interim(10, 7, 8, at=30)],
+        [start(), interim(10, 50, 60), start(20, login=EVA), record(at=30, login=EVA, seconds=10, up=7, down=8)],
         [(50, 60), (7, 8)],
+    ),
+    "another subscriber by a clock that is behind": (
+        [
+            start(0, stamp=0),
+            record(at=300, seconds=300, up=1_000, down=2_000, stamp=300),
+            start(600, login=EVA, stamp=-1200),
+            record(at=660, login=EVA, seconds=60, up=7, down=8, stamp=-1140),
+            record(AcctStatus.STOP, at=780, login=EVA, seconds=180, up=900_000, down=9_000_000, stamp=-1020),
+            record(AcctStatus.STOP, at=800, seconds=310, up=1_100, down=2_200, stamp=310),
+        ],
+        [(1_100, 2_200), (900_000, 9_000_000)],
+    ),
+    "another subscriber by a clock that is behind, its Start lost": (
+        [
+            start(0, stamp=0),
+            record(at=300, seconds=300, up=1_000, down=2_000, stamp=300),
+            record(AcctStatus.STOP, at=780, login=EVA, seconds=180, up=900_000, down=9_000_000, stamp=-1020),
+        ],
+        [(1_000, 2_000), (900_000, 9_000_000)],
+    ),
+    "the same subscriber again by a clock that is behind": (
+        [
+            start(0, stamp=0),
+            record(at=300, seconds=300, up=1_000, down=2_000, stamp=300),
+            start(600, stamp=-1200),
+            record(AcctStatus.STOP, at=780, seconds=180, up=7, down=8, stamp=-1020),
+        ],
+        [(1_000, 2_000), (7, 8)],
+    ),
+    "a clock that steps back in the second of two sessions": (
+        [
+            start(0, stamp=0),
+            record(AcctStatus.STOP, at=300, seconds=300, up=50, down=60, stamp=300),
+            start(900, login=EVA, stamp=900),
+            record(at=1200, login=EVA, seconds=300, up=1, down=2, stamp=1200),
+            record(at=1500, login=EVA, seconds=600, up=3, down=4, stamp=-2100),
+        ],
+        [(50, 60), (3, 4)],
+    ),
+    "two boxes that one router entry does not tell apart": (
+        [
+            start(0, stamp=0),
+            start(10, login=EVA, stamp=10),
+            record(at=300, seconds=300, up=50, down=60, stamp=300),
+            record(at=310, login=EVA, seconds=300, up=1, down=2, stamp=310),
+            record(at=600, seconds=600, up=70, down=80, stamp=600),
+            record(at=610, login=EVA, seconds=600, up=3, down=4, stamp=610),
+        ],
+        [(70, 80), (3, 4)],
     ),
 }
 
