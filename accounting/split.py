@@ -48,14 +48,20 @@ def split(
     return parts
 
 
-def hour_of(instant_us: Microseconds) -> Microseconds:
-    """Return when the hour (of UTC) of `instant_us` began."""
-    return Microseconds(instant_us - instant_us % HOUR_US)
+def hour_of(instant_us: Microseconds, day_begins: Microseconds) -> Microseconds:
+    """Return when the hour of `instant_us` began; hours are counted from the beginning of its local day."""
+    return Microseconds(instant_us - (instant_us - day_begins) % HOUR_US)
 
 
-def hours(from_us: Microseconds, to_us: Microseconds) -> Iterator[Microseconds]:
-    """Yield the beginnings of hours strictly inside the interval, ascending."""
-    return map(Microseconds, range(hour_of(from_us) + HOUR_US, to_us, HOUR_US))
+def hours(from_us: Microseconds, to_us: Microseconds, zone: tzinfo) -> Iterator[Microseconds]:
+    """Yield the beginnings of hours strictly inside the interval, ascending; a local day begins one."""
+    begins = midnight(day_of(from_us, zone), zone)
+    at_us = from_us
+    for day_ends in (*local_midnights(from_us, to_us, zone), to_us):
+        yield from map(Microseconds, range(hour_of(at_us, begins) + HOUR_US, day_ends, HOUR_US))
+        if day_ends < to_us:
+            yield day_ends
+        at_us = begins = day_ends
 
 
 def day_of(instant_us: Microseconds, zone: tzinfo) -> date:

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import text
 from sqlalchemy.engine import Connection, Engine
 
-from accounting.split import day_of, hour_of, hours, local_midnights, midnight, split
+from accounting.split import HOUR_US, day_of, hour_of, local_midnights, midnight, split
 from domain.instants import Microseconds
 from storage.literals import integers, texts
 from storage.session_rows import LANE_LOCK
@@ -37,7 +37,11 @@ _SETTINGS = "SET LOCAL enable_seqscan = off; SET LOCAL work_mem = '64MB'; SET LO
 _LANES = "SELECT id, greatest(rolled_batch, id << 32) FROM lane WHERE NOT retired ORDER BY id"
 _US = "(extract(epoch FROM {}) * 1000000)::bigint"
 _AT = "'epoch'::timestamptz + {} * '1 microsecond'::interval"
-_FITS_HOUR = "to_at <= date_trunc('hour', from_at) + interval '1 hour'"
+_BUCKET = "width_bucket(from_at, begins)"
+_HOUR = f"date_bin('1 hour', from_at, begins[{_BUCKET}])"
+"""Hours are counted from the beginning of the local day, so that they are those of the operator's clocks."""
+_FITS_DAY = f"to_at <= begins[{_BUCKET} + 1]"
+_FITS_HOUR = f"to_at <= least({_HOUR} + interval '1 hour', begins[{_BUCKET} + 1])"
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +100,18 @@ class Days:
     def midnights(self, from_us: Microseconds, to_us: Microseconds) -> list[Microseconds]:
         """Return the beginnings of days strictly inside the interval."""
         return self.begins[bisect_right(self.begins, from_us) : bisect_left(self.begins, to_us)]
+
+    def hours(self, from_us: Microseconds, to_us: Microseconds) -> Iterator[Microseconds]:
+        """Yield the beginnings of hours strictly inside the interval; a day begins one."""
+        at_us = from_us
+        for end_us in (*self.midnights(from_us, to_us), to_us):
+            yield from map(Microseconds, range(self.hour_of(at_us) + HOUR_US, end_us, HOUR_US))
+            yield end_us
+            at_us = end_us
+
+    def hour_of(self, instant_us: Microseconds) -> Microseconds:
+        """Return the beginning of the hour of an instant of the span."""
+        return hour_of(instant_us, self.begins[bisect_right(self.begins, instant_us) - 1])
 
     def date(self, instant_us: Microseconds) -> date:
         """Return the local date of an instant of the span."""
@@ -191,12 +207,11 @@ def _roll(connection: Connection, span: _Span, zone: tzinfo) -> tuple[int, int]:
 def _whole_facts(condition: str, days: str) -> tuple[str, str]:
     """Return the statements that add the facts which lie in one hour, and those which lie in one local day."""
     source = f"FROM usage_fact, local WHERE ({condition}) AND service_id IS NOT NULL"
-    hour = f"""SELECT service_id, date_trunc('hour', from_at) AS hour, traffic_class, sum(octets_up), sum(octets_down)
+    hour = f"""SELECT service_id, {_HOUR} AS hour, traffic_class, sum(octets_up), sum(octets_down)
         {source} AND {_FITS_HOUR} GROUP BY 1, 2, 3 ORDER BY 1, 2, 3"""
-    bucket = "width_bucket(from_at, begins)"
     day = f"""SELECT service_id, (SELECT dates FROM local)[bucket], traffic_class, up, down FROM (
-        SELECT service_id, {bucket} AS bucket, traffic_class, sum(octets_up) AS up, sum(octets_down) AS down
-        {source} AND to_at <= begins[{bucket} + 1] GROUP BY 1, 2, 3 ORDER BY 1, 2, 3) AS summed"""
+        SELECT service_id, {_BUCKET} AS bucket, traffic_class, sum(octets_up) AS up, sum(octets_down) AS down
+        {source} AND {_FITS_DAY} GROUP BY 1, 2, 3 ORDER BY 1, 2, 3) AS summed"""
     return (_upsert("usage_hour", "hour", days, hour), _upsert("usage_day", "day", days, day))
 
 
@@ -206,7 +221,7 @@ def _add_crossing(connection: Connection, condition: str, days: Days) -> None:
             crosses_hour, crosses_day FROM (
         SELECT service_id, traffic_class, {_US.format("from_at")} AS from_us, {_US.format("to_at")} AS to_us,
             octets_up, octets_down, NOT ({_FITS_HOUR}) AS crosses_hour,
-            to_at > begins[width_bucket(from_at, begins) + 1] AS crosses_day
+            NOT ({_FITS_DAY}) AS crosses_day
         FROM usage_fact, local WHERE ({condition}) AND service_id IS NOT NULL) AS fact
         WHERE crosses_hour OR crosses_day"""
     rows = connection.execute(text(crossing).execution_options(yield_per=FACTS_PER_PORTION))
@@ -214,8 +229,8 @@ def _add_crossing(connection: Connection, condition: str, days: Days) -> None:
     for portion in rows.partitions():
         for service, traffic_class, from_us, to_us, up, down, crosses_hour, crosses_day in portion:
             if crosses_hour:
-                for at_us, _, part_up, part_down in split(from_us, to_us, up, down, hours(from_us, to_us)):
-                    sums.add_hour((service, hour_of(at_us), traffic_class), part_up, part_down)
+                for at_us, _, part_up, part_down in split(from_us, to_us, up, down, days.hours(from_us, to_us)):
+                    sums.add_hour((service, days.hour_of(at_us), traffic_class), part_up, part_down)
             if crosses_day:
                 for at_us, _, part_up, part_down in split(from_us, to_us, up, down, days.midnights(from_us, to_us)):
                     sums.add_day((service, days.date(at_us), traffic_class), part_up, part_down)

@@ -96,7 +96,7 @@ def usage(engine: Engine, service_login: str, by: str, start: datetime, end: dat
         if step is Step.DAY or (step is Step.TOTAL and _is_midnight(start_us, zone) and _is_midnight(end_us, zone)):
             sums = _by_day(connection, service_id, start_us, end_us, zone)
         else:
-            sums = _by_hour(connection, service_id, start_us, end_us)
+            sums = _by_hour(connection, service_id, start_us, end_us, zone)
     rows = [UsageRow(to_datetime(at), *sums[at]) for at in sorted(sums) if any(sums[at])]
     up, down = sum(row.octets_up for row in rows), sum(row.octets_down for row in rows)
     return UsageReport(service_login, up, down, () if step is Step.TOTAL else tuple(rows))
@@ -106,8 +106,10 @@ def _is_midnight(instant_us: Microseconds, zone: tzinfo) -> bool:
     return midnight(day_of(instant_us, zone), zone) == instant_us
 
 
-def _by_hour(connection: Connection, service_id: int, start_us: Microseconds, end_us: Microseconds) -> Sums:
-    first_us = hour_of(start_us)
+def _by_hour(
+    connection: Connection, service_id: int, start_us: Microseconds, end_us: Microseconds, zone: tzinfo
+) -> Sums:
+    first_us = _hour_of(start_us, zone)
     rows = connection.execute(
         text(f"""SELECT {_US.format("hour")}, sum(octets_up)::bigint, sum(octets_down)::bigint FROM usage_hour
             WHERE service_id = :service AND hour >= :first AND hour < :end GROUP BY hour"""),
@@ -115,10 +117,15 @@ def _by_hour(connection: Connection, service_id: int, start_us: Microseconds, en
     )
     sums = _sums((at, up, down) for at, up, down in rows)
     for from_us, to_us, up, down in _facts_beyond(connection, service_id):
-        for part in split(from_us, to_us, up, down, hours(from_us, to_us)):
-            if first_us <= part.from_us < end_us:
-                _add(sums, hour_of(part.from_us), part.octets_up, part.octets_down)
+        for part in split(from_us, to_us, up, down, hours(from_us, to_us, zone)):
+            hour_us = _hour_of(part.from_us, zone)
+            if first_us <= hour_us < end_us:
+                _add(sums, hour_us, part.octets_up, part.octets_down)
     return sums
+
+
+def _hour_of(instant_us: Microseconds, zone: tzinfo) -> Microseconds:
+    return hour_of(instant_us, midnight(day_of(instant_us, zone), zone))
 
 
 def _by_day(
@@ -178,8 +185,13 @@ class Period(NamedTuple):
 def hour_weights(
     counting: tuple[CountingWindow, ...], zone: tzinfo, begins: datetime, ends: datetime
 ) -> Mapping[int, int]:
-    """Return the weight of each hour (of UTC) of a span, where it is not nothing: minutes times percent."""
+    """Return the weight of each hour of a span of local days, where it is not nothing: minutes times percent.
+
+    Hours are counted from the beginning of the span. Where clocks are set by half an hour (Lord Howe), those after that
+    are half an hour off.
+    """
     windows = timetable(tuple(each.window for each in counting), zone)
+    begins_us = to_microseconds(begins)
     weights: dict[int, int] = defaultdict(int)
     at = begins
     while at < ends:
@@ -188,7 +200,7 @@ def hour_weights(
         percent = 100 if segment.window is None else counting[segment.window].percent
         if percent:
             at_us, until_us = to_microseconds(at), to_microseconds(until)
-            for hour_us in range(hour_of(at_us), until_us, HOUR_US):
+            for hour_us in range(hour_of(at_us, begins_us), until_us, HOUR_US):
                 held_us = min(until_us, hour_us + HOUR_US) - max(at_us, hour_us)
                 weights[hour_us] += held_us // MINUTE_US * percent
         at = until
@@ -343,15 +355,16 @@ class PeriodUsage:
             for number in self._by_service[service_id]:
                 ask = self._asks[number]
                 if traffic_class not in ask.uncounted:
-                    parts = _by_days(ask, fact, days) if ask.tariff is None else self._by_hours(ask.tariff, fact)
+                    parts = _by_days(ask, fact, days) if ask.tariff is None else self._by_hours(ask.tariff, fact, days)
                     for part_up, part_down in parts:
                         self._sums[number][0] += part_up
                         self._sums[number][1] += part_down
 
-    def _by_hours(self, tariff: int, fact: _Fact) -> Iterator[tuple[int, int]]:
+    def _by_hours(self, tariff: int, fact: _Fact, days: rollup.Days) -> Iterator[tuple[int, int]]:
         weights = self._weights[tariff]
-        for at_us, _, up, down in split(*fact, hours(fact.from_us, fact.to_us)):
-            weight = weights.get(hour_of(at_us), 0)
+        first_us = Microseconds(min(weights, default=0))
+        for at_us, _, up, down in split(*fact, days.hours(fact.from_us, fact.to_us)):
+            weight = weights.get(hour_of(at_us, first_us), 0)
             yield up * weight, down * weight
 
 

@@ -16,7 +16,7 @@ from sqlalchemy.engine import Connection, Engine
 
 from billing.ledger import NOBODY, PER_CUSTOMER, AccountKind, LedgerAccount, Posting, Transfer, check
 from storage.errors import StorageError
-from storage.literals import integers, texts
+from storage.literals import integers
 from storage.row_staging import copy
 
 MOST_SLOTS = 16
@@ -125,15 +125,18 @@ def _move(connection: Connection, postings: Iterable[Posting], accounts: dict[Le
 def account_ids(connection: Connection, wanted: set[LedgerAccount]) -> dict[LedgerAccount, int]:
     """Return the ids of accounts; those that are missing are opened."""
     found = _account_ids(connection)
-    missing = sorted(wanted - found.keys())
+    missing = sorted(wanted - found.keys(), key=lambda each: (each.kind.value, each.name, each.currency))
     if missing:
-        columns = (
-            f"{texts([each.kind.value for each in missing])}::text[]",
-            f"{texts([each.name for each in missing])}::text[]",
-            f"{texts([each.currency for each in missing])}::text[]",
+        connection.execute(
+            text("""INSERT INTO ledger_account (kind, name, currency)
+                SELECT * FROM unnest(CAST(:kinds AS text[]), CAST(:names AS text[]), CAST(:currencies AS text[]))
+                ON CONFLICT DO NOTHING"""),
+            {
+                "kinds": [each.kind.value for each in missing],
+                "names": [each.name for each in missing],
+                "currencies": [each.currency for each in missing],
+            },
         )
-        connection.exec_driver_sql(f"""INSERT INTO ledger_account (kind, name, currency)
-            SELECT * FROM unnest({",".join(columns)}) ON CONFLICT DO NOTHING""")
         found = _account_ids(connection)
     return found
 

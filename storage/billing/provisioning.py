@@ -20,7 +20,6 @@ from sqlalchemy.engine import Connection
 from billing.history import EventKind
 from config.catalogue import Offer
 from config.isp import CustomerEntry, PlanEntry, SubscriptionEntry
-from storage.literals import integers, texts
 
 
 def plan_offers(plans: Iterable[PlanEntry], plan_ids: Mapping[str, int]) -> Iterator[tuple[Offer, int]]:
@@ -47,22 +46,29 @@ def write_prices(connection: Connection, offers: Sequence[Offer], today: date) -
         for offer in offers
         for partner, price in ((None, offer.price), *offer.prices.items())
     ]
-    rows = connection.exec_driver_sql(f"""WITH u AS (
+    rows = connection.execute(
+        text("""WITH u AS (
             SELECT p.id AS product_id, r.id AS partner_id, u.code, u.partner, u.amount::numeric AS amount,
                 (SELECT v.amount FROM price AS v WHERE v.product_id = p.id AND v.partner_id IS NOT DISTINCT FROM r.id
-                    AND v.starts <= '{today}' ORDER BY v.starts DESC LIMIT 1) AS before
-            FROM unnest({texts([code for code, _, _ in wanted])}::text[],
-                {texts([partner for _, partner, _ in wanted])}::text[],
-                {texts([str(price) for _, _, price in wanted])}::text[]) AS u(code, partner, amount)
+                    AND v.starts <= :today ORDER BY v.starts DESC LIMIT 1) AS before
+            FROM unnest(CAST(:codes AS text[]), CAST(:partners AS text[]), CAST(:amounts AS text[]))
+                AS u(code, partner, amount)
             JOIN product AS p USING (code) LEFT JOIN partner AS r ON r.name = u.partner
         ), written AS (
             INSERT INTO price (product_id, partner_id, starts, amount)
-            SELECT product_id, partner_id, CASE WHEN before IS NULL THEN least('{today}', date '1970-01-01')
-                ELSE date '{today}' END, amount
+            SELECT product_id, partner_id, CASE WHEN before IS NULL THEN least(:today, date '1970-01-01')
+                ELSE :today END, amount
             FROM u WHERE before IS DISTINCT FROM amount
             ON CONFLICT (product_id, partner_id, starts) DO UPDATE SET amount = excluded.amount, made_at = now()
         )
-        SELECT code, partner FROM u WHERE before IS NOT NULL AND before <> amount ORDER BY code, partner""")
+        SELECT code, partner FROM u WHERE before IS NOT NULL AND before <> amount ORDER BY code, partner"""),
+        {
+            "today": today,
+            "codes": [code for code, _, _ in wanted],
+            "partners": [partner for _, partner, _ in wanted],
+            "amounts": [str(price) for _, _, price in wanted],
+        },
+    )
     return [PriceChange(code, partner) for code, partner in rows]
 
 
@@ -71,10 +77,13 @@ def write_payers(connection: Connection, customers: Iterable[CustomerEntry]) -> 
     pairs = [(entry.login, entry.payer) for entry in customers]
     if not pairs:
         return []
-    changed = connection.exec_driver_sql(f"""UPDATE customer AS c SET payer_id = p.id
-        FROM unnest({texts([login for login, _ in pairs])}::text[], {texts([payer for _, payer in pairs])}::text[])
-            AS u(login, payer) LEFT JOIN customer AS p ON p.login = u.payer
-        WHERE c.login = u.login AND c.payer_id IS DISTINCT FROM p.id RETURNING c.login""")
+    changed = connection.execute(
+        text("""UPDATE customer AS c SET payer_id = p.id
+            FROM unnest(CAST(:logins AS text[]), CAST(:payers AS text[])) AS u(login, payer)
+                LEFT JOIN customer AS p ON p.login = u.payer
+            WHERE c.login = u.login AND c.payer_id IS DISTINCT FROM p.id RETURNING c.login"""),
+        {"logins": [login for login, _ in pairs], "payers": [payer for _, payer in pairs]},
+    )
     return [login for (login,) in changed]
 
 
@@ -84,37 +93,39 @@ def write_accounts(
     """Open accounts for customers, and write the terms that the file has; return those that existed and differ."""
     if not customers:
         return []
-    rows = [
-        (
-            entry.login,
-            None if entry.billing is None else json.dumps(entry.billing),
-            None if entry.billing is None else entry.billing.get("type"),
-            None if entry.billing is None else entry.billing.get("currency"),
-            entry.details.get("state"),
-        )
-        for entry in customers
-    ]
-    columns = ",".join(f"{texts([row[column] for row in rows])}::text[]" for column in range(5))  # type: ignore[misc]  # texts and None
-    changed = connection.exec_driver_sql(f"""WITH u AS (
-            SELECT c.id, c.login, u.terms::jsonb AS terms, u.billing, u.currency, u.state
-            FROM unnest({columns}) AS u(login, terms, billing, currency, state) JOIN customer AS c USING (login)
-        ), changed AS (
-            UPDATE account AS a SET terms = coalesce(u.terms, a.terms),
-                billing = CASE WHEN u.terms IS NULL THEN a.billing
-                    ELSE coalesce(u.billing, {_quoted(default_type)}) END,
-                currency = coalesce(u.currency, a.currency), state = coalesce(u.state, a.state),
-                next_bill_on = {_quoted(today.isoformat())}, next_look_on = {_quoted(today.isoformat())}
-            FROM u WHERE a.customer_id = u.id AND (
-                (u.terms IS NOT NULL AND a.terms <> u.terms) OR coalesce(u.currency, a.currency) <> a.currency
-                OR coalesce(u.state, a.state) <> a.state)
-            RETURNING u.login
-        ), opened AS (
-            INSERT INTO account (customer_id, currency, billing, terms, state)
-            SELECT id, coalesce(currency, {_quoted(currency)}), coalesce(billing, {_quoted(default_type)}),
-                coalesce(terms, '{{}}'), coalesce(state, 'new') FROM u
-            ON CONFLICT (customer_id) DO NOTHING
-        )
-        SELECT login FROM changed ORDER BY login""")
+    changed = connection.execute(
+        text("""WITH u AS (
+                SELECT c.id, c.login, CAST(u.terms AS jsonb) AS terms, u.billing, u.currency, u.state
+                FROM unnest(CAST(:logins AS text[]), CAST(:terms AS text[]), CAST(:types AS text[]),
+                    CAST(:currencies AS text[]), CAST(:states AS text[])) AS u(login, terms, billing, currency, state)
+                    JOIN customer AS c USING (login)
+            ), changed AS (
+                UPDATE account AS a SET terms = coalesce(u.terms, a.terms),
+                    billing = CASE WHEN u.terms IS NULL THEN a.billing ELSE coalesce(u.billing, :default_type) END,
+                    currency = coalesce(u.currency, a.currency), state = coalesce(u.state, a.state),
+                    next_bill_on = :today, next_look_on = :today
+                FROM u WHERE a.customer_id = u.id AND (
+                    (u.terms IS NOT NULL AND a.terms <> u.terms) OR coalesce(u.currency, a.currency) <> a.currency
+                    OR coalesce(u.state, a.state) <> a.state)
+                RETURNING u.login
+            ), opened AS (
+                INSERT INTO account (customer_id, currency, billing, terms, state)
+                SELECT id, coalesce(currency, :currency), coalesce(billing, :default_type), coalesce(terms, '{}'),
+                    coalesce(state, 'new') FROM u
+                ON CONFLICT (customer_id) DO NOTHING
+            )
+            SELECT login FROM changed ORDER BY login"""),
+        {
+            "logins": [entry.login for entry in customers],
+            "terms": [None if entry.billing is None else json.dumps(entry.billing) for entry in customers],
+            "types": [None if entry.billing is None else entry.billing.get("type") for entry in customers],
+            "currencies": [None if entry.billing is None else entry.billing.get("currency") for entry in customers],
+            "states": [entry.details.get("state") for entry in customers],
+            "default_type": default_type,
+            "currency": currency,
+            "today": today,
+        },
+    )
     return [login for (login,) in changed]
 
 
@@ -241,55 +252,56 @@ def follow_services(connection: Connection, today: date, logins: Collection[str]
     `logins` are the services to look at; None is all. A service without a customer, or of a plan without a price, is
     sold to nobody.
     """
-    among = "" if logins is None else f" AND s.login = ANY({texts(list(logins))}::text[])"
-    day = _quoted(today.isoformat())
-    price = f"""(SELECT v.amount FROM price AS v WHERE v.product_id = p.id AND v.starts <= {day}
-        AND (v.partner_id IS NULL OR v.partner_id = c.partner_id)
-        ORDER BY v.partner_id IS NULL, v.starts DESC LIMIT 1)"""
-    begun = connection.exec_driver_sql(f"""WITH sold AS (
-            SELECT s.id AS service_id, s.customer_id, p.id AS product_id, {price} AS unit_price
-            FROM service AS s JOIN product AS p ON p.plan_id = s.plan_id JOIN customer AS c ON c.id = s.customer_id
-            WHERE NOT EXISTS (SELECT FROM subscription AS x WHERE x.service_id = s.id AND x.code IS NULL){among}
-        ), begun AS (
-            INSERT INTO subscription (customer_id, service_id, revised_from)
-            SELECT customer_id, service_id, {day} FROM sold ORDER BY service_id RETURNING id, service_id
-        ), events AS (
-            INSERT INTO subscription_event (subscription_id, on_day, kind, product_id, unit_price, quantity, reason)
-            SELECT b.id, {day}, 'start', sold.product_id, sold.unit_price, 1, 'service'
-            FROM begun AS b JOIN sold USING (service_id)
-        )
-        SELECT id FROM begun""").scalars()
-    moved = list(begun)
-    latest = """(SELECT e.product_id FROM subscription_event AS e WHERE e.subscription_id = x.id
-        AND e.cancelled_at IS NULL AND e.product_id IS NOT NULL ORDER BY e.on_day DESC, e.id DESC LIMIT 1)"""
-    changed = connection.exec_driver_sql(f"""WITH changed AS (
-            INSERT INTO subscription_event (subscription_id, on_day, kind, product_id, unit_price, reason)
-            SELECT x.id, {day}, 'change', p.id, {price}, 'service'
-            FROM service AS s JOIN subscription AS x ON x.service_id = s.id AND x.code IS NULL
-                JOIN product AS p ON p.plan_id = s.plan_id JOIN customer AS c ON c.id = s.customer_id
-            WHERE {latest} <> p.id{among} RETURNING subscription_id
-        )
-        UPDATE subscription AS x SET revised_from = least(x.revised_from, {day})
-        FROM changed WHERE x.id = changed.subscription_id RETURNING x.id""").scalars()
-    moved += list(changed)
+    given = {"today": today, "logins": None if logins is None else [*logins]}
+    begun = connection.scalars(text(_BEGUN), given)
+    moved = [*begun, *connection.scalars(text(_MOVED), given)]
     wake_accounts(connection, moved, today)
     return len(moved)
+
+
+_AMONG = "(CAST(:logins AS text[]) IS NULL OR s.login = ANY(CAST(:logins AS text[])))"
+_LIST_PRICE = """(SELECT v.amount FROM price AS v WHERE v.product_id = p.id AND v.starts <= :today
+        AND (v.partner_id IS NULL OR v.partner_id = c.partner_id)
+        ORDER BY v.partner_id IS NULL, v.starts DESC LIMIT 1)"""
+_BEGUN = f"""WITH sold AS (
+        SELECT s.id AS service_id, s.customer_id, p.id AS product_id, {_LIST_PRICE} AS unit_price
+        FROM service AS s JOIN product AS p ON p.plan_id = s.plan_id JOIN customer AS c ON c.id = s.customer_id
+        WHERE NOT EXISTS (SELECT FROM subscription AS x WHERE x.service_id = s.id AND x.code IS NULL) AND {_AMONG}
+    ), begun AS (
+        INSERT INTO subscription (customer_id, service_id, revised_from)
+        SELECT customer_id, service_id, :today FROM sold ORDER BY service_id RETURNING id, service_id
+    ), events AS (
+        INSERT INTO subscription_event (subscription_id, on_day, kind, product_id, unit_price, quantity, reason)
+        SELECT b.id, :today, 'start', sold.product_id, sold.unit_price, 1, 'service'
+        FROM begun AS b JOIN sold USING (service_id)
+    )
+    SELECT id FROM begun"""
+_MOVED = f"""WITH changed AS (
+        INSERT INTO subscription_event (subscription_id, on_day, kind, product_id, unit_price, reason)
+        SELECT x.id, :today, 'change', p.id, {_LIST_PRICE}, 'service'
+        FROM service AS s JOIN subscription AS x ON x.service_id = s.id AND x.code IS NULL
+            JOIN product AS p ON p.plan_id = s.plan_id JOIN customer AS c ON c.id = s.customer_id
+        WHERE {_AMONG} AND p.id <> (
+            SELECT e.product_id FROM subscription_event AS e WHERE e.subscription_id = x.id
+                AND e.cancelled_at IS NULL AND e.product_id IS NOT NULL ORDER BY e.on_day DESC, e.id DESC LIMIT 1
+        ) RETURNING subscription_id
+    )
+    UPDATE subscription AS x SET revised_from = least(x.revised_from, :today)
+    FROM changed WHERE x.id = changed.subscription_id RETURNING x.id"""
 
 
 def wake_accounts(connection: Connection, subscription_ids: Sequence[int], today: date) -> None:
     """Let the next run look at the accounts that pay for these subscriptions; whoever has none gets one."""
     if not subscription_ids:
         return
-    ids = f"{integers(list(subscription_ids))}::bigint[]"
-    connection.exec_driver_sql(f"""INSERT INTO account (customer_id, currency, billing, next_bill_on)
-        SELECT DISTINCT coalesce(c.payer_id, c.id), i.currency, coalesce(i.billing ->> 'type', 'recurring'),
-            {_quoted(today.isoformat())}::date
-        FROM subscription AS s JOIN customer AS c ON c.id = s.customer_id CROSS JOIN isp AS i
-        WHERE s.id = ANY({ids})
-        ON CONFLICT (customer_id) DO UPDATE SET
-            next_bill_on = least(account.next_bill_on, excluded.next_bill_on),
-            state = CASE account.state WHEN 'new' THEN 'active' ELSE account.state END""")
-
-
-def _quoted(value: str) -> str:
-    return "'" + value.replace("'", "''") + "'"
+    connection.execute(
+        text("""INSERT INTO account (customer_id, currency, billing, next_bill_on)
+            SELECT DISTINCT coalesce(c.payer_id, c.id), i.currency, coalesce(i.billing ->> 'type', 'recurring'),
+                CAST(:today AS date)
+            FROM subscription AS s JOIN customer AS c ON c.id = s.customer_id CROSS JOIN isp AS i
+            WHERE s.id = ANY(CAST(:ids AS bigint[]))
+            ON CONFLICT (customer_id) DO UPDATE SET
+                next_bill_on = least(account.next_bill_on, excluded.next_bill_on),
+                state = CASE account.state WHEN 'new' THEN 'active' ELSE account.state END"""),
+        {"today": today, "ids": [*subscription_ids]},
+    )

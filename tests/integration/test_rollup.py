@@ -13,7 +13,7 @@ import pytest
 import sqlalchemy
 from sqlalchemy import text
 
-from accounting.split import day_of, hour_of, local_midnights, split
+from accounting.split import day_of, hour_of, local_midnights, midnight, split
 from accounting.split import hours as hours_in
 from domain.instants import Microseconds, to_datetime, to_microseconds
 from storage import rollup
@@ -68,12 +68,17 @@ def test_a_fact_is_split_at_the_hour_and_at_local_midnight(engine: sqlalchemy.En
     }
 
 
-def test_a_midnight_inside_an_hour_splits_days_only(engine: sqlalchemy.Engine) -> None:
-    """In Nepal the day begins at 18:15 UTC."""
+def test_hours_are_those_of_local_clocks(engine: sqlalchemy.Engine) -> None:
+    """In Nepal the day begins at 18:15 UTC, and so does an hour."""
     with lane(engine) as one:
         one.write(Fact(1, "2026-01-01T18:10Z", "2026-01-01T18:20Z", 10, 20))
+        one.write(Fact(1, "2026-01-01T18:50Z", "2026-01-01T19:10Z", 0, 0))
+        one.write(Fact(1, "2026-01-01T18:50Z", "2026-01-01T19:05Z", 0, 0))
         roll_up(engine, KATHMANDU)
-    assert hours(engine) == {(1, "01-01T18"): (10, 20)}
+    begun = "SELECT DISTINCT to_char(hour AT TIME ZONE 'UTC', 'HH24:MI') FROM usage_hour ORDER BY 1"
+    with engine.connect() as connection:
+        assert [*connection.scalars(text(begun))] == ["17:15", "18:15"]
+    assert hours(engine) == {(1, "01-01T17"): (5, 10), (1, "01-01T18"): (5, 10)}
     assert days(engine) == {(1, date(2026, 1, 1)): (5, 10), (1, date(2026, 1, 2)): (5, 10)}
 
 
@@ -131,8 +136,9 @@ def _fact(chance: random.Random) -> Fact:
 def _expect(fact: Fact, by_hour: Counter[tuple[int, str, int]], by_day: Counter[tuple[int, date, int]]) -> None:
     assert fact.service_id is not None
     begin, end = (to_microseconds(datetime.fromisoformat(each)) for each in (fact.begin, fact.end))
-    for part in split(begin, end, fact.up, fact.down, hours_in(begin, end)):
-        hour = f"{to_datetime(hour_of(part.from_us)):%m-%dT%H}"
+    for part in split(begin, end, fact.up, fact.down, hours_in(begin, end, KATHMANDU)):
+        begins = midnight(day_of(part.from_us, KATHMANDU), KATHMANDU)
+        hour = f"{to_datetime(hour_of(part.from_us, begins)):%m-%dT%H}"
         by_hour[fact.service_id, hour, 0] += part.octets_up
         by_hour[fact.service_id, hour, 1] += part.octets_down
     for part in split(begin, end, fact.up, fact.down, local_midnights(begin, end, KATHMANDU)):

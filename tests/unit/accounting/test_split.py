@@ -42,7 +42,8 @@ def test_parts_are_contiguous_and_sum_to_the_whole(
     from_us: Microseconds, length: int, up: int, down: int, zone: str
 ) -> None:
     to_us = Microseconds(from_us + length)
-    for boundaries in (hours(from_us, to_us), local_midnights(from_us, to_us, ZoneInfo(zone))):
+    place = ZoneInfo(zone)
+    for boundaries in (hours(from_us, to_us, place), local_midnights(from_us, to_us, place)):
         parts = split(from_us, to_us, up, down, boundaries)
         assert (parts[0].from_us, parts[-1].to_us) == (from_us, to_us)
         assert all(one.to_us == other.from_us for one, other in pairwise(parts))
@@ -66,11 +67,32 @@ def test_what_lies_before_an_instant_does_not_depend_on_the_other_cuts(
         assert part.octets_up == sum(inside)
 
 
-@given(INSTANTS, st.integers(1, 40 * DAY_US), OCTETS)
-def test_every_part_of_an_hourly_split_lies_in_one_hour(from_us: Microseconds, length: int, up: int) -> None:
+@given(INSTANTS, st.integers(1, 40 * DAY_US), OCTETS, st.sampled_from(ZONES))
+def test_every_part_of_an_hourly_split_lies_in_one_hour_of_one_local_day(
+    from_us: Microseconds, length: int, up: int, zone: str
+) -> None:
+    place = ZoneInfo(zone)
     to_us = Microseconds(from_us + length)
-    for part in split(from_us, to_us, up, 0, hours(from_us, to_us)):
-        assert hour_of(part.from_us) == hour_of(Microseconds(part.to_us - 1))
+    parts = split(from_us, to_us, up, 0, hours(from_us, to_us, place))
+    for part in parts:
+        last_us = Microseconds(part.to_us - 1)
+        begins = midnight(day_of(part.from_us, place), place)
+        assert day_of(part.from_us, place) == day_of(last_us, place)
+        assert hour_of(part.from_us, begins) == hour_of(last_us, begins)
+    by_day: dict[date, int] = {}
+    for part in parts:
+        day = day_of(part.from_us, place)
+        by_day[day] = by_day.get(day, 0) + part.octets_up
+    days = split(from_us, to_us, up, 0, local_midnights(from_us, to_us, place))
+    assert list(by_day.values()) == [day.octets_up for day in days]
+
+
+@pytest.mark.parametrize(("zone", "minute"), [("Asia/Kolkata", 30), ("Asia/Kathmandu", 15), ("Europe/Madrid", 0)])
+def test_hours_are_those_of_the_clocks_on_the_wall(zone: str, minute: int) -> None:
+    found = list(hours(us("2026-03-28T20:50"), us("2026-03-29T05:10"), ZoneInfo(zone)))
+    assert len(found) == 8 + (20 * 60 + minute > 20 * 60 + 50) + (5 * 60 + minute < 5 * 60 + 10)
+    walls = [datetime.fromtimestamp(each / SECOND_US, ZoneInfo(zone)) for each in found]
+    assert {wall.minute for wall in walls} == {0}
 
 
 @given(INSTANTS, st.integers(1, 400 * DAY_US), st.sampled_from(ZONES))
@@ -86,7 +108,7 @@ def test_every_part_of_a_daily_split_lies_in_one_local_day(from_us: Microseconds
 
 def test_a_part_is_rounded_down_and_the_last_takes_the_rest() -> None:
     from_us, to_us = us("2026-01-01T10:50"), us("2026-01-01T12:20")
-    parts = split(from_us, to_us, 100, 7, hours(from_us, to_us))
+    parts = split(from_us, to_us, 100, 7, hours(from_us, to_us, UTC))
     assert [(part.octets_up, part.octets_down) for part in parts] == [(11, 0), (66, 5), (23, 2)]
 
 
@@ -95,8 +117,8 @@ def test_an_interval_is_half_open(length: int) -> None:
     """What ends at the full hour lies in the hour before, and what begins there in the hour after."""
     begin = us("2026-01-01T10:00")
     end = Microseconds(begin + length)
-    assert list(hours(begin, end)) == []
-    assert split(begin, end, 5, 6, hours(begin, end)) == [(begin, end, 5, 6)]
+    assert list(hours(begin, end, UTC)) == []
+    assert split(begin, end, 5, 6, hours(begin, end, UTC)) == [(begin, end, 5, 6)]
 
 
 def test_cuts_outside_of_the_interval_cut_nothing() -> None:
