@@ -6,19 +6,24 @@ Rule: they take the configuration file; everything else asks the daemon.
 from __future__ import annotations
 
 import contextlib
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from cli.client import ControlClient
 from cli.command import Command
 from cli.errors import CommandError
-from cli.options import data_directory
+from cli.options import data_directory, json_option
+from domain.errors import CaudalError
 
 if TYPE_CHECKING:
     from config.settings import Settings
 
+STATUS_SECONDS = 2.0
+"""How long `check` waits for a daemon that may hang."""
 _MARKS = {"ok": ("ok", "green"), "warning": ("warning", "yellow"), "error": ("error", "red")}
 
 
@@ -46,19 +51,39 @@ def serve(config: Path | None, demo: bool) -> None:
 
 @click.command("check", cls=Command, example="caudal check --config examples/caudal.toml")
 @_config_option
-def check(config: Path | None) -> None:
+@json_option
+def check(config: Path | None, as_json: bool) -> None:
     """Check the configuration and the machine without starting."""
     from daemon.check import findings
 
     errors = 0
-    for finding in findings(config, data_directory()):
+    data = data_directory()
+    found = findings(config, data, _held(data))
+    if as_json:
+        rows = [
+            {"level": each.level.value, "subject": each.subject, "message": each.message, "hint": each.hint}
+            for each in found
+        ]
+        click.echo(json.dumps(rows, ensure_ascii=False, indent=2))
+    for finding in found:
+        errors += finding.level.value == "error"
+        if as_json:
+            continue
         word, colour = _MARKS[finding.level.value]
         between = " " if finding.message.endswith("?") else "; "
         hint = between + finding.hint if finding.hint else ""
         click.echo(f"{click.style(word.ljust(7), fg=colour)}  {finding.subject}: {finding.message}{hint}")
-        errors += finding.level.value == "error"
     if errors:
         raise CommandError(f"{errors} of these must be corrected before `caudal serve` can run")
+
+
+def _held(data: Path) -> list[tuple[str, int]]:
+    """Return the addresses and ports of a daemon that runs there."""
+    try:
+        listeners = ControlClient(data, timeout=STATUS_SECONDS).get("/status")["listeners"]
+    except CaudalError:
+        return []
+    return [(each["address"], each["port"]) for each in listeners if each["port"] is not None]
 
 
 @click.command("migrate", cls=Command, example="caudal migrate --config /etc/caudal/caudal.toml")

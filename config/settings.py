@@ -6,6 +6,7 @@ unit and its sentence of documentation. A file with any mistake is refused whole
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import Field, dataclass, field, fields, replace
@@ -70,9 +71,25 @@ class Key:
 def _database_url(value: object) -> str:
     if value == "":
         return ""
+    # No part of the value is shown: it may hold a password.
     if not isinstance(value, str) or not value.startswith(("postgresql://", "postgres://")):
-        raise Mistake('must be empty or like "postgresql://user:password@host:5432/database"')
+        raise Mistake(f"must be empty or like {_URL_EXAMPLE}")
+    if not _DATABASE_URL.fullmatch(value):
+        raise Mistake(
+            f"must be like {_URL_EXAMPLE}, and an @, / or % in user or password is written as %40, %2F or %25"
+        )
     return value
+
+
+_URL_EXAMPLE = '"postgresql://user:password@host:5432/database"'
+_DATABASE_URL = re.compile(
+    r"postgres(?:ql)?://"
+    r"(?:(?:[^@/%\s:]|%[0-9A-Fa-f]{2})*(?::(?:[^@/%\s]|%[0-9A-Fa-f]{2})*)?@)?"
+    r"(?:HOST(?:,HOST)*)?(?:/(?:[^@/?%\s]|%[0-9A-Fa-f]{2})*)?(?:\?[^\s?]*)?".replace(
+        "HOST", r"(?:\[[0-9A-Fa-f:.]+(?:%25[A-Za-z0-9]+)?\]|(?:[^@/?%\s:,\[\]]|%[0-9A-Fa-f]{2})*)(?::[0-9]*)?"
+    )
+)
+"""Stricter than libpq, which takes what follows an @ in a password for the host and shows it."""
 
 
 def _socket_path(value: object) -> str:

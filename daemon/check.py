@@ -10,17 +10,19 @@ import shutil
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from enum import Enum
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import psycopg2
+import sqlalchemy
 
 from config import settings as configuration
 from config.problems import ConfigurationError
 from config.settings import Settings
+from control.socket_path import NAME as CONTROL_SOCKET
 from daemon.database_keeper import DIRECTORY
 from daemon.vault_location import open_vault
 from domain.errors import CaudalError
@@ -57,8 +59,11 @@ class Finding:
     hint: str = ""
 
 
-def findings(config: Path | None, data: Path) -> list[Finding]:
-    """Look at everything and return what was found, in a fixed order."""
+def findings(config: Path | None, data: Path, held: Collection[tuple[str, int]] = ()) -> list[Finding]:
+    """Look at everything and return what was found, in a fixed order.
+
+    `held` are the addresses and ports that a daemon which runs here already has.
+    """
     try:
         settings = configuration.load(config)
     except ConfigurationError as error:
@@ -71,7 +76,8 @@ def findings(config: Path | None, data: Path) -> list[Finding]:
     looks: tuple[Callable[[], Iterator[Finding]], ...] = (
         lambda: _data_directory(data, running=running),
         lambda: _database(settings, data),
-        lambda: _ports(settings, running=running),
+        lambda: _ports(settings, held),
+        lambda: _control_socket(settings, data),
         _clock,
         _names,
     )
@@ -99,9 +105,13 @@ def _daemon_runs(data: Path) -> bool:
 
 def _data_directory(data: Path, *, running: bool) -> Iterator[Finding]:
     subject = f"data directory {data}"
-    there = data if data.exists() else data.parent
+    there = next(place for place in (data, *data.absolute().parents) if place.exists())
+    if not there.is_dir():
+        yield Finding(Level.ERROR, subject, f"{there} is no directory", "remove it, or choose another --data")
+        return
     if not os.access(there, os.W_OK | os.X_OK):
-        yield Finding(Level.ERROR, subject, "cannot be written by this user", "run as its owner, or choose --data")
+        message = f"{there} cannot be written by this user" if there != data else "cannot be written by this user"
+        yield Finding(Level.ERROR, subject, message, "run as its owner, or choose --data")
         return
     free = shutil.disk_usage(there).free
     if free < LEAST_FREE_OCTETS:
@@ -130,7 +140,7 @@ def _database(settings: Settings, data: Path) -> Iterator[Finding]:
 def _look_into(subject: str, dsn: str) -> Iterator[Finding]:
     try:
         connection = psycopg2.connect(dsn, connect_timeout=CONNECT_SECONDS)
-    except psycopg2.OperationalError as error:
+    except psycopg2.Error as error:
         yield Finding(Level.ERROR, subject, " ".join(str(error).split()), "start it, or correct [database] url")
         return
     with connection, connection.cursor() as cursor:
@@ -149,9 +159,21 @@ def _look_into(subject: str, dsn: str) -> Iterator[Finding]:
         )
     engine = create_engine(dsn)
     try:
+        missing = migrate.missing_rights(engine)
+        if missing:
+            yield Finding(
+                Level.ERROR,
+                f"{subject} rights",
+                f"the user may not {' and not '.join(missing)}",
+                "let the user of [database] url own the database, and everything in it",
+            )
+            return
         waiting = migrate.pending(engine)
     except CaudalError as error:
         yield Finding(Level.ERROR, f"{subject} schema", str(error))
+        return
+    except sqlalchemy.exc.SQLAlchemyError as error:
+        yield Finding(Level.ERROR, f"{subject} schema", " ".join(str(getattr(error, "orig", error)).split()))
         return
     finally:
         engine.dispose()
@@ -159,17 +181,19 @@ def _look_into(subject: str, dsn: str) -> Iterator[Finding]:
     yield Finding(Level.OK, f"{subject} schema", state)
 
 
-def _ports(settings: Settings, *, running: bool) -> Iterator[Finding]:
-    if running:
-        yield Finding(Level.OK, "ports", "held by the daemon that runs here")
-        return
+def _ports(settings: Settings, held: Collection[tuple[str, int]]) -> Iterator[Finding]:
     radius, metrics = settings.radius, settings.metrics
-    wanted = (
+    wanted = [
         (socket.SOCK_DGRAM, "UDP", radius.listen, radius.auth_port, "[radius] auth_port"),
         (socket.SOCK_DGRAM, "UDP", radius.listen, radius.acct_port, "[radius] acct_port"),
         (socket.SOCK_STREAM, "TCP", metrics.listen, metrics.port, "[metrics] port"),
-    )
+    ]
+    if radius.coa_clients and radius.coa_client_secret:
+        wanted.append((socket.SOCK_DGRAM, "UDP", radius.listen, radius.coa_port, "[radius] coa_port"))
     for kind, protocol, host, port, key in wanted:
+        if (host, port) in held:
+            yield Finding(Level.OK, f"{protocol} {host}:{port}", "held by the daemon that runs here")
+            continue
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         with socket.socket(family, kind) as probe:
             if kind == socket.SOCK_STREAM:
@@ -185,6 +209,20 @@ def _ports(settings: Settings, *, running: bool) -> Iterator[Finding]:
                 )
             else:
                 yield Finding(Level.OK, f"{protocol} {host}:{port}", "free")
+
+
+def _control_socket(settings: Settings, data: Path) -> Iterator[Finding]:
+    path = Path(settings.control.socket or data / CONTROL_SOCKET)
+    subject, hint = f"control socket {path}", "set [control] socket to a path where this user may write"
+    directory = path.parent
+    if path.exists() and not path.is_socket():
+        yield Finding(Level.ERROR, subject, "is there and is no socket", "remove it, or change [control] socket")
+    elif directory != data and not directory.is_dir():
+        yield Finding(Level.ERROR, subject, f"{directory} is no directory", hint)
+    elif directory != data and not os.access(directory, os.W_OK | os.X_OK):
+        yield Finding(Level.ERROR, subject, f"{directory} cannot be written by this user", hint)
+    else:
+        yield Finding(Level.OK, subject, "usable")
 
 
 def _clock() -> Iterator[Finding]:

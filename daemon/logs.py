@@ -5,6 +5,7 @@ Rule: every line goes to standard error, where systemd or a person reads it; eve
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import sys
 from typing import Any
@@ -50,6 +51,12 @@ def configure(level: LogLevel, style: LogFormat) -> None:
         cache_logger_on_first_use=True,
     )
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(levelname)s %(name)s %(message)s")
+    logging.getLogger("apscheduler.executors.default").addFilter(_is_fault)
+
+
+def _is_fault(record: logging.LogRecord) -> bool:
+    """Tell whether a message of the scheduler is about more than a job that the daemon's end cut off."""
+    return not (record.exc_info and isinstance(record.exc_info[1], asyncio.CancelledError))
 
 
 def _above(threshold: int) -> structlog.typing.Processor:

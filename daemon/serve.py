@@ -423,6 +423,7 @@ class Daemon:
                 Listener("RADIUS accounting", radius.listen, radius.acct_port),
                 Listener("metrics", metrics.listen, metrics.port),
                 Listener("control API", str(settings.control.socket or self._data / CONTROL_SOCKET), None),
+                *(() if self._relay is None else (Listener("CoA relay", radius.listen, radius.coa_port),)),
             ),
             workers=self._workers.status(),
         )

@@ -59,3 +59,18 @@ def mac(text: str) -> str | None:
         digits = "".join([group.zfill(2) for group in groups[-6:]])
     digits = digits.upper()
     return ":".join([digits[at : at + 2] for at in range(0, 12, 2)])
+
+
+def notations(key: str) -> tuple[str, ...]:
+    """Return the forms in which routers write the login `key`: of a MAC all that are usual, else the name itself."""
+    if not is_mac(key):
+        return (key,)
+    octets = key.split(":")
+    forms = [
+        *(sign.join(octets) for sign in (":", "-", "")),
+        *(sign.join("".join(octets[at : at + 2]) for at in (0, 2, 4)) for sign in ".-:"),
+        *(sign.join(("".join(octets[:3]), "".join(octets[3:]))) for sign in "-:."),
+    ]
+    short = [f"{int(octet, 16):x}" for octet in octets]
+    forms += [f"{before}{sign.join(each)}" for sign in ":-" for before, each in ((f"1{sign}", short), ("", short))]
+    return tuple(dict.fromkeys([*forms, *(form.lower() for form in forms)]))

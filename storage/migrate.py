@@ -10,6 +10,7 @@ import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
+import psycopg2
 import sqlalchemy
 from alembic import command
 from alembic.config import Config
@@ -32,8 +33,32 @@ def migrate(engine: sqlalchemy.Engine) -> list[str]:
         revisions = _pending(connection, config)
         if revisions:
             config.attributes["connection"] = connection
-            command.upgrade(config, "head")
+            try:
+                command.upgrade(config, "head")
+            except sqlalchemy.exc.ProgrammingError as error:
+                if not isinstance(error.orig, psycopg2.errors.InsufficientPrivilege):
+                    raise
+                raise SchemaError(
+                    f"the user of [database] url may not bring the schema up to date "
+                    f"({' '.join(str(error.orig).split())}); let it own the database, and everything in it"
+                ) from error
         return revisions
+
+
+def missing_rights(engine: sqlalchemy.Engine) -> list[str]:
+    """Return what the user may not do that migrations and the daemon do."""
+    with engine.connect() as connection:
+        rights = connection.execute(text(_RIGHTS)).one()
+    found = [] if rights.creates else ["create tables in the schema public"]
+    if rights.strange:
+        found.append(f"change {', '.join(rights.strange[:_NAMED])}")
+    return found
+
+
+_NAMED = 3
+_RIGHTS = """SELECT has_schema_privilege('public', 'CREATE') AND has_schema_privilege('public', 'USAGE') AS creates,
+    (SELECT array_agg(tablename::text ORDER BY tablename) FROM pg_tables WHERE schemaname = 'public'
+        AND NOT pg_has_role(tableowner, 'USAGE')) AS strange"""
 
 
 def pending(engine: sqlalchemy.Engine) -> list[str]:

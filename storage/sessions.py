@@ -15,6 +15,7 @@ from typing import NamedTuple
 from sqlalchemy import RowMapping
 from sqlalchemy.engine import Engine
 
+from domain.names import notations
 from radius.codes import Type
 from radius.packet import readable
 from storage.listing import Page, Parameters, cut, in_utc, select, where
@@ -174,12 +175,12 @@ def sessions(engine: Engine, wanted: SessionFilter, after: Position | None, limi
         # A literal, not a parameter: the partial indexes are on it.
         conditions.append(f"s.state = {wanted.state.value}")
     if wanted.login is not None:
-        conditions.append("s.login = :login")
+        conditions.append("s.login = ANY(:logins)")
     if wanted.router is not None:
         conditions.append("s.router_id = (SELECT id FROM router WHERE name = :router)")
     if wanted.since is not None:
         conditions.append("s.started_at >= :since")
-    parameters = {"login": wanted.login, "router": wanted.router, "since": wanted.since}
+    parameters = {"logins": _notations(wanted.login), "router": wanted.router, "since": wanted.since}
     found = _newest(engine, _SESSION, "s.started_at, s.id", conditions, parameters, after, limit)
     return cut([_session(row) for row in found], limit)
 
@@ -218,12 +219,12 @@ def refusals(engine: Engine, wanted: RefusalFilter, after: Position | None, limi
     """Return the page of wanted refusals after that position, newest first."""
     conditions = []
     if wanted.login is not None:
-        conditions.append("f.login = :login")
+        conditions.append("f.login = ANY(:logins)")
     if wanted.reason is not None:
         conditions.append("f.reason = :reason")
     if wanted.since is not None:
         conditions.append("f.refused_at >= :since")
-    parameters = {"login": wanted.login, "reason": wanted.reason, "since": wanted.since}
+    parameters = {"logins": _notations(wanted.login), "reason": wanted.reason, "since": wanted.since}
     found = _newest(engine, _REFUSAL, "f.refused_at, f.id", conditions, parameters, after, limit)
     return cut([RefusalRow(**in_utc(row)) for row in found], limit)
 
@@ -232,6 +233,11 @@ def quarantined(engine: Engine, after: Position | None, limit: int) -> Page[Quar
     """Return the page of quarantined records after that position, newest first."""
     found = _newest(engine, _QUARANTINE, "q.received_at, q.id", [], {}, after, limit)
     return cut([_quarantine(row) for row in found], limit)
+
+
+def _notations(login: str | None) -> list[str]:
+    """Return what stored logins may look like: they are as the router wrote them."""
+    return [] if login is None else [*notations(login)]
 
 
 def _newest(

@@ -111,6 +111,39 @@ def test_every_mistake_is_listed_with_its_line_and_a_hint() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://",
+        "postgresql://caudal@/isp?host=/run/postgresql",
+        "postgresql:///isp",
+        "postgresql://caudal:hu%40sh:#1?@db.example:5432/isp?sslmode=require",
+        "postgresql://caudal:hush@[2001:db8::1]:5432,other:6432/isp",
+        "postgres://caudal:hush@%2Frun%2Fpostgresql/isp",
+    ],
+)
+def test_the_address_of_a_database_may_have_any_right_form(url: str) -> None:
+    assert parse(f'[database]\nurl = "{url}"', "caudal.toml").database.url == url
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://caudal:hush@pw@host/isp",
+        "postgresql://caudal:hu/shpw@host/isp",
+        "postgresql://caudal:hush%zz@host/isp",
+        "postgresql://caudal:hu sh@host/isp",
+        "postgresql://caudal:hush@[::1/isp",
+        "postgresql://caudal:hush@host:port/isp",
+        "hush",
+    ],
+)
+def test_a_malformed_address_of_a_database_is_refused_without_showing_it(url: str) -> None:
+    (problem,) = problems_of(f'[database]\nurl = "{url}"\n')
+    assert problem.startswith("line 2: database.url: must be ")
+    assert "hu" not in problem.replace("must", "")
+
+
 def test_both_radius_ports_cannot_be_one() -> None:
     assert problems_of("[radius]\n\nauth_port = 1813\n") == [
         "line 3: radius.auth_port: must differ: auth_port and acct_port cannot be one port"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from domain.names import is_mac, login_key, mac
+from domain.names import is_mac, login_key, mac, notations
 
 ADDRESS = "01:00:E1:0C:38:C8"
 
@@ -78,3 +78,10 @@ def test_only_the_canonical_form_is_told_as_mac() -> None:
     assert is_mac(ADDRESS)
     assert not is_mac(ADDRESS.lower())
     assert not is_mac("alice")
+
+
+def test_every_notation_of_a_mac_is_that_mac_and_a_name_has_one() -> None:
+    forms = notations(ADDRESS)
+    assert {login_key(form) for form in forms} == {ADDRESS}
+    assert {"0100e10c38c8", "0100.e10c.38c8", "01-00-E1-0C-38-C8", "1:0:e1:c:38:c8", "0100e1-0c38c8"} <= {*forms}
+    assert notations("ana@example") == ("ana@example",)
