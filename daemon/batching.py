@@ -1,13 +1,15 @@
 """Group commit: what waits when the last batch ends is the next batch.
 
-Rule: no timer on the path; an idle lane takes a batch of one at once. What waits is bounded, and while the database is
-away nothing waits at all: the routers retransmit and fail over. An idle lane asks the database now and then: one that
+Rule: no timer on the path; an idle lane takes a batch of one at once. What waits is bounded, and routers share a batch
+and the room to wait: one that floods us delays itself. While the database is away nothing waits at all: the routers
+retransmit and fail over. An idle lane asks the database now and then: one that
 vanished without a word is known before the next request comes.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Sequence
 from time import monotonic
 from typing import Generic, Protocol, TypeVar
@@ -46,6 +48,57 @@ class Lane(Protocol[Settled_contra]):
         """Ask the database for nothing; raise `DatabaseAway` when it does not answer."""
 
 
+class FairQueue(Generic[AnyRequest]):
+    """What waits, by router: a batch takes from each in turn, and of each in the order in which it came."""
+
+    def __init__(self) -> None:
+        self._by_router: dict[int, deque[AnyRequest]] = {}
+        self._size = 0
+
+    def __len__(self) -> int:
+        return self._size
+
+    def add(self, request: AnyRequest) -> None:
+        """Let a request wait behind those of its router."""
+        queue = self._by_router.get(request.router.id)
+        if queue is None:
+            queue = self._by_router[request.router.id] = deque()
+        queue.append(request)
+        self._size += 1
+
+    def draw(self, most: int) -> list[AnyRequest]:
+        """Return at most so many requests; routers whose turn did not come are the first next time."""
+        batch: list[AnyRequest] = []
+        if self._size <= most:
+            for queue in self._by_router.values():
+                batch += queue
+            self._by_router.clear()
+            self._size = 0
+            return batch
+        share = max(1, most // len(self._by_router))
+        while len(batch) < most:
+            router_id = next(iter(self._by_router))
+            queue = self._by_router.pop(router_id)
+            for _ in range(min(share, len(queue), most - len(batch))):
+                batch.append(queue.popleft())
+            if queue:
+                self._by_router[router_id] = queue
+        self._size -= len(batch)
+        return batch
+
+    def has_fewer_than_its_share(self, request: AnyRequest) -> bool:
+        """Tell whether the router of a request has fewer waiting than each has if all have the same."""
+        queue = self._by_router.get(request.router.id)
+        others = len(self._by_router) - (queue is not None)
+        return (0 if queue is None else len(queue)) < self._size // (others + 1) and others > 0
+
+    def take_from_the_longest(self) -> AnyRequest:
+        """Remove the request that came last of the router which has the most waiting."""
+        queue = max(self._by_router.values(), key=len)
+        self._size -= 1
+        return queue.pop()
+
+
 class Batcher(Generic[AnyRequest]):
     """Feeds one lane; `observe(size, seconds)` learns of each batch, `flush` sends its answers."""
 
@@ -63,7 +116,7 @@ class Batcher(Generic[AnyRequest]):
         self._flush = flush
         self._observe = observe
         self._probe_seconds = probe_seconds
-        self._waiting: list[AnyRequest] = []
+        self._queue: FairQueue[AnyRequest] = FairQueue()
         self._wake = asyncio.Event()
         self._asked_at: float | None = None
         self._failures = 0
@@ -75,7 +128,7 @@ class Batcher(Generic[AnyRequest]):
     @property
     def waiting(self) -> int:
         """How many requests wait for their batch."""
-        return len(self._waiting)
+        return len(self._queue)
 
     @property
     def is_serving(self) -> bool:
@@ -83,18 +136,24 @@ class Batcher(Generic[AnyRequest]):
         asked_at = self._asked_at
         return self.database_is_there and (asked_at is None or monotonic() - asked_at < SILENT_SECONDS)
 
-    def submit(self, request: AnyRequest) -> None:
-        """Let `request` wait for the next batch, or give it up when nothing can be promised."""
+    def submit(self, request: AnyRequest, *, kept: int = 0) -> None:
+        """Let `request` wait for the next batch, or give it up when nothing can be promised.
+
+        `kept` places are for others. Where none is left, the router that has the most of them loses its last request.
+        """
         if not self.database_is_there:
             request.give_up(Drop.DATABASE_AWAY)
-        elif len(self._waiting) >= MOST_WAITING:
-            request.give_up(Drop.OVERLOAD)
-        else:
-            self._waiting.append(request)
+            return
+        if len(self._queue) >= MOST_WAITING - kept:
+            if not self._queue.has_fewer_than_its_share(request):
+                request.give_up(Drop.OVERLOAD)
+                return
+            self._queue.take_from_the_longest().give_up(Drop.OVERLOAD)
+        self._queue.add(request)
 
     def wake(self) -> None:
         """Start the next batch if the lane is idle and something waits."""
-        if self._waiting:
+        if self._queue:
             self._wake.set()
 
     def stop(self) -> None:
@@ -106,12 +165,12 @@ class Batcher(Generic[AnyRequest]):
         """Settle batch after batch until stopped; reconnect whenever the database went away."""
         await self._connect()
         while True:
-            if not self._waiting:
+            if not self._queue:
                 if self.stopping:
                     return
                 await self._rest()
                 continue
-            batch, self._waiting = self._waiting[:MOST_IN_BATCH], self._waiting[MOST_IN_BATCH:]
+            batch = self._queue.draw(MOST_IN_BATCH)
             self._asked_at = begun = monotonic()
             try:
                 await self._settle(batch)
@@ -127,7 +186,7 @@ class Batcher(Generic[AnyRequest]):
         reminder = asyncio.get_running_loop().call_later(self._probe_seconds, self._wake.set)
         await self._wake.wait()
         reminder.cancel()
-        if self._waiting or self.stopping:
+        if self._queue or self.stopping:
             return
         self._asked_at = monotonic()
         try:
@@ -155,7 +214,7 @@ class Batcher(Generic[AnyRequest]):
         """Give up everything that waits, and come back when the database does."""
         self._log.error("database away", error=str(error))
         self._failures += 1
-        waiting, self._waiting = self._waiting, []
+        waiting = self._queue.draw(len(self._queue))
         _give_up((*batch, *waiting), Drop.DATABASE_AWAY)
         await self._connect()
 

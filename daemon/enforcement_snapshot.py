@@ -13,7 +13,7 @@ from collections.abc import Callable
 import psycopg2
 import structlog
 
-from daemon.configuration import CHANNEL, POLL_SECONDS, RECONNECT_SECONDS
+from daemon.configuration import POLL_SECONDS, RECONNECT_SECONDS
 from domain.errors import CaudalError
 from storage import snapshot as snapshots
 from storage.pipeline import DatabaseAway, PipelineConnection
@@ -58,7 +58,7 @@ class SnapshotKeeper:
         async with self._reading:
             try:
                 if not self._connection.is_open:
-                    await self._connection.open(f"LISTEN {CHANNEL}")
+                    await self._connection.open(f"LISTEN {snapshots.CHANNEL}")
                 rows = await self._connection.query(snapshots.REVISION)
                 if rows[0][0] == self.snapshot.revision:
                     return

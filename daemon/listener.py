@@ -15,7 +15,8 @@ from typing import Protocol
 
 import structlog
 
-from daemon.batching import MOST_WAITING, Batcher
+from daemon.batching import Batcher
+from daemon.configuration import Signers
 from daemon.datagrams import DatagramSocket
 from daemon.drops import Drop
 from daemon.duplicates import DuplicateCache
@@ -292,18 +293,14 @@ class AuthenticationListener(Listener):
     _status_answer = Code.ACCESS_ACCEPT
     _batcher: Batcher[AccessRequest]
 
-    def feed(self, batcher: Batcher[AccessRequest]) -> None:
-        """Give verified requests to `batcher`."""
+    def feed(self, batcher: Batcher[AccessRequest], signers: Signers) -> None:
+        """Give verified requests to `batcher`; of `signers` "auto" demands that they go on signing."""
         self._batcher = batcher
-        # Sources that have signed a request: from then on "auto" demands it of them.
-        self._signers: set[tuple[int, str]] = set()
+        self._signers = signers
 
     def _submit(self, packet: Packet, router: Router, peer: Peer) -> None:
         request = AccessRequest(packet, router, self._now_us, peer, self)
-        if self._batcher.waiting >= MOST_WAITING - KEPT_FOR_STATE and not _goes_on(packet):
-            request.give_up(Drop.OVERLOAD)
-        else:
-            self._batcher.submit(request)
+        self._batcher.submit(request, kept=0 if _goes_on(packet) else KEPT_FOR_STATE)
 
     def _fault(self, packet: Packet, router: Router, host: str) -> Drop | None:
         if packet.code not in (Code.ACCESS_REQUEST, Code.STATUS_SERVER):
@@ -311,7 +308,7 @@ class AuthenticationListener(Listener):
         if packet.has_message_authenticator:
             if not packet.message_authenticator_is_valid(router.secret.reveal()):
                 return Drop.WRONG_MESSAGE_AUTHENTICATOR
-            self._signers.add((router.id, host))
+            self._signers.add(router.id, host)
             return None
         policy = router.require_message_authenticator
         if policy is MessageAuthenticatorPolicy.AUTO and (router.id, host) in self._signers:

@@ -111,7 +111,7 @@ class Worker:
         self._acct_batcher: Batcher[AccountingRequest] = Batcher(
             "acct", self._metering, self._acct.flush, self._batches["acct"].observe
         )
-        self._auth.feed(self._auth_batcher)
+        self._auth.feed(self._auth_batcher, self.watch.signers)
         self._acct.feed(self._acct_batcher)
 
     async def run(self) -> None:

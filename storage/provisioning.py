@@ -58,10 +58,9 @@ from storage.provisioned_rows import (
     with_kept_values,
 )
 from storage.row_staging import Staging
+from storage.snapshot import CHANNEL
 from storage.vault import Vault
 
-CHANNEL = "caudal_configuration"
-"""Where PostgreSQL tells the workers that their snapshot is old."""
 ENFORCED_OF_SERVICE = frozenset({"plan", "enabled", "expires", "period_day", "account_state", "attributes"})
 """Keys that say what an open line may do; the others wait for the next login."""
 ENFORCED_OF_ISP = frozenset({"timezone", "blocking"})

@@ -103,6 +103,14 @@ router = Table(
     UniqueConstraint("address", "identifier", postgresql_nulls_not_distinct=True),
 )
 
+signer = Table(
+    "signer",
+    metadata,
+    Column("router_id", Integer, ForeignKey("router.id"), nullable=False),
+    Column("host", Text, nullable=False),
+    PrimaryKeyConstraint("router_id", "host"),
+)
+
 pool = Table(
     "pool",
     metadata,

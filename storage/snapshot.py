@@ -6,7 +6,7 @@ source alone (RFC 2865 §3), the longest prefix first; NAS-Identifier only tells
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from ipaddress import IPv6Address, ip_address, ip_network
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -30,6 +30,7 @@ from domain.plan_rules import Blocking
 from domain.secret import Secret
 from radius.codes import Type
 from radius.packet import Packet
+from storage.literals import integers, texts
 from storage.pipeline import PipelineConnection
 from storage.vault import Vault
 
@@ -38,7 +39,12 @@ MOST_HOSTS = 65_536
 
 NO_BLOCKING = Blocking()
 
+CHANNEL = "caudal_configuration"
+"""Where PostgreSQL tells the workers that what they have is old."""
 REVISION = "SELECT revision FROM configuration_revision"
+POSITION = "SELECT revision, (SELECT count(*) FROM signer) FROM configuration_revision"
+"""The revision, and how many sources have signed."""
+SIGNERS = "SELECT router_id, host FROM signer"
 
 SNAPSHOT = """
 SELECT (SELECT revision FROM configuration_revision),
@@ -59,6 +65,17 @@ SELECT (SELECT revision FROM configuration_revision),
     (SELECT timezone FROM isp),
     (SELECT blocking FROM isp)
 """
+
+
+def save_signers(sources: Sequence[tuple[int, str]]) -> str:
+    """Return the statements that keep sources (router id, host) which have signed, and tell the workers.
+
+    A router that was forgotten meanwhile signs for nobody.
+    """
+    routers, hosts = integers([router_id for router_id, _ in sources]), texts([host for _, host in sources])
+    return f"""INSERT INTO signer SELECT u.router_id, u.host
+        FROM unnest({routers}::integer[], {hosts}::text[]) AS u(router_id, host)
+        JOIN router ON router.id = u.router_id ON CONFLICT DO NOTHING; NOTIFY {CHANNEL}"""
 
 
 class _Prefixes(NamedTuple):

@@ -18,7 +18,8 @@ from enforcement.credentials import PASSWORD_AT
 from radius.mschap import hash_nt_hash, nt_hash
 from storage.database import create_engine
 from storage.exporting import export
-from storage.provisioning import CHANNEL, Action, ApplyReport, Change, apply
+from storage.provisioning import Action, ApplyReport, Change, apply
+from storage.snapshot import CHANNEL
 from storage.vault import Vault, VaultError
 from tests.postgres import PostgresForTests
 

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, cast
 
-from daemon.batching import MOST_WAITING, Batcher
+from daemon.batching import MOST_WAITING, Batcher, FairQueue
+from daemon.configuration import Signers
 from daemon.drops import Drop
-from daemon.requests import Peer, Request
+from daemon.listener import KEPT_FOR_STATE, AuthenticationListener, Traffic
+from daemon.requests import AccessRequest, Peer, Request
 from domain.instants import Microseconds
 from domain.network import MessageAuthenticatorPolicy, Router, RouterId
 from domain.secret import Secret
 from radius.codes import AcctStatus, Code, Type
-from radius.packet import decode, encode_request, integer_attribute
+from radius.packet import attribute, decode, encode_request, integer_attribute
 from storage.pipeline import DatabaseAway
+from storage.snapshot import Snapshot
 
 if TYPE_CHECKING:
-    from daemon.listener import Listener
+    from daemon.datagrams import DatagramSocket
+    from daemon.listener import Later, Listener
 
 ROUTER = Router(
     id=RouterId(1),
@@ -159,6 +164,68 @@ def test_what_waits_is_bounded() -> None:
         batcher.submit(same)
     assert batcher.waiting == MOST_WAITING
     assert told.given_up == [(same, Drop.OVERLOAD)]
+
+
+def of_router(told: Told, router_id: int) -> Request:
+    router = dataclasses.replace(ROUTER, id=RouterId(router_id))
+    return Request(request(told).packet, router, Microseconds(0), PEER, cast("Listener", told))
+
+
+def waiting_batcher() -> Batcher[Request]:
+    batcher: Batcher[Request] = Batcher("test", ScriptedLane(acknowledge), lambda: None, lambda _size, _seconds: None)
+    batcher.database_is_there = True
+    return batcher
+
+
+def test_a_router_that_floods_us_takes_no_place_from_the_others() -> None:
+    told = Told()
+    batcher = waiting_batcher()
+    flood = [of_router(told, 1) for _ in range(MOST_WAITING + 5)]
+    for each in flood:
+        batcher.submit(each)
+    assert [each for each, _ in told.given_up] == flood[MOST_WAITING:]
+    others = [of_router(told, 2 + number % 3) for number in range(300)]
+    for each in others:
+        batcher.submit(each)
+    assert batcher.waiting == MOST_WAITING
+    assert [each for each, _ in told.given_up[5:]] == flood[MOST_WAITING - 300 : MOST_WAITING][::-1]
+
+
+def test_a_batch_takes_from_each_router_in_turn_and_in_its_order() -> None:
+    told = Told()
+    queue: FairQueue[Request] = FairQueue()
+    flood, few, one = ([of_router(told, router) for _ in range(size)] for router, size in ((1, 900), (2, 40), (3, 1)))
+    for each in (*flood, *few, *one):
+        queue.add(each)
+    batch = queue.draw(100)
+    assert len(batch) == 100
+    assert {*one} < {*batch}
+    assert [each for each in batch if each.router.id == 2] == few[:33]
+    assert [each for each in batch if each.router.id == 1] == flood[:66]
+    rest = queue.draw(1000)
+    assert [each for each in rest if each.router.id == 1] == flood[66:]
+    assert [each for each in rest if each.router.id == 2] == few[33:]
+    assert not queue
+
+
+def test_d5_logins_that_go_on_have_places_of_their_own_at_overload() -> None:
+    batcher: Batcher[AccessRequest] = Batcher(
+        "test", ScriptedLane(acknowledge), lambda: None, lambda _size, _seconds: None
+    )
+    batcher.database_is_there = True
+    traffic = Traffic()
+    listener = AuthenticationListener(
+        cast("DatagramSocket", None), Snapshot.empty, lambda: Microseconds(0), cast("Later", None), traffic, 0
+    )
+    listener.feed(batcher, Signers())
+    name = attribute(Type.USER_NAME, b"ana")
+    begins = decode(encode_request(Code.ACCESS_REQUEST, 1, name, b"secret", sign=False))
+    goes_on = decode(encode_request(Code.ACCESS_REQUEST, 1, name + attribute(Type.STATE, b"1"), b"secret", sign=False))
+    for _ in range(MOST_WAITING):
+        listener._submit(begins, ROUTER, PEER)
+    assert batcher.waiting == MOST_WAITING - KEPT_FOR_STATE
+    listener._submit(goes_on, ROUTER, PEER)
+    assert batcher.waiting == MOST_WAITING - KEPT_FOR_STATE + 1
 
 
 def test_database_that_vanished_is_noticed_while_nobody_asks() -> None:
