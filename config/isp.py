@@ -221,6 +221,8 @@ class Known:
     """
 
     timezone: str = DEFAULT_TIMEZONE
+    has_usage: bool = False
+    """Whether days have been counted, which are those of `timezone`."""
     routers: Mapping[str, tuple[str, str | None]] = field(default_factory=dict)
     """Address and identifier by name."""
     routers_with_api: Collection[str] = frozenset()

@@ -20,6 +20,10 @@ Warn = Callable[[Table, str, str], None]
 _Rates = tuple[tuple[str, int | None, int | None], ...]
 
 
+LARGEST_TOLD = 0xFFFFFFFF
+"""The highest rate that an integer attribute holds, in bit/s."""
+
+
 @dataclass(frozen=True, slots=True)
 class Surroundings:
     """What the rules of a plan are held against."""
@@ -45,6 +49,11 @@ class Surroundings:
 
 def check_rules(table: Table, rules: PlanRules, around: Surroundings) -> None:
     """Report and warn of what the rules of one plan say that does not fit."""
+    for key, rate, _ in around.beside(around.download_bits_per_second, around.upload_bits_per_second):
+        if rate is not None and rate > LARGEST_TOLD:
+            around.warn(
+                table, key, f"is told as {LARGEST_TOLD} to routers of profile huawei and wispr, 32 bits wide there"
+            )
     _check_contention(table, rules, around)
     _check_burst(table, rules, around)
     _check_cap(table, rules, around)

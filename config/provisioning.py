@@ -230,6 +230,10 @@ class _Reader:
             billing=self._isp_billing(table),
         )
         table.finish()
+        if self._known.has_usage and entry.timezone != self._known.timezone:
+            before = self._known.timezone
+            message = f"hours and days counted so far stay those of {before}; only later ones are the new zone's"
+            self._warn(table, "timezone", message)
         return entry
 
     def _isp_blocking(self, isp: Table) -> Blocking:

@@ -87,6 +87,7 @@ class ServiceReader:
         self._addresses: dict[str, tuple[str, Path]] = {}
         self._with_customer: list[tuple[str, Path]] = []
         self._without_password: list[tuple[str, Path]] = []
+        self._numbers: set[str] = set()
 
     def read(self, table: Table) -> ServiceEntry:
         """Return the service of one table; what refers to other services or customers is settled later."""
@@ -114,6 +115,9 @@ class ServiceReader:
             self._with_customer.append((service.customer, table.path))
         if service.password is None and service.login and "password" not in table.values:
             self._without_password.append((service.login, table.path))
+            if str(table.values.get("login")).isdigit():
+                # Twelve digits may be a MAC, and may be a telephone number.
+                self._numbers.add(service.login)
         return service
 
     def settle(self) -> None:
@@ -126,7 +130,7 @@ class ServiceReader:
                 close = suggestion(name, self._file_customers)
                 self._problems.report((*path, "customer"), f"there is no customer {show(name)}{close}")
         # Routers send a MAC address as login with an empty password, which need not be written.
-        bare = [(name, path) for name, path in self._without_password if mac(name) != name]
+        bare = [(name, path) for name, path in self._without_password if mac(name) != name or name in self._numbers]
         self._without_password = []
         existing = self._known.services([name for name, _ in bare]) if bare else ()
         for name, path in bare:

@@ -13,8 +13,8 @@ from fastapi import APIRouter
 
 from control import models
 from control.errors import not_found
-from control.questions import DEFAULT_LIMIT, AfterName, Limit, Name, NameFilter, Ports
-from domain.names import login_key
+from control.questions import DEFAULT_LIMIT, AfterName, Limit, Name, NameFilter, Ports, require
+from domain.names import login_key, mac
 from storage import listing, terms
 
 routes = APIRouter(tags=["directory"])
@@ -96,7 +96,8 @@ def list_services(
     after: AfterName = None,
 ) -> models.Listing[models.Service]:
     """List services by login; of one plan, of one customer, or whose login begins so."""
-    wanted = listing.ServiceFilter(plan, customer, login_prefix)
+    require(ports, plan=plan, customer=customer)
+    wanted = listing.ServiceFilter(plan, customer, login_prefix and (mac(login_prefix) or login_prefix))
     page = listing.services(ports.engine, wanted, after, limit)
     return _listing(page, models.Service.model_validate, lambda row: row.login)
 

@@ -19,7 +19,7 @@ from control import models
 from control.directory import service_of
 from control.errors import RequestRefused, bad_request
 from control.ports import ControlPorts
-from control.questions import DEFAULT_LIMIT, LARGEST_ID, AfterPosition, Limit, Name, NameFilter, Ports
+from control.questions import DEFAULT_LIMIT, LARGEST_ID, AfterPosition, Limit, Name, NameFilter, Ports, require
 from domain.network import AccountState, Plan
 from domain.plan_rules import Cap, Change, ChangeKind, Period, TopUpOffer
 from enforcement.allowance import bought, draw
@@ -61,6 +61,7 @@ def list_lines(
     after: AfterPosition = None,
 ) -> models.Listing[models.Line]:
     """List the lines of open sessions, by router and session."""
+    require(ports, router=router)
     with ports.engine.connect() as connection:
         rows = lines.listing(connection, unproven=unproven, router=router, after=_place(after), limit=limit + 1)
     last = rows[limit - 1].line if len(rows) > limit else None

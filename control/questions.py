@@ -10,9 +10,10 @@ from typing import Annotated
 from fastapi import Depends, Path, Query, Request
 from pydantic import AwareDatetime
 
-from control.errors import bad_request
+from control.errors import bad_request, not_found
 from control.ports import ControlPorts
 from domain.instants import Microseconds, to_datetime, to_microseconds
+from storage import listing
 from storage.sessions import Position
 
 LARGEST_PAGE = 1000
@@ -44,6 +45,13 @@ def ports_of(request: Request) -> ControlPorts:
 
 
 Ports = Annotated[ControlPorts, Depends(ports_of)]
+
+
+def require(ports: ControlPorts, **names: str | None) -> None:
+    """Refuse a filter by a router, plan or customer that does not exist: nothing would be found, for another reason."""
+    for kind, name in names.items():
+        if name is not None and not listing.is_there(ports.engine, kind, name):
+            raise not_found(kind, name, f"see `caudal {kind} list`")
 
 
 def cursor(position: Position) -> str:

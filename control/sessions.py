@@ -24,6 +24,7 @@ from control.questions import (
     Since,
     cursor,
     position,
+    require,
 )
 from domain.names import login_key
 from storage import sessions
@@ -62,6 +63,7 @@ def list_sessions(
     after: AfterPosition = None,
 ) -> models.Listing[models.Session]:
     """List sessions, the newest first; of one login, of one router, or started since an instant."""
+    require(ports, router=router)
     wanted = sessions.SessionFilter(
         state=sessions.SessionState.OPEN if show is SessionChoice.OPEN else None,
         login=None if login is None else login_key(login),

@@ -26,7 +26,7 @@ from daemon.requests import AccessRequest
 from domain.errors import CaudalError
 from domain.instants import SECOND_US, Microseconds, to_datetime
 from domain.names import is_mac, login_key
-from domain.network import Plan, PoolKind
+from domain.network import Plan, PoolKind, RouterId
 from domain.plan_rules import Blocking
 from enforcement.admission import REASONS, REPLY_MESSAGES, RefusalReason, calling_mac, client_key, objection
 from enforcement.attributes import join
@@ -168,6 +168,7 @@ class LoginLane:
         self._book = ReplyBook({})
         self._zone: tzinfo = UTC
         self._gate = GardenGate()
+        self._told_pools: set[tuple[str, str]] = set()
         self._delay = RejectDelay(reject_delay_milliseconds)
         self._throttle = DeviceThrottle()
         self._refusals = RefusalLog()
@@ -201,6 +202,20 @@ class LoginLane:
         await self.store_refusals()
         self._connection.close()
 
+    def _tell_of_pools(self, login: Login, snapshot: Snapshot, plan: Plan) -> None:
+        """Say once of each router that a pool gives nothing to its subscribers."""
+        router = login.request.router
+        for name in _strange_pools(snapshot, plan, router.id) if login.address is None else ():
+            if (name, router.name) not in self._told_pools:
+                self._told_pools.add((name, router.name))
+                self._log.warning(
+                    "pool does not serve router",
+                    pool=name,
+                    router=router.name,
+                    plan=plan.name,
+                    hint="its logins get no address of ours; add it to `routers` of the pool if they should",
+                )
+
     async def store_refusals(self) -> None:
         """Store the refusals that wait; while the database is away they keep waiting, bounded."""
         if not self._refusals or not self._connection.is_open:
@@ -220,6 +235,7 @@ class LoginLane:
             if snapshot is not self._book_of:
                 self._book_of, self._book = snapshot, ReplyBook(snapshot.plans)
                 self._zone = ZoneInfo(snapshot.timezone)
+                self._told_pools.clear()
             now_us = self._clock()
             logins = self._begin(requests, now_us)
             if not logins:
@@ -305,6 +321,7 @@ class LoginLane:
             return _Wants.STANDING
         if limit is not None or not plan_reply.is_free:
             login.application = _application(login, snapshot, snapshot.plans[plan_id], limit)
+            self._tell_of_pools(login, snapshot, snapshot.plans[plan_id])
         if login.application is None:
             self._accept(login, now_us)
             return None
@@ -323,6 +340,7 @@ class LoginLane:
                 login.request.give_up(Drop.PLAN_UNKNOWN)
             elif self._judge(login, row, snapshot, now_us, now):
                 login.application = _application(login, snapshot, login.plan, login.limit)
+                self._tell_of_pools(login, snapshot, login.plan)
                 if login.application is None:
                     self._accept(login, now_us)
                 else:
@@ -480,6 +498,16 @@ class LoginLane:
         except ValueError:
             # Its own Proxy-States fill the packet.
             request.give_up(Drop.REPLY_TOO_LONG)
+
+
+def _strange_pools(snapshot: Snapshot, plan: Plan, router_id: RouterId) -> list[str]:
+    """Return the pools of a plan from which subscribers at a router get nothing."""
+    pools = (plan.pool_id, plan.ipv6_pool_id, plan.delegated_pool_id)
+    return [
+        snapshot.pools[pool_id].name
+        for pool_id in pools
+        if pool_id is not None and not snapshot.pools[pool_id].serves(router_id)
+    ]
 
 
 def _names(logins: Sequence[Login]) -> set[str]:

@@ -8,7 +8,7 @@ a sum.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from ipaddress import IPv6Address
 from typing import NamedTuple
 
@@ -297,7 +297,7 @@ class MeteringLane:
             session = get(record.key)
             is_new = session is None or not fits(session, record, anothers=self._is_anothers(session, record))
             if is_new or record.status == AcctStatus.START:
-                names.add(login_key(record.login))
+                names.update(_names(record))
             if is_new and session is not None and session.generation:
                 reused[record.key] = session.generation
         return Fold(await self._find_services(names), await self._read_generations(reused))
@@ -395,7 +395,7 @@ class MeteringLane:
 
     def _owner_of(self, fold: Fold, record: Record) -> Owner | None:
         """Return the service of `record`: by our own Class, else by name; None when the name must be looked up."""
-        named = fold.services.get(login_key(record.login))
+        named = _by_name(fold.services, record)
         own = self._own_class(record)
         if own is None:
             return named
@@ -410,6 +410,22 @@ class MeteringLane:
 
 
 _RESTARTS = frozenset(int(status).to_bytes(4) for status in (AcctStatus.ACCOUNTING_ON, AcctStatus.ACCOUNTING_OFF))
+
+
+def _names(record: Record) -> tuple[str, ...]:
+    """Return the names to look up; a Windows client's `DOMAIN\\user` may be known under its bare name."""
+    key = login_key(record.login)
+    return (key, key.partition("\\")[2]) if "\\" in key else (key,)
+
+
+def _by_name(services: Mapping[str, Owner], record: Record) -> Owner | None:
+    """Return the service that a record names, NOBODY where none has the name, None where it was not looked up."""
+    found = None
+    for name in _names(record):
+        found = services.get(name)
+        if found is None or found is not NOBODY:
+            return found
+    return found
 
 
 def _marks(record: Record) -> Marks:

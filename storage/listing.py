@@ -162,6 +162,16 @@ JOIN plan p ON p.id = s.plan_id
 LEFT JOIN customer c ON c.id = s.customer_id"""
 
 
+def is_there(engine: Engine, kind: str, name: str) -> bool:
+    """Tell whether a router, pool, plan or customer has a name."""
+    table, column = _NAMED[kind]
+    found = select(engine, f"SELECT EXISTS (SELECT FROM {table} WHERE {column} = :name) AS found", {"name": name})
+    return bool(found[0]["found"])
+
+
+_NAMED = {kind: (kind, "login" if kind == "customer" else "name") for kind in ("router", "pool", "plan", "customer")}
+
+
 def isp(engine: Engine) -> Isp:
     """Return the operator's name, currency and time zone."""
     (row,) = select(engine, "SELECT name, currency, timezone FROM isp", {})

@@ -7,6 +7,7 @@ services are read at each login. What changes what an open line may do goes into
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -72,6 +73,7 @@ NOT_IN_SNAPSHOT = frozenset(
 """Kinds of which no worker keeps a copy."""
 
 
+_TAGGED = re.compile(r"([^:]+):([0-9]{1,2})")
 MOST_NAMED = 5000
 """Services that are looked up by name; for more, all are read."""
 
@@ -138,11 +140,16 @@ def lock_configuration(connection: Connection) -> None:
 
 
 def encode_reply_attribute(name: str, value: str) -> bytes:
-    """Return a reply attribute as a packet carries it. Raise UnknownAttribute or InvalidValue."""
+    """Return a reply attribute as a packet carries it; `Tunnel-Type:1` has a tag (RFC 2868).
+
+    Raise UnknownAttribute or InvalidValue.
+    """
     attributes = dictionary.load()
-    if attributes.by_name(name).encrypt:
-        raise InvalidValue(name, "is encrypted for each answer and cannot be provisioned; leave it out")
-    return attributes.encode(name, value)
+    tagged = _TAGGED.fullmatch(name)
+    bare = tagged[1] if tagged else name
+    if attributes.by_name(bare).encrypt:
+        raise InvalidValue(bare, "is encrypted for each answer and cannot be provisioned; leave it out")
+    return attributes.encode(bare, value, tag=int(tagged[2]) if tagged else None)
 
 
 def known(connection: Connection) -> Known:
@@ -159,6 +166,7 @@ def known(connection: Connection) -> Known:
     names = {router.id: router.name for router in routers}
     return Known(
         timezone=connection.execute(sqlalchemy.select(schema.isp.c.timezone)).scalar_one(),
+        has_usage=bool(connection.scalar(text("SELECT EXISTS (SELECT FROM usage_day)"))),
         routers={router.name: (str(ip_network(router.address)), router.identifier) for router in routers},
         routers_with_api=frozenset(router.name for router in routers if router.has_api),
         pools={pool.name: pool for pool in pools(connection, names)},

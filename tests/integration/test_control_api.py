@@ -349,6 +349,7 @@ def test_services_are_filtered_by_plan_customer_and_prefix(client: ControlClient
     assert logins(customer="bob") == ["bob@example"]
     assert logins(login_prefix="cpe/") == ["cpe/7 ñ"]
     assert logins(login_prefix="%") == []
+    assert logins(login_prefix="aabb.ccdd.eeff") == ["AA:BB:CC:DD:EE:FF"]
 
 
 def test_a_service_is_shown_by_any_notation_of_its_mac_and_any_sign_in_its_login(client: ControlClient) -> None:
@@ -455,6 +456,10 @@ def test_usage_comes_from_the_roll_ups(engine: Engine, data: Path, capsys: pytes
         ("/v1/usage/ana@example?from=2026-02-01&to=2026-01-01", 400, "bad_request"),
         ("/v1/usage/ana@example?by=hour&from=2020-01-01&to=2026-01-01", 400, "bad_request"),
         ("/v1/usage/nobody", 404, "not_found"),
+        ("/v1/services?plan=nosuch", 404, "not_found"),
+        ("/v1/services?customer=nosuch", 404, "not_found"),
+        ("/v1/sessions?router=nosuch", 404, "not_found"),
+        ("/v1/lines?router=nosuch", 404, "not_found"),
         ("/v2/status", 404, "not_found"),
     ],
 )

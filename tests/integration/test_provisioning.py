@@ -258,6 +258,20 @@ def offset_and_leases(engine: sqlalchemy.Engine) -> tuple[int, int]:
     return row["next_offset"], row["leases"]
 
 
+def test_an_attribute_with_a_tag_is_written_with_it_and_comes_back(engine: sqlalchemy.Engine) -> None:
+    """RFC 2868 section 3: two tunnels of one answer are told apart by their tags."""
+    tunnels = '{ "Tunnel-Type:1" = "L2TP", "Tunnel-Server-Endpoint:1" = "192.0.2.9", "Tunnel-Type:2" = "GRE" }'
+    plain = '{ "Reply-Message" = ["{a,\\"b\\"}", "\\\\.\\n"], "Framed-MTU" = 1492 }'
+    assert plain in ISP
+    document = ISP.replace(plain, tunnels)
+    applied(engine, document)
+    octets = bytes(rows(engine, "SELECT reply_octets FROM service WHERE login = 'ana'")[0]["reply_octets"])
+    assert octets == b"\x40\x06\x01\0\0\x03" + b"\x43\x0c\x01192.0.2.9" + b"\x40\x06\x02\0\0\x0a"
+    assert applied(engine, export(engine, VAULT)).changes == ()
+    (problem,) = problems_of(engine, document.replace('"Tunnel-Type:2" = "GRE"', '"Framed-MTU:2" = 1492'))
+    assert "carries no tag" in problem
+
+
 def test_a_pool_grows_at_its_end_while_leases_run(engine: sqlalchemy.Engine) -> None:
     applied(engine, ISP)
     lease(engine, "100.64.0.9", "1 hour")

@@ -411,6 +411,17 @@ def test_c12_two_classes_of_ours_are_two_sessions_whatever_the_clock_says(
     assert (second.service_id, *second[2:4]) == (service_id(daemon, HASTY[0]), 7, 8)
 
 
+def test_c15_a_windows_domain_before_the_name_names_the_same_service(
+    router: RadiusClient, daemon: DaemonProcess
+) -> None:
+    known, unknown = session_id(), session_id()
+    router.account(router.record(START, known, login=f"WORK\\{ANA[0]}"))
+    router.account(router.record(START, unknown, login="WORK\\c-nobody"))
+
+    assert only_row(daemon, known).service_id == service_id(daemon, ANA[0])
+    assert only_row(daemon, unknown).service_id is None
+
+
 def class_of(client: RadiusClient, login: tuple[str, str]) -> bytes:
     """Log in and return our Class as an attribute."""
     value = client.login(*login).packet.get(Type.CLASS)

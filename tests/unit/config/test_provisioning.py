@@ -395,6 +395,29 @@ address = "100.64.0.8"
     ]
 
 
+def test_a_rate_that_some_profiles_cannot_be_told_is_a_warning() -> None:
+    (warning,) = parsed('[[plan]]\nname = "10G"\ndownload = "10G"\nupload = "4G"\n').warnings
+    assert str(warning).startswith(
+        "line 3: plan.download: is told as 4294967295 to routers of profile huawei and wispr"
+    )
+
+
+def test_a_new_zone_leaves_what_was_counted_as_it_was() -> None:
+    text = '[isp]\nname = "Valdelagua"\ntimezone = "Asia/Kolkata"\n'
+    assert parsed(text, Known(timezone="Europe/Madrid")).warnings == ()
+    (warning,) = parsed(text, Known(timezone="Europe/Madrid", has_usage=True)).warnings
+    assert "line 3: isp.timezone: hours and days counted so far stay those of Europe/Madrid" in str(warning)
+
+
+def test_a_telephone_number_of_twelve_digits_needs_its_password_written() -> None:
+    text = '[[service]]\nlogin = "346123456789"\nplan = "20"\n'
+    assert problems_of(text, known_from(WHOLE)) == [
+        'line 1: service.password: is missing for a new service; a line without one has password = ""'
+    ]
+    for login in ("34:61:23:45:67:89", "3461234567AB"):
+        assert parsed(text.replace("346123456789", login), known_from(WHOLE)).services[0].password is None
+
+
 def test_thirteen_and_sixty_four_octets_of_secret_are_fine() -> None:
     for length in (13, 64):
         text = f'[[router]]\nname = "r"\naddress = "192.0.2.1"\nsecret = "{"s" * length}"\n'
