@@ -426,6 +426,6 @@ def _coupon_line(coupon: Coupon, like: Line, amount: int) -> Line:
         quantity=Decimal(1),
         credits_line=None,
         usage=None,
-        discount_id=None,
+        discount_id=coupon.id,
         one_off=None,
     )

@@ -50,7 +50,7 @@ _COUNTRY = re.compile(r"[A-Z]{2}")
 _COLOUR = re.compile(r"#[0-9A-Fa-f]{6}")
 _CURRENCY = re.compile(r"[A-Z]{3}")
 _HOLIDAY = re.compile(r"(?:\d{4}-)?\d{2}-\d{2}")
-_RESETS = ("never", "year", "month")
+_RESETS = ("never", "year", "month", "customer")
 
 
 class StoredTermsError(CaudalError):

@@ -72,7 +72,7 @@ class SeriesTerms:
 
     pattern: str
     reset: str = "year"
-    """`never`, `year` or `month`."""
+    """`never`, `year` or `month`; `customer`: each counts for himself, and never anew."""
 
 
 @dataclass(frozen=True, slots=True)

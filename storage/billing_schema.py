@@ -143,7 +143,7 @@ series = Table(
     Column("partner_id", Integer, ForeignKey("partner.id"), nullable=False),
     Column("kind", Text, CheckConstraint("kind IN ('invoice', 'proforma', 'credit-note', 'receipt')"), nullable=False),
     Column("pattern", Text, nullable=False),
-    Column("reset", Text, CheckConstraint("reset IN ('never', 'year', 'month')"), nullable=False),
+    Column("reset", Text, CheckConstraint("reset IN ('never', 'year', 'month', 'customer')"), nullable=False),
     UniqueConstraint("partner_id", "kind"),
 )
 

@@ -203,6 +203,13 @@ def closed_through(connection: Connection) -> date | None:
     return found
 
 
+def require_open(connection: Connection, day: date) -> None:
+    """Raise BooksClosed where nothing can be posted on a day any more."""
+    through = closed_through(connection)
+    if through is not None and day <= through:
+        raise BooksClosed(day, through)
+
+
 def check_books(engine: Engine) -> list[Difference]:
     """Compute everything anew, in one snapshot, and return what differs from what is kept."""
     with engine.connect().execution_options(isolation_level="REPEATABLE READ") as connection, connection.begin():

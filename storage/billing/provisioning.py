@@ -178,7 +178,7 @@ def _begin(connection: Connection, entry: SubscriptionEntry, today: date) -> Non
     _event(connection, subscription_id, starts, EventKind.START, entry.product, price, entry.quantity)
     if entry.ends is not None:
         _event(connection, subscription_id, entry.ends, EventKind.STOP)
-    wake_accounts(connection, [subscription_id], today)
+    wake_accounts(connection, [subscription_id], min(starts, today))
 
 
 def _changed(connection: Connection, entry: SubscriptionEntry, found: Any, today: date) -> tuple[str, ...]:

@@ -156,7 +156,7 @@ CREATE TABLE series (
     partner_id integer NOT NULL REFERENCES partner,
     kind text NOT NULL CHECK (kind IN ('invoice', 'proforma', 'credit-note', 'receipt')),
     pattern text NOT NULL,
-    reset text NOT NULL CHECK (reset IN ('never', 'year', 'month')),
+    reset text NOT NULL CHECK (reset IN ('never', 'year', 'month', 'customer')),
     UNIQUE (partner_id, kind)
 );
 

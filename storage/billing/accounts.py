@@ -1,0 +1,203 @@
+"""What billing knows of accounts when their next documents are made: terms, history, what was issued.
+
+Rule: however many accounts are read, the statements are the same few; only what may still change is read of what was
+issued, so an account with years of history costs no more than a new one.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date
+from decimal import Decimal
+from typing import Any, NamedTuple
+
+from sqlalchemy import text
+from sqlalchemy.engine import Connection
+
+from billing.claims import Key
+from billing.cycle import Period
+from billing.difference import IssuedLine
+from billing.documents import ChargedLine
+from billing.generation import BEGINNING, Coupon, Discount, OneOff, Subscription
+from billing.history import Event, EventKind
+from billing.intervals import FOREVER
+from billing.tax import CreditedLine
+from config import billing_terms, catalogue
+from domain.billing_terms import BillingTerms
+from domain.catalogue import Product
+from domain.money import minor_units, rounded
+from domain.tax import AppliedTax, Tax, TaxCategory
+
+
+class Party(NamedTuple):
+    """Who a document is for, as it prints them."""
+
+    customer_id: int
+    login: str
+    name: str
+    details: Mapping[str, Any]
+    email: str | None
+
+
+@dataclass(slots=True)
+class Account:
+    """Everything that the next documents of an account are made from."""
+
+    customer_id: int
+    partner_id: int
+    terms: BillingTerms
+    state: str
+    party: Party
+    subscriptions: list[Subscription] = field(default_factory=list)
+    discounts: list[Discount] = field(default_factory=list)
+    one_offs: list[OneOff] = field(default_factory=list)
+    coupons: list[Coupon] = field(default_factory=list)
+    charged: dict[int, ChargedLine] = field(default_factory=dict)
+    """Lines that may be credited."""
+    texts: dict[int, str] = field(default_factory=dict)
+    """Names of discounts."""
+
+
+class Catalogue:
+    """What is sold and taxed, read once for many accounts."""
+
+    def __init__(self, products: Mapping[int, Product], taxes: Mapping[str, Tax]) -> None:
+        self.products = products
+        self._taxes = taxes
+        self._applied: dict[tuple[tuple[str, ...], date], tuple[AppliedTax, ...]] = {}
+
+    @classmethod
+    def read(cls, connection: Connection) -> Catalogue:
+        """Return the present catalogue."""
+        rows = connection.execute(text("SELECT id, code, kind, document FROM product"))
+        products = {row.id: catalogue.load_product(*row) for row in rows}
+        rows = connection.execute(text("SELECT code, document FROM tax"))
+        taxes = {code: catalogue.load_tax({"code": code, **document}) for code, document in rows}
+        return cls(products, taxes)
+
+    def applied(self, codes: tuple[str, ...], day: date) -> tuple[AppliedTax, ...]:
+        """Return taxes as they are charged on a day. Raise NoRate."""
+        key = (codes, day)
+        found = self._applied.get(key)
+        if found is None:
+            found = self._applied[key] = tuple(self._taxes[code].on(day) for code in codes)
+        return found
+
+
+def load(connection: Connection, customer_ids: Sequence[int]) -> list[Account]:
+    """Return accounts with what they and those they pay for have; in the order of their ids."""
+    ids = {"ids": [*customer_ids]}
+    accounts = {account.customer_id: account for account in map(_account, connection.execute(text(_ACCOUNTS), ids))}
+    payer_of = {row.id: row.payer for row in connection.execute(text(_MEMBERS), ids)}
+    members = {"ids": [*payer_of]}
+    for row in connection.execute(text(_DISCOUNTS), members):
+        account = accounts[payer_of[row.customer_id]]
+        account.texts[row.id] = row.text
+        if row.kind == "coupon":
+            left = rounded(minor_units(row.value, account.terms.currency)) + row.taken
+            if left > 0:
+                account.coupons.append(Coupon(row.id, left))
+            continue
+        account.discounts.append(_discount(row))
+    for row in connection.execute(text(_ONE_OFFS), members):
+        accounts[payer_of[row.customer_id]].one_offs.append(OneOff(*row))
+    rested: dict[int, list[Period]] = defaultdict(list)
+    for row in connection.execute(text(_RESTS), members):
+        rested[row.customer_id].append(Period(row.starts, row.ends or FOREVER))
+    found = list(connection.execute(text(_SUBSCRIPTIONS), members))
+    events, issued = _histories(connection, [row.id for row in found], accounts, payer_of)
+    for row in found:
+        floor = min([day for day in (row.billed_to, row.revised_from) if day is not None], default=BEGINNING)
+        accounts[payer_of[row.customer_id]].subscriptions.append(
+            Subscription(
+                row.id,
+                row.customer_id,
+                events[row.id],
+                issued[row.id],
+                floor if row.billed_to is not None else BEGINNING,
+                rested=rested[row.customer_id],
+            )
+        )
+    return [accounts[customer_id] for customer_id in sorted(accounts)]
+
+
+def _histories(
+    connection: Connection,
+    subscription_ids: Sequence[int],
+    accounts: Mapping[int, Account],
+    payer_of: Mapping[int, int],
+) -> tuple[dict[int, list[Event]], dict[int, list[IssuedLine]]]:
+    ids = {"ids": [*subscription_ids]}
+    events: dict[int, list[Event]] = defaultdict(list)
+    for subscription_id, on, id_, kind, product_id, price, quantity, anchor in connection.execute(text(_EVENTS), ids):
+        events[subscription_id].append(Event(on, id_, EventKind(kind), product_id, price, quantity, anchor))
+    issued: dict[int, list[IssuedLine]] = defaultdict(list)
+    for row in connection.execute(text(_ISSUED), ids):
+        line = IssuedLine(
+            row.id,
+            Key(row.component, row.rate),
+            Period(row.period_starts, row.period_ends),
+            Period(row.starts, row.ends),
+            row.amount,
+            row.credits_line,
+            row.adjusted,
+        )
+        issued[row.subscription_id].append(line)
+        if row.credits_line is None:
+            account = accounts[payer_of[row.customer_id]]
+            account.charged[row.id] = charged_line(row.amount, row.net, row.taxes, row.credited)
+    return events, issued
+
+
+def charged_line(amount: int, net: int, taxes: Iterable[Sequence[Any]], credited: int) -> ChargedLine:
+    """Return a line that was issued, so that it can be credited."""
+    applied, amounts = [], []
+    for code, category, percent, compound, reason, tax in taxes:
+        applied.append(AppliedTax(code, TaxCategory(category), Decimal(percent), compound, reason))
+        amounts.append(tax)
+    return ChargedLine(tuple(applied), CreditedLine(amount, net, tuple(amounts), credited))
+
+
+def _account(row: Any) -> Account:
+    terms = billing_terms.resolve(row.isp, row.partner, row.terms, currency=row.currency)
+    party = Party(row.customer_id, row.login, row.name, row.details, row.email)
+    return Account(row.customer_id, row.partner_id, terms, row.state, party)
+
+
+def _discount(row: Any) -> Discount:
+    days = Period(row.starts, row.ends or FOREVER)
+    percent, amount = (row.value, None) if row.kind == "percent" else (None, row.value)
+    return Discount(row.id, days, percent, amount, row.subscription_id)
+
+
+_AMONG = "= ANY(CAST(:ids AS bigint[]))"
+_ACCOUNTS = f"""SELECT a.customer_id, a.currency, a.terms || jsonb_build_object('type', a.billing) AS terms, a.state,
+        c.login, c.name, c.email, c.details, c.partner_id, r.document AS partner, i.billing AS isp
+    FROM account AS a JOIN customer AS c ON c.id = a.customer_id JOIN partner AS r ON r.id = c.partner_id
+        CROSS JOIN isp AS i
+    WHERE a.customer_id {_AMONG}"""
+_MEMBERS = f"""SELECT id, coalesce(payer_id, id) AS payer FROM customer
+    WHERE (id {_AMONG} AND payer_id IS NULL) OR payer_id {_AMONG}"""
+_SUBSCRIPTIONS = f"""SELECT id, customer_id, service_id, billed_to, revised_from FROM subscription
+    WHERE customer_id {_AMONG} AND bundle_id IS NULL ORDER BY id"""
+_EVENTS = f"""SELECT subscription_id, on_day, id, kind, product_id, unit_price, quantity, anchor
+    FROM subscription_event WHERE subscription_id {_AMONG} AND cancelled_at IS NULL ORDER BY on_day, id"""
+_ISSUED = f"""SELECT l.id, l.subscription_id, l.customer_id, l.component, l.rate, l.period_starts, l.period_ends,
+        l.starts, l.ends, l.amount, l.net, l.taxes, l.credits_line, l.adjusted,
+        coalesce(-l.adjusted - (SELECT sum(k.amount) FROM document_line AS k WHERE k.credits_line = l.id), -l.adjusted)
+            AS credited
+    FROM subscription AS s
+    CROSS JOIN LATERAL (
+        SELECT * FROM document_line AS d WHERE d.subscription_id = s.id
+            AND d.period_ends > coalesce(least(s.billed_to, s.revised_from), '-infinity') OFFSET 0
+    ) AS l
+    WHERE s.id {_AMONG} ORDER BY l.id"""
+_DISCOUNTS = f"""SELECT d.id, d.customer_id, d.subscription_id, d.kind, d.value, d.starts, d.ends, d.text,
+        CASE d.kind WHEN 'coupon' THEN coalesce((
+            SELECT sum(l.amount) FROM document_line AS l WHERE l.discount_id = d.id), 0)::bigint END AS taken
+    FROM discount AS d WHERE d.customer_id {_AMONG} ORDER BY d.id"""
+_ONE_OFFS = f"""SELECT id, customer_id, on_day, unit_price, quantity, product_id, subscription_id, text FROM one_off
+    WHERE customer_id {_AMONG} AND NOT billed ORDER BY id"""
+_RESTS = f"SELECT customer_id, starts, ends FROM rest WHERE customer_id {_AMONG} ORDER BY starts"

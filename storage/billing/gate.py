@@ -1,0 +1,204 @@
+"""Whether accounts are served: what collections and wallets say of the lines of customers.
+
+Rule: the state is computed anew from what is open, whatever happened before, by the one calendar of collections; a line
+whose state changes is told to enforcement in the same transaction. Reminders and fees are done once, by their keys. The
+caller holds the rows of the accounts.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date
+from typing import Any
+
+from sqlalchemy import text
+from sqlalchemy.engine import Connection
+
+from billing.collections import Debt, Situation, Step, calendar, next_step, standing
+from config import billing_terms
+from domain.billing_terms import BillingTerms, CollectionAct
+from domain.money import minor_units, rounded
+from domain.network import AccountState
+from storage import overrides
+
+_STATES = {
+    None: AccountState.ACTIVE,
+    CollectionAct.SLOW: AccountState.SLOWED,
+    CollectionAct.REDIRECT: AccountState.REDIRECTED,
+    CollectionAct.BLOCK: AccountState.BLOCKED,
+    CollectionAct.DEACTIVATE: AccountState.BLOCKED,
+}
+
+
+@dataclass(slots=True)
+class Standing:
+    """What is known of an account's debts."""
+
+    customer_id: int
+    terms: BillingTerms
+    state: str
+    out_of_balance: bool
+    trusted: bool
+    situation: Situation
+    steps: list[Step] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Reminder:
+    """A reminder that is to be sent."""
+
+    customer_id: int
+    document_id: int
+    number: int
+
+
+def load(connection: Connection, customer_ids: Sequence[int], today: date) -> list[Standing]:
+    """Return how accounts stand, with their calendars."""
+    ids = {"ids": [*customer_ids], "today": today}
+    debts: dict[int, list[Debt]] = defaultdict(list)
+    for customer_id, *debt in connection.execute(text(_DEBTS), ids):
+        debts[customer_id].append(Debt(*debt))
+    return [_standing(row, debts.get(row.customer_id, [])) for row in connection.execute(text(_ACCOUNTS), ids)]
+
+
+def _standing(row: Any, debts: list[Debt]) -> Standing:
+    terms = billing_terms.resolve(row.isp, row.partner, row.terms, currency=row.currency)
+    minimum = rounded(minor_units(terms.collection.minimum_debt, terms.currency))
+    situation = Situation(debts, row.promised, minimum)
+    steps = [] if terms.billing.is_prepaid else calendar(terms.collection, situation)
+    return Standing(row.customer_id, terms, row.state, row.out_of_balance, row.trusted, situation, steps)
+
+
+def reassess(connection: Connection, customer_ids: Sequence[int], today: date) -> list[Reminder]:
+    """Bring the lines of accounts to what is owed today; do what is due, and return the reminders to send."""
+    found = load(connection, customer_ids, today)
+    reminders = [reminder for each in found for reminder in _do_steps(connection, each, today)]
+    acts = {each.customer_id: _act(each, today) for each in found}
+    states = {each.customer_id: _line_state(each, acts[each.customer_id]) for each in found}
+    services = connection.execute(text(_SERVICES), {"ids": list(states)})
+    overrides.set_billing_state(connection, {row.id: states[row.payer] for row in services})
+    _move_accounts(connection, found, acts, today)
+    return reminders
+
+
+def _act(each: Standing, today: date) -> CollectionAct | None:
+    act = standing(each.steps, today)
+    return None if each.trusted and act is not CollectionAct.DEACTIVATE else act
+
+
+def _line_state(each: Standing, act: CollectionAct | None) -> AccountState:
+    if each.state == "inactive":
+        return AccountState.BLOCKED
+    if each.out_of_balance and not each.trusted:
+        return AccountState.NO_BALANCE
+    return _STATES[act]
+
+
+def _do_steps(connection: Connection, each: Standing, today: date) -> Iterable[Reminder]:
+    """Yield reminders that are due and were not sent; charge the fees that are due."""
+    if not each.situation.debts:
+        return
+    document_id = min(each.situation.debts, key=lambda debt: (debt.due_on, debt.document_id)).document_id
+    for step in each.steps:
+        if step.on > today or step.act not in (CollectionAct.REMINDER, CollectionAct.LATE_FEE):
+            continue
+        if not _is_new(connection, each.customer_id, document_id, step):
+            continue
+        if step.act is CollectionAct.LATE_FEE:
+            charge(connection, each.customer_id, each.terms.collection.late_fee, today, f"late-fee/{document_id}")
+        else:
+            yield Reminder(each.customer_id, document_id, step.number)
+
+
+def _is_new(connection: Connection, customer_id: int, document_id: int, step: Step) -> bool:
+    done = connection.execute(
+        text("""INSERT INTO collection_step (customer_id, document_id, kind, number, due_on)
+            VALUES (:customer, :document, :kind, :number, :on) ON CONFLICT DO NOTHING RETURNING id"""),
+        {
+            "customer": customer_id,
+            "document": document_id,
+            "kind": step.act.value,
+            "number": step.number,
+            "on": step.on,
+        },
+    )
+    return done.first() is not None
+
+
+def charge(connection: Connection, customer_id: int, amount: object, on: date, key: str) -> None:
+    """Put a fee on the next document, once for each key; it is sold as the product `fee`."""
+    connection.execute(
+        text("""WITH p AS (
+                INSERT INTO product AS p (code, kind, document) VALUES ('fee', 'one-time', '{}')
+                ON CONFLICT (code) DO UPDATE SET code = p.code RETURNING id
+            )
+            INSERT INTO one_off (customer_id, product_id, on_day, unit_price, text, key)
+            SELECT :customer, p.id, :on, :amount, :text, :key FROM p ON CONFLICT (key) DO NOTHING"""),
+        {"customer": customer_id, "on": on, "amount": amount, "text": key.partition("/")[0], "key": key},
+    )
+
+
+def _move_accounts(
+    connection: Connection, found: Sequence[Standing], acts: Mapping[int, CollectionAct | None], today: date
+) -> None:
+    rows = []
+    for each in found:
+        following = next_step(each.steps, today)
+        state = each.state
+        act = acts[each.customer_id]
+        if state in ("active", "blocked"):
+            state = "blocked" if act in (CollectionAct.BLOCK, CollectionAct.DEACTIVATE) else "active"
+        if act is CollectionAct.DEACTIVATE:
+            state = "inactive"
+        if state == "active" and each.state == "blocked" and each.terms.collection.reactivation_fee:
+            charge(
+                connection, each.customer_id, each.terms.collection.reactivation_fee, today,
+                f"reactivation-fee/{each.customer_id}/{today}",
+            )  # fmt: skip
+        rows.append((each.customer_id, state, None if following is None else following.on))
+    connection.execute(
+        text("""UPDATE account AS a SET state = u.state, next_look_on = u.next_on,
+                next_bill_on = CASE WHEN EXISTS (
+                    SELECT FROM one_off AS o WHERE o.customer_id = a.customer_id AND NOT o.billed
+                ) THEN least(a.next_bill_on, :today) ELSE a.next_bill_on END
+            FROM unnest(CAST(:ids AS bigint[]), CAST(:states AS text[]), CAST(:days AS date[])) AS u(id, state, next_on)
+            WHERE a.customer_id = u.id"""),
+        {
+            "ids": [row[0] for row in rows],
+            "states": [row[1] for row in rows],
+            "days": [row[2] for row in rows],
+            "today": today,
+        },
+    )
+
+
+def look_at_due(connection: Connection, today: date, limit: int) -> tuple[int, list[Reminder]]:
+    """Reassess some accounts whose day has come; return how many there were, and the reminders to send."""
+    ids = list(
+        connection.scalars(
+            text("""SELECT customer_id FROM account WHERE next_look_on <= :today
+                ORDER BY customer_id LIMIT :limit FOR UPDATE SKIP LOCKED"""),
+            {"today": today, "limit": limit},
+        )
+    )
+    return len(ids), reassess(connection, ids, today) if ids else []
+
+
+_AMONG = "= ANY(CAST(:ids AS bigint[]))"
+_ACCOUNTS = f"""SELECT a.customer_id, a.currency, a.terms || jsonb_build_object('type', a.billing) AS terms, a.state,
+        r.document AS partner, i.billing AS isp,
+        (SELECT max(until) FROM promise AS p WHERE p.customer_id = a.customer_id AND p.withdrawn_at IS NULL)
+            AS promised,
+        EXISTS (SELECT FROM rest AS x WHERE x.customer_id = a.customer_id AND x.cause = 'no_balance'
+            AND x.starts <= :today AND x.ends IS NULL) AS out_of_balance,
+        EXISTS (SELECT FROM trust_unlock AS t WHERE t.customer_id = a.customer_id
+            AND t.from_day <= :today AND t.until >= :today) AS trusted
+    FROM account AS a JOIN customer AS c ON c.id = a.customer_id JOIN partner AS r ON r.id = c.partner_id
+        CROSS JOIN isp AS i
+    WHERE a.customer_id {_AMONG}"""
+_DEBTS = f"""SELECT customer_id, id, due_on, open_amount FROM document
+    WHERE customer_id {_AMONG} AND kind = 'invoice' AND open_amount > 0 AND due_on IS NOT NULL ORDER BY due_on, id"""
+_SERVICES = f"""SELECT s.id, coalesce(c.payer_id, c.id) AS payer FROM customer AS c
+    JOIN service AS s ON s.customer_id = c.id WHERE coalesce(c.payer_id, c.id) {_AMONG} ORDER BY s.id"""

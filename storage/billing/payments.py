@@ -1,0 +1,232 @@
+"""Payments: what came in, what it pays, and the lines that it lets in again.
+
+Rule: a payment, its receipt, what it pays and the state of the lines are one transaction under the account's row; one
+key is one payment, for ever. A refund or a reversal is a transfer of its own and takes back what was paid.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+from hashlib import sha256
+from typing import Any
+
+from sqlalchemy import text
+from sqlalchemy.engine import Connection
+
+from billing.allocation import Allocation, Claimed, Money, allocate, take_back
+from billing.ledger import Posting, Transfer, cash, receivable, wallet
+from domain.billing_terms import BillingType, DocumentKind
+from storage.billing import allocations, gate, ledger, numbers, run
+from storage.errors import StorageError
+from storage.row_staging import copy
+
+
+class PaymentError(StorageError):
+    """A payment cannot be booked, refunded or reversed so."""
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """A payment to book; `documents` are to be paid first, in this order."""
+
+    customer_id: int
+    amount: int
+    method: str
+    key: str
+    reference: str = ""
+    documents: Sequence[int] = ()
+    made_by: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Booked:
+    """A payment that was booked; `again` when its key had been used for it before."""
+
+    id: int
+    receipt: str | None
+    allocated: tuple[allocations.Allocated, ...]
+    unused: int
+    again: bool = False
+
+
+def add(connection: Connection, order: Order, today: date) -> Booked:
+    """Book a payment that came in today. Raise PaymentError or BooksClosed."""
+    account = _lock(connection, order.customer_id)
+    before = connection.execute(text("SELECT * FROM payment WHERE key = :key"), {"key": order.key}).one_or_none()
+    if before is not None:
+        return _again(connection, order, before)
+    ledger.require_open(connection, today)
+    is_prepaid = BillingType(account.billing).is_prepaid
+    payment_id = int(
+        connection.execute(
+            text("""INSERT INTO payment (customer_id, method, currency, amount, unused, received_on, reference, key,
+                    made_by)
+                VALUES (:customer, :method, :currency, :amount, :unused, :on, :reference, :key, :by) RETURNING id"""),
+            {
+                "customer": order.customer_id,
+                "method": order.method,
+                "currency": account.currency,
+                "amount": order.amount,
+                "unused": 0 if is_prepaid else order.amount,
+                "on": today,
+                "reference": order.reference,
+                "key": order.key,
+                "by": order.made_by,
+            },
+        ).scalar_one()
+    )
+    credited = (wallet if is_prepaid else receivable)(order.customer_id, -order.amount, account.currency)
+    _post(connection, account, payment_id, "payment", f"payment/{order.key}", credited, order, today)
+    allocated: list[allocations.Allocated] = []
+    if not is_prepaid:
+        allocated += _pay_chosen(connection, payment_id, order)
+        allocated += allocations.use_credit(connection, [order.customer_id])
+    number = _receipt(connection, account, payment_id, order, today)
+    if is_prepaid:
+        run.bill_one(connection, order.customer_id, today)
+    gate.reassess(connection, [order.customer_id], today)
+    return Booked(payment_id, number, tuple(allocated), _unused(connection, payment_id))
+
+
+def give_back(
+    connection: Connection, payment_id: int, amount: int | None, key: str, today: date, *, is_reversal: bool = False
+) -> int:
+    """Refund a part of a payment (None: all that is left), or reverse it; return what was given back.
+
+    Raise PaymentError.
+    """
+    row = connection.execute(text("SELECT * FROM payment WHERE id = :id"), {"id": payment_id}).one_or_none()
+    if row is None:
+        raise PaymentError(f"there is no payment {payment_id}; see `caudal payment list`")
+    account = _lock(connection, row.customer_id)
+    row = connection.execute(text("SELECT * FROM payment WHERE id = :id FOR UPDATE"), {"id": payment_id}).one()
+    known = connection.scalar(text("SELECT id FROM transfer WHERE key = :key"), {"key": f"refund/{key}"})
+    if known is not None:
+        return 0
+    left = row.amount - row.refunded
+    given = left if amount is None else amount
+    if not 0 < given <= left:
+        raise PaymentError(f"of payment {payment_id} {left} minor units are left to give back, not {given}")
+    ledger.require_open(connection, today)
+    is_prepaid = BillingType(account.billing).is_prepaid
+    if not is_prepaid and row.unused < given:
+        _free(connection, payment_id, given - row.unused)
+    connection.execute(
+        text("""UPDATE payment SET refunded = refunded + :given, unused = unused - :unused, reversed = :reversed
+            WHERE id = :id"""),
+        {"given": given, "unused": 0 if is_prepaid else given, "reversed": is_reversal, "id": payment_id},
+    )
+    order = Order(row.customer_id, -given, row.method, key)
+    debited = (wallet if is_prepaid else receivable)(row.customer_id, given, row.currency)
+    kind = "reversal" if is_reversal else "refund"
+    _post(connection, account, payment_id, kind, f"refund/{key}", debited, order, today)
+    allocations.use_credit(connection, [row.customer_id])
+    if is_prepaid:
+        run.bill_one(connection, row.customer_id, today)
+    gate.reassess(connection, [row.customer_id], today)
+    return given
+
+
+def _again(connection: Connection, order: Order, before: Any) -> Booked:
+    if (before.customer_id, before.amount, before.method) != (order.customer_id, order.amount, order.method):
+        raise PaymentError(f"the key {order.key!r} belongs to another payment; send each payment with a key of its own")
+    number = connection.scalar(text("SELECT number FROM document WHERE payment_id = :id"), {"id": before.id})
+    return Booked(before.id, number, (), before.unused, again=True)
+
+
+def _lock(connection: Connection, customer_id: int) -> Any:
+    row = connection.execute(
+        text("""SELECT a.*, c.partner_id, c.name, c.login, c.email, c.details FROM account AS a
+            JOIN customer AS c ON c.id = a.customer_id WHERE a.customer_id = :id FOR UPDATE OF a"""),
+        {"id": customer_id},
+    ).one_or_none()
+    if row is None:
+        raise PaymentError(f"customer {customer_id} has no account; sell something to it first")
+    return row
+
+
+def _post(
+    connection: Connection,
+    account: Any,
+    payment_id: int,
+    kind: str,
+    key: str,
+    opposite: Posting,
+    order: Order,
+    today: date,
+) -> None:
+    money = cash(order.method, order.amount, account.currency)
+    transfer = Transfer(
+        today,
+        kind,
+        key,
+        (money, opposite),
+        partner_id=account.partner_id,
+        customer_id=order.customer_id,
+        payment_id=payment_id,
+        text=order.reference,
+        made_by=order.made_by,
+    )
+    ledger.post(connection, [transfer])
+
+
+def _pay_chosen(connection: Connection, payment_id: int, order: Order) -> list[allocations.Allocated]:
+    if not order.documents:
+        return []
+    rows = connection.execute(
+        text("""SELECT id, open_amount FROM document
+            WHERE id = ANY(CAST(:ids AS bigint[])) AND customer_id = :customer AND kind = 'invoice'"""),
+        {"ids": [*order.documents], "customer": order.customer_id},
+    )
+    opened = dict(map(tuple, rows))
+    for document_id in order.documents:
+        if document_id not in opened:
+            raise PaymentError(f"document {document_id} is no invoice of this customer; see `caudal invoice list`")
+    claimed = [Claimed(document_id, opened[document_id]) for document_id in order.documents]
+    return allocations.write(connection, [*allocate([Money(True, payment_id, order.amount)], claimed)])
+
+
+def _free(connection: Connection, payment_id: int, amount: int) -> None:
+    """Take back what a payment has paid, the latest first."""
+    rows = connection.execute(
+        text("""SELECT document_id, sum(amount)::bigint AS amount, max(id) AS last FROM allocation
+            WHERE payment_id = :id GROUP BY document_id HAVING sum(amount) > 0 ORDER BY last"""),
+        {"id": payment_id},
+    )
+    money = Money(True, payment_id, 0)
+    paid = [Allocation(money, row.document_id, row.amount) for row in rows]
+    allocations.write(connection, list(take_back(paid, amount)))
+
+
+def _unused(connection: Connection, payment_id: int) -> int:
+    return int(connection.execute(text("SELECT unused FROM payment WHERE id = :id"), {"id": payment_id}).scalar_one())
+
+
+def _receipt(connection: Connection, account: Any, payment_id: int, order: Order, today: date) -> str:
+    """Issue the receipt of a payment, with its number."""
+    series_id = numbers.series_of(connection, account.partner_id, DocumentKind.RECEIPT)
+    (document_id,) = list(ledger.Ids(connection, "document_id", run.DOCUMENT_STEP, 1))[:1]
+    frozen = {
+        "buyer": {"login": account.login, "name": account.name, "email": account.email} | account.details,
+        "payment": {"method": order.method, "reference": order.reference, "amount": order.amount},
+    }
+    digest = sha256(f"receipt {payment_id} {order.amount} {account.currency} {order.method}".encode()).digest()
+    terms = run.terms_of(account.terms, account.currency, connection, account.partner_id)
+    copy(
+        connection,
+        "document",
+        (
+            "id", "kind", "partner_id", "customer_id", "currency", "dated", "net", "tax", "gross", "open_amount",
+            "series_id", "digest", "language", "frozen", "payment_id",
+        ),
+        [
+            (
+                document_id, DocumentKind.RECEIPT.value, account.partner_id, order.customer_id, account.currency, today,
+                order.amount, 0, order.amount, 0, series_id, digest, terms.language, frozen, payment_id,
+            )
+        ],
+    )  # fmt: skip
+    numbers.number_documents(connection, [series_id], today)
+    return str(connection.execute(text("SELECT number FROM document WHERE id = :id"), {"id": document_id}).scalar_one())

@@ -1,0 +1,476 @@
+"""The invoice run: accounts that are due -> their documents, posted; numbers afterwards.
+
+Rule: some accounts at a time, each under its row's lock, in one transaction; what another run works on is left to it. A
+run that is killed has done whole transactions or nothing of them, and the next one finds what is missing. An account
+that cannot be billed is parked with the reason, and the others go on.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+from hashlib import sha256
+from typing import Any
+
+from sqlalchemy import text
+from sqlalchemy.engine import Connection, Engine
+
+from billing.cycle import Cycle, monthly
+from billing.documents import Draft, DraftLine, assemble
+from billing.generation import AccountTerms, Generated, generate
+from billing.ledger import Transfer
+from config import billing_terms
+from domain.billing_terms import BillingTerms, BillingType, DocumentKind
+from domain.catalogue import CycleUnit, Mode
+from domain.errors import CaudalError
+from storage.billing import accounts, allocations, ledger, numbers
+from storage.billing.accounts import Account, Catalogue
+from storage.row_staging import copy
+
+ACCOUNTS_PER_TRANSACTION = 200
+"""About a quarter of a second of work: what a killed run repeats, and what another one waits for."""
+DOCUMENT_STEP = 100
+LINE_STEP = 1000
+LONGEST_REASON = 500
+
+_DOCUMENT = (
+    "id", "kind", "partner_id", "customer_id", "currency", "dated", "due_on", "net", "tax", "gross", "open_amount",
+    "paid_at_once", "series_id", "digest", "language", "frozen",
+)  # fmt: skip
+_LINE = (
+    "id", "document_id", "position", "customer_id", "subscription_id", "component", "rate", "period_starts",
+    "period_ends", "starts", "ends", "revision", "amount", "net", "tax", "taxes", "includes_tax", "product_id",
+    "unit_price", "quantity", "text", "credits_line", "one_off_id", "discount_id", "usage",
+)  # fmt: skip
+
+
+@dataclass(slots=True)
+class Progress:
+    """What a run has done so far."""
+
+    accounts: int = 0
+    documents: int = 0
+    lines: int = 0
+    parked: int = 0
+    totals: dict[str, int] = field(default_factory=dict)
+    """Gross by currency; credit notes count against it."""
+
+    def add(self, drafts: Sequence[Draft]) -> None:
+        """Count documents."""
+        for draft in drafts:
+            self.documents += 1
+            self.lines += len(draft.lines)
+            sign = -1 if draft.kind is DocumentKind.CREDIT_NOTE else 1
+            self.totals[draft.currency] = self.totals.get(draft.currency, 0) + sign * draft.gross
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """What an account would be billed, and what it was billed the month before."""
+
+    customer_id: int
+    login: str
+    currency: str
+    gross: int
+    before: int
+
+    @property
+    def difference(self) -> int:
+        """What it is more."""
+        return self.gross - self.before
+
+
+def account_terms(terms: BillingTerms) -> AccountTerms:
+    """Return what generation needs of an account's terms."""
+    cycle = monthly(terms.billing_day)
+    at_once = terms.at_once
+    mode = Mode.ARREARS if terms.in_arrears else Mode.ADVANCE
+    if terms.billing is BillingType.POSTPAID:
+        mode = Mode.ARREARS
+    elif terms.billing is BillingType.PREPAID_DAILY:
+        mode = Mode.DAILY
+    elif terms.billing is BillingType.PREPAID_PERIOD:
+        mode, at_once = Mode.ADVANCE, True
+        if terms.period_days is not None:
+            cycle = Cycle(cycle.anchor, terms.period_days, CycleUnit.DAY)
+    return AccountTerms(terms.currency, cycle, mode, terms.proration, at_once)
+
+
+def bill_due(
+    engine: Engine,
+    on: date,
+    *,
+    slot: int = 0,
+    customer: int | None = None,
+    told: Callable[[Progress], None] | None = None,
+) -> Progress:
+    """Make and post the documents of all accounts that are due on `on`; `slot` tells runs beside each other apart."""
+    progress = Progress()
+    with engine.connect() as connection:
+        with connection.begin():
+            ledger.require_open(connection, on)
+            catalogue = Catalogue.read(connection)
+            series = numbers.SeriesBook(connection)
+        while True:
+            with connection.begin():
+                ids = _take(connection, on, customer)
+                if not ids:
+                    return progress
+                _bill(connection, ids, on, catalogue, series, slot, progress)
+            if told is not None:
+                told(progress)
+            if customer is not None:
+                return progress
+
+
+def bill_one(connection: Connection, customer_id: int, on: date) -> Progress:
+    """Bill one account, whose row the caller holds, within the present transaction."""
+    progress = Progress()
+    catalogue, series = Catalogue.read(connection), numbers.SeriesBook(connection)
+    _bill(connection, [customer_id], on, catalogue, series, 0, progress)
+    return progress
+
+
+def terms_of(said: Mapping[str, Any], currency: str, connection: Connection, partner_id: int) -> BillingTerms:
+    """Return the terms of an account that says so much itself."""
+    row = connection.execute(
+        text("SELECT i.billing, r.document FROM isp AS i CROSS JOIN partner AS r WHERE r.id = :id"), {"id": partner_id}
+    ).one()
+    return billing_terms.resolve(row.billing, row.document, said, currency=currency)
+
+
+def count_due(engine: Engine, on: date, customer: int | None = None) -> int:
+    """Return how many accounts are due."""
+    with engine.connect() as connection:
+        return int(connection.scalar(text(f"SELECT count(*) FROM account WHERE {_DUE}"), _due(on, customer)) or 0)
+
+
+def preview(engine: Engine, on: date, customer: int | None = None) -> Iterator[tuple[Sequence[Preview], Progress]]:
+    """Yield what accounts would be billed, some at a time, and write nothing."""
+    progress = Progress()
+    last = 0
+    while True:
+        with engine.connect() as connection, connection.begin() as transaction:
+            catalogue = Catalogue.read(connection)
+            ids = list(
+                connection.scalars(
+                    text(f"""SELECT customer_id FROM account WHERE {_DUE} AND customer_id > :last
+                        ORDER BY customer_id LIMIT {ACCOUNTS_PER_TRANSACTION}"""),
+                    {**_due(on, customer), "last": last},
+                )
+            )
+            if not ids:
+                return
+            last = ids[-1]
+            before = _billed_before(connection, ids, on)
+            found = []
+            for account in accounts.load(connection, ids):
+                progress.accounts += 1
+                try:
+                    _, drafts = draft(account, catalogue, on)
+                except CaudalError:
+                    progress.parked += 1
+                    continue
+                progress.add(drafts)
+                gross = sum(-d.gross if d.kind is DocumentKind.CREDIT_NOTE else d.gross for d in drafts)
+                customer_id = account.customer_id
+                found.append(
+                    Preview(customer_id, account.party.login, account.terms.currency, gross, before.get(customer_id, 0))
+                )
+            transaction.rollback()
+        yield found, progress
+
+
+def draft(account: Account, catalogue: Catalogue, on: date) -> tuple[Generated, list[Draft]]:
+    """Return what is missing of an account, and the document that it makes. Raise CaudalError."""
+    found = generate(
+        account_terms(account.terms),
+        account.subscriptions,
+        catalogue.products,
+        on,
+        discounts=account.discounts,
+        one_offs=account.one_offs,
+        coupons=account.coupons,
+    )
+    if not found.lines:
+        return found, []
+    made = assemble(
+        found.lines,
+        account.terms,
+        catalogue.products,
+        catalogue.applied,
+        account.charged,
+        customer_id=account.customer_id,
+        partner_id=account.partner_id,
+        dated=on,
+        texts=account.texts,
+    )
+    made.frozen = frozen(account, made)
+    return found, [made]
+
+
+def frozen(account: Account, made: Draft) -> dict[str, object]:
+    """Return what a document prints beside its lines, as it is now."""
+    seller = account.terms.seller
+    return {
+        "seller": {
+            name: value
+            for name in seller.__slots__
+            if (value := getattr(seller, name)) and name != "logo"
+        },
+        "buyer": {"login": account.party.login, "name": account.party.name, "email": account.party.email}
+        | dict(account.party.details),
+        "taxes": [
+            [
+                total.applied.code, total.applied.category.value, str(total.applied.percent), total.base, total.tax,
+                total.applied.exemption_reason,
+            ]
+            for total in made.taxes
+        ],
+    }  # fmt: skip
+
+
+_DUE = """parked IS NULL AND state IN ('new', 'active', 'blocked')
+    AND ((next_bill_on <= :on AND CAST(:customer AS bigint) IS NULL) OR customer_id = :customer)"""
+
+
+def _due(on: date, customer: int | None) -> dict[str, object]:
+    return {"on": on, "customer": customer}
+
+
+def _take(connection: Connection, on: date, customer: int | None) -> list[int]:
+    """Lock some accounts that are due and that nobody else works on."""
+    return list(
+        connection.scalars(
+            text(f"""SELECT customer_id FROM account WHERE {_DUE}
+                ORDER BY customer_id LIMIT {ACCOUNTS_PER_TRANSACTION} FOR UPDATE SKIP LOCKED"""),
+            _due(on, customer),
+        )
+    )
+
+
+@dataclass(slots=True)
+class _Made:
+    """What a transaction writes."""
+
+    found: list[tuple[Account, Generated]] = field(default_factory=list)
+    drafts: list[Draft] = field(default_factory=list)
+    parked: list[tuple[int, str]] = field(default_factory=list)
+
+
+def _bill(
+    connection: Connection,
+    ids: Sequence[int],
+    on: date,
+    catalogue: Catalogue,
+    series: numbers.SeriesBook,
+    slot: int,
+    progress: Progress,
+) -> None:
+    """Bill accounts; where together they fail, each by itself."""
+    try:
+        with connection.begin_nested():
+            made = _make(accounts.load(connection, ids), catalogue, on)
+            _write(connection, made, on, series, slot)
+    except Exception as error:
+        if len(ids) > 1:
+            for customer_id in ids:
+                _bill(connection, [customer_id], on, catalogue, series, slot, progress)
+            return
+        if not _is_of_the_account(error):
+            raise
+        park(connection, ids[0], _reason(error))
+        progress.accounts += 1
+        progress.parked += 1
+        return
+    progress.accounts += len(ids)
+    progress.parked += len(made.parked)
+    progress.add(made.drafts)
+
+
+def _make(found: Sequence[Account], catalogue: Catalogue, on: date) -> _Made:
+    made = _Made()
+    for account in found:
+        try:
+            generated, drafts = draft(account, catalogue, on)
+        except CaudalError as error:
+            made.parked.append((account.customer_id, _reason(error)))
+            continue
+        made.found.append((account, generated))
+        made.drafts += drafts
+    return made
+
+
+def _is_of_the_account(error: Exception) -> bool:
+    """Tell whether an error lies in what the account has, and not in a database that is away."""
+    return not (getattr(error, "connection_invalidated", False) or isinstance(error, OSError))
+
+
+def _reason(error: Exception) -> str:
+    described = str(error) if isinstance(error, CaudalError) else f"{type(error).__name__}: {error}"
+    return " ".join(described.split())[:LONGEST_REASON]
+
+
+def park(connection: Connection, customer_id: int, reason: str) -> None:
+    """Leave an account out of runs until somebody has looked at it."""
+    connection.execute(
+        text("UPDATE account SET parked = :reason, parked_at = now() WHERE customer_id = :customer"),
+        {"customer": customer_id, "reason": reason},
+    )
+
+
+def _write(connection: Connection, made: _Made, on: date, series: numbers.SeriesBook, slot: int) -> None:
+    for customer_id, reason in made.parked:
+        park(connection, customer_id, reason)
+    if made.drafts:
+        issue(connection, made.drafts, on, series, slot=slot)
+    _move_subscriptions(connection, made.found)
+    _move_accounts(connection, made.found, on)
+
+
+def issue(
+    connection: Connection, drafts: Sequence[Draft], on: date, series: numbers.SeriesBook, *, slot: int = 0
+) -> list[int]:
+    """Store documents without numbers, post them, and let unused credit pay them; return their ids."""
+    ids = ledger.Ids(connection, "document_id", DOCUMENT_STEP, len(drafts))
+    numbered = list(zip(ids, drafts, strict=False))
+    lines = [(id_, position, line) for id_, each in numbered for position, line in enumerate(each.lines, 1)]
+    line_ids = ledger.Ids(connection, "document_line_id", LINE_STEP, len(lines))
+    revisions = _revisions(connection, [line for _, _, line in lines])
+    copy(connection, "document", _DOCUMENT, [_document_row(id_, each, series) for id_, each in numbered])
+    copy(
+        connection,
+        "document_line",
+        _LINE,
+        [
+            _line_row(line_id, document_id, position, line, revision)
+            for line_id, (document_id, position, line), revision in zip(line_ids, lines, revisions, strict=False)
+        ],
+    )
+    transfers = [each.transfer(id_, on) for id_, each in numbered]
+    ledger.post(connection, [transfer for transfer in transfers if isinstance(transfer, Transfer)], slot=slot)
+    one_offs = [line.line.one_off.id for _, _, line in lines if line.line.one_off is not None]
+    if one_offs:
+        connection.execute(
+            text("UPDATE one_off SET billed = true WHERE id = ANY(CAST(:ids AS bigint[]))"), {"ids": one_offs}
+        )
+    allocations.use_credit(connection, sorted({each.customer_id for each in drafts}))
+    return [id_ for id_, _ in numbered]
+
+
+def _document_row(id_: int, each: Draft, series: numbers.SeriesBook) -> tuple[object, ...]:
+    at_once = each.gross if each.paid_from_wallet else 0
+    return (
+        id_, each.kind.value, each.partner_id, each.customer_id, each.currency, each.dated, each.due_on, each.net,
+        each.tax, each.gross, each.gross - at_once, at_once, series.id_of(each.partner_id, each.kind), digest(each),
+        each.language, each.frozen,
+    )  # fmt: skip
+
+
+def digest(each: Draft) -> bytes:
+    """Return what a document says, in 32 octets."""
+    said = [
+        each.kind.value, each.partner_id, each.customer_id, each.currency, each.dated.isoformat(),
+        each.due_on and each.due_on.isoformat(), each.net, each.tax, each.gross, each.frozen,
+        [
+            [line.text, str(line.line.quantity), str(line.line.unit_price), line.line.amount, line.net, line.tax]
+            for line in each.lines
+        ],
+    ]  # fmt: skip
+    return sha256(json.dumps(said, ensure_ascii=False, separators=(",", ":")).encode()).digest()
+
+
+def _line_row(id_: int, document_id: int, position: int, each: DraftLine, revision: int) -> tuple[object, ...]:
+    line = each.line
+    return (
+        id_, document_id, position, line.customer_id, line.subscription_id, line.key.component, line.key.rate,
+        line.period.starts, line.period.ends, line.days.starts, line.days.ends, revision, line.amount, each.net,
+        each.tax, tax_rows(each), line.price_includes_tax, line.product_id, line.unit_price, line.quantity, each.text,
+        line.credits_line, None if line.one_off is None else line.one_off.id, line.discount_id,
+        None if line.usage is None else {"octets": line.usage.octets, "units": line.usage.units},
+    )  # fmt: skip
+
+
+def tax_rows(each: DraftLine) -> tuple[tuple[object, ...], ...]:
+    """Return the taxes of a line as they are stored."""
+    return tuple(
+        (
+            applied.code, applied.category.value, str(applied.percent), applied.compound, applied.exemption_reason, tax,
+        )
+        for applied, tax in each.taxes
+    )  # fmt: skip
+
+
+def _revisions(connection: Connection, lines: Sequence[DraftLine]) -> list[int]:
+    """Return of each line how many came before it in the same place."""
+    places = [
+        (line.line.subscription_id, *line.line.key, *line.line.days) for line in lines if line.line.subscription_id
+    ]
+    before: dict[tuple[object, ...], int] = {}
+    if places:
+        columns = list(zip(*places, strict=True))
+        rows = connection.execute(
+            text("""SELECT subscription_id, component, rate, starts, ends, count(*) FROM document_line
+                WHERE (subscription_id, component, rate, starts, ends) IN (
+                    SELECT * FROM unnest(CAST(:s AS bigint[]), CAST(:c AS text[]), CAST(:r AS text[]),
+                        CAST(:b AS date[]), CAST(:e AS date[]))
+                ) GROUP BY 1, 2, 3, 4, 5"""),
+            dict(zip("scrbe", map(list, columns), strict=True)),
+        )
+        before = {tuple(place): count for *place, count in rows}
+    revisions = []
+    for line in lines:
+        place = (line.line.subscription_id, *line.line.key, *line.line.days)
+        revisions.append(before.get(place, 0))
+        before[place] = revisions[-1] + 1
+    return revisions
+
+
+def _move_subscriptions(connection: Connection, found: Sequence[tuple[Account, Generated]]) -> None:
+    """Note until when subscriptions are billed; what is in the future of a billing day stays open."""
+    rows = [(each.id, generated.horizon) for account, generated in found for each in account.subscriptions]
+    if rows:
+        connection.execute(
+            text("""UPDATE subscription AS s SET billed_to = greatest(s.billed_to, u.horizon), revised_from = NULL
+                FROM unnest(CAST(:ids AS bigint[]), CAST(:horizons AS date[])) AS u(id, horizon) WHERE s.id = u.id"""),
+            {"ids": [id_ for id_, _ in rows], "horizons": [horizon for _, horizon in rows]},
+        )
+
+
+def _move_accounts(connection: Connection, found: Sequence[tuple[Account, Generated]], on: date) -> None:
+    """Say when accounts are to be billed again; what falls due up to today has been."""
+    rows = [
+        (account.customer_id, None if each.next_on is None else max(each.next_on, on + timedelta(days=1)))
+        for account, each in found
+    ]
+    if rows:
+        connection.execute(
+            text("""UPDATE account AS a SET next_bill_on = u.next_on, next_look_on = :on,
+                    state = CASE a.state WHEN 'new' THEN 'active' ELSE a.state END
+                FROM unnest(CAST(:ids AS bigint[]), CAST(:days AS date[])) AS u(id, next_on)
+                WHERE a.customer_id = u.id"""),
+            {"ids": [id_ for id_, _ in rows], "days": [day for _, day in rows], "on": on},
+        )
+
+
+def _billed_before(connection: Connection, ids: Sequence[int], on: date) -> Mapping[int, int]:
+    """Return what accounts were billed in the month before a day."""
+    rows = connection.execute(
+        text("""SELECT customer_id, sum(CASE kind WHEN 'credit-note' THEN -gross ELSE gross END)::bigint FROM document
+            WHERE customer_id = ANY(CAST(:ids AS bigint[])) AND kind IN ('invoice', 'credit-note')
+                AND dated >= :on - interval '1 month' AND dated < :on GROUP BY 1"""),
+        {"ids": [*ids], "on": on},
+    )
+    return dict(map(tuple, rows))
+
+
+def retry(connection: Connection, customer: int | None, today: date) -> int:
+    """Let parked accounts be billed again by the next run; return how many."""
+    result: Any = connection.execute(
+        text("""UPDATE account SET parked = NULL, parked_at = NULL, next_bill_on = least(next_bill_on, :today)
+            WHERE parked IS NOT NULL AND (CAST(:customer AS bigint) IS NULL OR customer_id = :customer)"""),
+        {"customer": customer, "today": today},
+    )
+    return int(result.rowcount)
