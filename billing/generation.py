@@ -281,6 +281,8 @@ class _Work:
         if product.align is Align.START or product.cycle_unit is not CycleUnit.MONTH:
             return Cycle(since, product.every, product.cycle_unit)
         account = self._terms.cycle
+        if account.unit is not CycleUnit.MONTH:
+            return Cycle(since, account.count, account.unit)
         return account if product.every == account.count else Cycle(account.anchor, product.every)
 
     def _base(

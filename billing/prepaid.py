@@ -45,10 +45,3 @@ def days_left(wallet: Wallet, today: date, cost: Callable[[date], int]) -> int:
             return number
         wallet = wallet.after(amount)
     return MOST_DAYS
-
-
-class ReservationRefused(NamedTuple):
-    """Why a reservation was not made: what it wanted, and what there was."""
-
-    wanted: int
-    available: int

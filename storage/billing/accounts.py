@@ -22,7 +22,8 @@ from billing.difference import IssuedLine
 from billing.documents import ChargedLine
 from billing.generation import BEGINNING, Coupon, Discount, OneOff, Subscription
 from billing.history import Event, EventKind
-from billing.intervals import FOREVER
+from billing.intervals import FOREVER, union
+from billing.prepaid import Wallet
 from billing.tax import CreditedLine
 from config import billing_terms, catalogue
 from domain.billing_terms import BillingTerms
@@ -58,6 +59,21 @@ class Account:
     """Lines that may be credited."""
     texts: dict[int, str] = field(default_factory=dict)
     """Names of discounts."""
+    wallet: Wallet | None = None
+    """Of a prepaid account."""
+    starved_since: date | None = None
+    """Since when its wallet has not paid."""
+
+    def seller(self) -> dict[str, str]:
+        """Return who issues documents, as they print it."""
+        seller = self.terms.seller
+        found = {name: str(getattr(seller, name)) for name in seller.__slots__}
+        return {name: value for name, value in found.items() if value and name != "logo"}
+
+    def buyer(self) -> dict[str, Any]:
+        """Return who gets documents, as they print it."""
+        party = self.party
+        return {"login": party.login, "name": party.name, "email": party.email, **party.details}
 
 
 class Catalogue:
@@ -86,8 +102,11 @@ class Catalogue:
         return found
 
 
-def load(connection: Connection, customer_ids: Sequence[int]) -> list[Account]:
-    """Return accounts with what they and those they pay for have; in the order of their ids."""
+def load(connection: Connection, customer_ids: Sequence[int], on: date) -> list[Account]:
+    """Return accounts with what they and those they pay for have; in the order of their ids.
+
+    The days on which a wallet has not paid are over on `on`: that is the day on which it is asked again.
+    """
     ids = {"ids": [*customer_ids]}
     accounts = {account.customer_id: account for account in map(_account, connection.execute(text(_ACCOUNTS), ids))}
     payer_of = {row.id: row.payer for row in connection.execute(text(_MEMBERS), ids)}
@@ -105,7 +124,13 @@ def load(connection: Connection, customer_ids: Sequence[int]) -> list[Account]:
         accounts[payer_of[row.customer_id]].one_offs.append(OneOff(*row))
     rested: dict[int, list[Period]] = defaultdict(list)
     for row in connection.execute(text(_RESTS), members):
-        rested[row.customer_id].append(Period(row.starts, row.ends or FOREVER))
+        ends = row.ends or FOREVER
+        if row.cause == "no_balance" and row.ends is None:
+            ends = max(on, row.starts)
+            accounts[payer_of[row.customer_id]].starved_since = row.starts
+        rested[payer_of[row.customer_id] if row.cause == "no_balance" else row.customer_id].append(
+            Period(row.starts, ends)
+        )
     found = list(connection.execute(text(_SUBSCRIPTIONS), members))
     events, issued = _histories(connection, [row.id for row in found], accounts, payer_of)
     for row in found:
@@ -117,7 +142,7 @@ def load(connection: Connection, customer_ids: Sequence[int]) -> list[Account]:
                 events[row.id],
                 issued[row.id],
                 floor if row.billed_to is not None else BEGINNING,
-                rested=rested[row.customer_id],
+                rested=union([*rested[row.customer_id], *rested[payer_of[row.customer_id]]]),
             )
         )
     return [accounts[customer_id] for customer_id in sorted(accounts)]
@@ -163,7 +188,13 @@ def charged_line(amount: int, net: int, taxes: Iterable[Sequence[Any]], credited
 def _account(row: Any) -> Account:
     terms = billing_terms.resolve(row.isp, row.partner, row.terms, currency=row.currency)
     party = Party(row.customer_id, row.login, row.name, row.details, row.email)
-    return Account(row.customer_id, row.partner_id, terms, row.state, party)
+    account = Account(row.customer_id, row.partner_id, terms, row.state, party)
+    if terms.billing.is_prepaid:
+        minimum, credit = (
+            rounded(minor_units(price, terms.currency)) for price in (terms.minimum_balance, terms.credit_limit)
+        )
+        account.wallet = Wallet(row.wallet, row.reserved, minimum, credit)
+    return account
 
 
 def _discount(row: Any) -> Discount:
@@ -174,7 +205,11 @@ def _discount(row: Any) -> Discount:
 
 _AMONG = "= ANY(CAST(:ids AS bigint[]))"
 _ACCOUNTS = f"""SELECT a.customer_id, a.currency, a.terms || jsonb_build_object('type', a.billing) AS terms, a.state,
-        c.login, c.name, c.email, c.details, c.partner_id, r.document AS partner, i.billing AS isp
+        c.login, c.name, c.email, c.details, c.partner_id, r.document AS partner, i.billing AS isp,
+        coalesce((SELECT -b.amount FROM balance AS b JOIN ledger_account AS l ON l.id = b.ledger_account_id
+            WHERE l.kind = 'wallet' AND l.currency = a.currency AND b.customer_id = a.customer_id), 0) AS wallet,
+        coalesce((SELECT sum(v.amount - v.posted) FROM reservation AS v WHERE v.customer_id = a.customer_id
+            AND v.state = 'pending' AND v.expires_at > now()), 0)::bigint AS reserved
     FROM account AS a JOIN customer AS c ON c.id = a.customer_id JOIN partner AS r ON r.id = c.partner_id
         CROSS JOIN isp AS i
     WHERE a.customer_id {_AMONG}"""
@@ -186,7 +221,7 @@ _EVENTS = f"""SELECT subscription_id, on_day, id, kind, product_id, unit_price, 
     FROM subscription_event WHERE subscription_id {_AMONG} AND cancelled_at IS NULL ORDER BY on_day, id"""
 _ISSUED = f"""SELECT l.id, l.subscription_id, l.customer_id, l.component, l.rate, l.period_starts, l.period_ends,
         l.starts, l.ends, l.amount, l.net, l.taxes, l.credits_line, l.adjusted,
-        coalesce(-l.adjusted - (SELECT sum(k.amount) FROM document_line AS k WHERE k.credits_line = l.id), -l.adjusted)
+        (-l.adjusted - coalesce((SELECT sum(k.amount) FROM document_line AS k WHERE k.credits_line = l.id), 0))::bigint
             AS credited
     FROM subscription AS s
     CROSS JOIN LATERAL (
@@ -200,4 +235,4 @@ _DISCOUNTS = f"""SELECT d.id, d.customer_id, d.subscription_id, d.kind, d.value,
     FROM discount AS d WHERE d.customer_id {_AMONG} ORDER BY d.id"""
 _ONE_OFFS = f"""SELECT id, customer_id, on_day, unit_price, quantity, product_id, subscription_id, text FROM one_off
     WHERE customer_id {_AMONG} AND NOT billed ORDER BY id"""
-_RESTS = f"SELECT customer_id, starts, ends FROM rest WHERE customer_id {_AMONG} ORDER BY starts"
+_RESTS = f"SELECT customer_id, cause, starts, ends FROM rest WHERE customer_id {_AMONG} ORDER BY starts"

@@ -18,31 +18,25 @@ from sqlalchemy import text
 from sqlalchemy.engine import Connection, Engine
 
 from billing.cycle import Cycle, monthly
-from billing.documents import Draft, DraftLine, assemble
+from billing.documents import Draft, assemble
 from billing.generation import AccountTerms, Generated, generate
 from billing.ledger import Transfer
 from config import billing_terms
 from domain.billing_terms import BillingTerms, BillingType, DocumentKind
 from domain.catalogue import CycleUnit, Mode
 from domain.errors import CaudalError
-from storage.billing import accounts, allocations, ledger, numbers
+from storage.billing import accounts, allocations, daily, gate, ledger, lines, numbers
 from storage.billing.accounts import Account, Catalogue
 from storage.row_staging import copy
 
 ACCOUNTS_PER_TRANSACTION = 200
 """About a quarter of a second of work: what a killed run repeats, and what another one waits for."""
 DOCUMENT_STEP = 100
-LINE_STEP = 1000
 LONGEST_REASON = 500
 
 _DOCUMENT = (
     "id", "kind", "partner_id", "customer_id", "currency", "dated", "due_on", "net", "tax", "gross", "open_amount",
     "paid_at_once", "series_id", "digest", "language", "frozen",
-)  # fmt: skip
-_LINE = (
-    "id", "document_id", "position", "customer_id", "subscription_id", "component", "rate", "period_starts",
-    "period_ends", "starts", "ends", "revision", "amount", "net", "tax", "taxes", "includes_tax", "product_id",
-    "unit_price", "quantity", "text", "credits_line", "one_off_id", "discount_id", "usage",
 )  # fmt: skip
 
 
@@ -126,10 +120,15 @@ def bill_due(
 
 
 def bill_one(connection: Connection, customer_id: int, on: date) -> Progress:
-    """Bill one account, whose row the caller holds, within the present transaction."""
+    """Bill one account, whose row the caller holds, and number what it makes, within the present transaction."""
     progress = Progress()
     catalogue, series = Catalogue.read(connection), numbers.SeriesBook(connection)
     _bill(connection, [customer_id], on, catalogue, series, 0, progress)
+    partner_id = connection.execute(
+        text("SELECT partner_id FROM customer WHERE id = :id"), {"id": customer_id}
+    ).scalar_one()
+    kinds = (DocumentKind.INVOICE, DocumentKind.CREDIT_NOTE)
+    numbers.number_documents(connection, [series.id_of(partner_id, kind) for kind in kinds], on)
     return progress
 
 
@@ -166,7 +165,7 @@ def preview(engine: Engine, on: date, customer: int | None = None) -> Iterator[t
             last = ids[-1]
             before = _billed_before(connection, ids, on)
             found = []
-            for account in accounts.load(connection, ids):
+            for account in accounts.load(connection, ids, on):
                 progress.accounts += 1
                 try:
                     _, drafts = draft(account, catalogue, on)
@@ -213,23 +212,14 @@ def draft(account: Account, catalogue: Catalogue, on: date) -> tuple[Generated, 
 
 def frozen(account: Account, made: Draft) -> dict[str, object]:
     """Return what a document prints beside its lines, as it is now."""
-    seller = account.terms.seller
-    return {
-        "seller": {
-            name: value
-            for name in seller.__slots__
-            if (value := getattr(seller, name)) and name != "logo"
-        },
-        "buyer": {"login": account.party.login, "name": account.party.name, "email": account.party.email}
-        | dict(account.party.details),
-        "taxes": [
-            [
-                total.applied.code, total.applied.category.value, str(total.applied.percent), total.base, total.tax,
-                total.applied.exemption_reason,
-            ]
-            for total in made.taxes
-        ],
-    }  # fmt: skip
+    taxes = [
+        [
+            total.applied.code, total.applied.category.value, str(total.applied.percent), total.base, total.tax,
+            total.applied.exemption_reason,
+        ]
+        for total in made.taxes
+    ]  # fmt: skip
+    return {"seller": account.seller(), "buyer": account.buyer(), "taxes": taxes}
 
 
 _DUE = """parked IS NULL AND state IN ('new', 'active', 'blocked')
@@ -257,6 +247,12 @@ class _Made:
 
     found: list[tuple[Account, Generated]] = field(default_factory=list)
     drafts: list[Draft] = field(default_factory=list)
+    daily: list[Draft] = field(default_factory=list)
+    """What is taken from wallets today, and put on a document at the end of the month."""
+    starved: list[Account] = field(default_factory=list)
+    """Those whose wallet does not pay."""
+    fed: list[int] = field(default_factory=list)
+    """Those whose wallet pays again."""
     parked: list[tuple[int, str]] = field(default_factory=list)
 
 
@@ -272,7 +268,7 @@ def _bill(
     """Bill accounts; where together they fail, each by itself."""
     try:
         with connection.begin_nested():
-            made = _make(accounts.load(connection, ids), catalogue, on)
+            made = _make(accounts.load(connection, ids, on), catalogue, on)
             _write(connection, made, on, series, slot)
     except Exception as error:
         if len(ids) > 1:
@@ -298,9 +294,22 @@ def _make(found: Sequence[Account], catalogue: Catalogue, on: date) -> _Made:
         except CaudalError as error:
             made.parked.append((account.customer_id, _reason(error)))
             continue
+        if account.wallet is not None and not account.wallet.pays(_taken(drafts)):
+            made.starved.append(account)
+            continue
+        if account.starved_since is not None:
+            made.fed.append(account.customer_id)
         made.found.append((account, generated))
-        made.drafts += drafts
+        if account.terms.billing is BillingType.PREPAID_DAILY:
+            made.daily += drafts
+        else:
+            made.drafts += drafts
     return made
+
+
+def _taken(drafts: Sequence[Draft]) -> int:
+    """Return what documents take from a wallet; a credit note gives."""
+    return sum(-each.gross if each.kind is DocumentKind.CREDIT_NOTE else each.gross for each in drafts)
 
 
 def _is_of_the_account(error: Exception) -> bool:
@@ -326,8 +335,37 @@ def _write(connection: Connection, made: _Made, on: date, series: numbers.Series
         park(connection, customer_id, reason)
     if made.drafts:
         issue(connection, made.drafts, on, series, slot=slot)
+    if made.daily:
+        daily.charge(connection, made.daily, on, slot)
     _move_subscriptions(connection, made.found)
     _move_accounts(connection, made.found, on)
+    daily.gather(connection, [account for account, _ in made.found], on, series)
+    _starve(connection, made, on)
+
+
+def _starve(connection: Connection, made: _Made, on: date) -> None:
+    """Let lines rest whose wallets do not pay, and those go on whose wallets pay again."""
+    starved = [account.customer_id for account in made.starved]
+    if starved:
+        connection.execute(
+            text("""INSERT INTO rest (customer_id, cause, starts)
+                SELECT id, 'no_balance', :on FROM unnest(CAST(:ids AS bigint[])) AS u(id)
+                WHERE NOT EXISTS (SELECT FROM rest AS r
+                    WHERE r.customer_id = u.id AND r.cause = 'no_balance' AND r.ends IS NULL)"""),
+            {"ids": starved, "on": on},
+        )
+        connection.execute(
+            text("UPDATE account SET next_bill_on = :next WHERE customer_id = ANY(CAST(:ids AS bigint[]))"),
+            {"ids": starved, "next": on + timedelta(days=1)},
+        )
+    if made.fed:
+        connection.execute(
+            text("""UPDATE rest SET ends = greatest(starts, :on)
+                WHERE cause = 'no_balance' AND ends IS NULL AND customer_id = ANY(CAST(:ids AS bigint[]))"""),
+            {"ids": made.fed, "on": on},
+        )
+    if starved or made.fed:
+        gate.reassess(connection, sorted([*starved, *made.fed]), on)
 
 
 def issue(
@@ -336,26 +374,10 @@ def issue(
     """Store documents without numbers, post them, and let unused credit pay them; return their ids."""
     ids = ledger.Ids(connection, "document_id", DOCUMENT_STEP, len(drafts))
     numbered = list(zip(ids, drafts, strict=False))
-    lines = [(id_, position, line) for id_, each in numbered for position, line in enumerate(each.lines, 1)]
-    line_ids = ledger.Ids(connection, "document_line_id", LINE_STEP, len(lines))
-    revisions = _revisions(connection, [line for _, _, line in lines])
     copy(connection, "document", _DOCUMENT, [_document_row(id_, each, series) for id_, each in numbered])
-    copy(
-        connection,
-        "document_line",
-        _LINE,
-        [
-            _line_row(line_id, document_id, position, line, revision)
-            for line_id, (document_id, position, line), revision in zip(line_ids, lines, revisions, strict=False)
-        ],
-    )
+    lines.store(connection, [(id_, each) for id_, each in numbered])
     transfers = [each.transfer(id_, on) for id_, each in numbered]
     ledger.post(connection, [transfer for transfer in transfers if isinstance(transfer, Transfer)], slot=slot)
-    one_offs = [line.line.one_off.id for _, _, line in lines if line.line.one_off is not None]
-    if one_offs:
-        connection.execute(
-            text("UPDATE one_off SET billed = true WHERE id = ANY(CAST(:ids AS bigint[]))"), {"ids": one_offs}
-        )
     allocations.use_credit(connection, sorted({each.customer_id for each in drafts}))
     return [id_ for id_, _ in numbered]
 
@@ -380,52 +402,6 @@ def digest(each: Draft) -> bytes:
         ],
     ]  # fmt: skip
     return sha256(json.dumps(said, ensure_ascii=False, separators=(",", ":")).encode()).digest()
-
-
-def _line_row(id_: int, document_id: int, position: int, each: DraftLine, revision: int) -> tuple[object, ...]:
-    line = each.line
-    return (
-        id_, document_id, position, line.customer_id, line.subscription_id, line.key.component, line.key.rate,
-        line.period.starts, line.period.ends, line.days.starts, line.days.ends, revision, line.amount, each.net,
-        each.tax, tax_rows(each), line.price_includes_tax, line.product_id, line.unit_price, line.quantity, each.text,
-        line.credits_line, None if line.one_off is None else line.one_off.id, line.discount_id,
-        None if line.usage is None else {"octets": line.usage.octets, "units": line.usage.units},
-    )  # fmt: skip
-
-
-def tax_rows(each: DraftLine) -> tuple[tuple[object, ...], ...]:
-    """Return the taxes of a line as they are stored."""
-    return tuple(
-        (
-            applied.code, applied.category.value, str(applied.percent), applied.compound, applied.exemption_reason, tax,
-        )
-        for applied, tax in each.taxes
-    )  # fmt: skip
-
-
-def _revisions(connection: Connection, lines: Sequence[DraftLine]) -> list[int]:
-    """Return of each line how many came before it in the same place."""
-    places = [
-        (line.line.subscription_id, *line.line.key, *line.line.days) for line in lines if line.line.subscription_id
-    ]
-    before: dict[tuple[object, ...], int] = {}
-    if places:
-        columns = list(zip(*places, strict=True))
-        rows = connection.execute(
-            text("""SELECT subscription_id, component, rate, starts, ends, count(*) FROM document_line
-                WHERE (subscription_id, component, rate, starts, ends) IN (
-                    SELECT * FROM unnest(CAST(:s AS bigint[]), CAST(:c AS text[]), CAST(:r AS text[]),
-                        CAST(:b AS date[]), CAST(:e AS date[]))
-                ) GROUP BY 1, 2, 3, 4, 5"""),
-            dict(zip("scrbe", map(list, columns), strict=True)),
-        )
-        before = {tuple(place): count for *place, count in rows}
-    revisions = []
-    for line in lines:
-        place = (line.line.subscription_id, *line.line.key, *line.line.days)
-        revisions.append(before.get(place, 0))
-        before[place] = revisions[-1] + 1
-    return revisions
 
 
 def _move_subscriptions(connection: Connection, found: Sequence[tuple[Account, Generated]]) -> None:

@@ -1,0 +1,184 @@
+"""Payments against a real database: what they pay, what they let in again, and what giving them back undoes."""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import Any
+
+import pytest
+import sqlalchemy
+from sqlalchemy import text
+
+from storage.billing import gate, ledger, payments
+from storage.billing.payments import Booked, Order, PaymentError
+from tests.integration.billed_isp import HEAD, assert_books_are_right, bill, customer, documents, provide, rows, sold
+
+PLAN = """
+[[plan]]
+name = "home"
+download = "20M"
+"""
+LINE = """
+[[service]]
+login = "ana-line"
+password = "a-password"
+plan = "home"
+customer = "ana"
+"""
+STRICT = 'billing = { slow_after = 5, block_after = 10, reactivation_fee = "3", late_fee_after = 3, late_fee = "2" }'
+
+
+@pytest.fixture
+def ana(engine: sqlalchemy.Engine) -> int:
+    """Provide a customer with a television and a line, and return its id."""
+    provide(engine, HEAD, PLAN, customer("ana", STRICT), LINE, sold("ana", "television", "2026-01-01"))
+    return int(rows(engine, "SELECT id FROM customer")[0][0])
+
+
+def pay(engine: sqlalchemy.Engine, order: Order, on: str) -> Booked:
+    with engine.begin() as connection:
+        return payments.add(connection, order, date.fromisoformat(on))
+
+
+def give_back(engine: sqlalchemy.Engine, payment: int, amount: int | None, on: str, **more: Any) -> int:
+    with engine.begin() as connection:
+        return payments.give_back(connection, payment, amount, f"back-{payment}", date.fromisoformat(on), **more)
+
+
+def look(engine: sqlalchemy.Engine, on: str) -> list[gate.Reminder]:
+    with engine.begin() as connection:
+        return gate.look_at_due(connection, date.fromisoformat(on), 100)[1]
+
+
+def line_state(engine: sqlalchemy.Engine) -> str:
+    return str(rows(engine, "SELECT billing_state FROM service")[0][0])
+
+
+def told(engine: sqlalchemy.Engine) -> int:
+    return int(rows(engine, "SELECT count(*) FROM outbox WHERE topic = 'terms'")[0][0])
+
+
+def test_a_payment_pays_the_oldest_invoice_and_has_a_receipt(engine: sqlalchemy.Engine, ana: int) -> None:
+    bill(engine, "2026-01-01")
+    bill(engine, "2026-02-01")
+    booked = pay(engine, Order(ana, 1500, "cash", "one"), "2026-02-02")
+    assert [each.amount for each in booked.allocated] == [1210, 290]
+    assert (booked.receipt, booked.unused) == ("R2026-000001", 0)
+    assert [(each[1], each[5]) for each in documents(engine, "ana")] == [
+        ("F2026-000001", 0), ("F2026-000002", 920), ("R2026-000001", 0),
+    ]  # fmt: skip
+    assert_books_are_right(engine)
+
+
+def test_one_key_is_one_payment(engine: sqlalchemy.Engine, ana: int) -> None:
+    first = pay(engine, Order(ana, 500, "cash", "one"), "2026-01-02")
+    again = pay(engine, Order(ana, 500, "cash", "one"), "2026-01-03")
+    assert (again.id, again.again, again.receipt) == (first.id, True, first.receipt)
+    with pytest.raises(PaymentError, match="belongs to another payment"):
+        pay(engine, Order(ana, 501, "cash", "one"), "2026-01-03")
+    assert rows(engine, "SELECT count(*) FROM transfer") == [(1,)]
+
+
+def test_what_was_paid_too_much_pays_the_next_invoice(engine: sqlalchemy.Engine, ana: int) -> None:
+    assert pay(engine, Order(ana, 2000, "card", "one"), "2026-01-01").unused == 2000
+    bill(engine, "2026-01-01")
+    assert documents(engine, "ana")[-1][5] == 0
+    assert rows(engine, "SELECT unused FROM payment") == [(790,)]
+    assert_books_are_right(engine)
+
+
+def test_a_chosen_invoice_is_paid_before_older_ones(engine: sqlalchemy.Engine, ana: int) -> None:
+    bill(engine, "2026-01-01")
+    bill(engine, "2026-02-01")
+    newer = rows(engine, "SELECT max(id) FROM document")[0][0]
+    booked = pay(engine, Order(ana, 1210, "cash", "one", documents=(newer,)), "2026-02-02")
+    assert [(each.document_id, each.amount) for each in booked.allocated] == [(newer, 1210)]
+    with pytest.raises(PaymentError, match="no invoice of this customer"):
+        pay(engine, Order(ana, 10, "cash", "two", documents=(10**9,)), "2026-02-02")
+
+
+def test_a_debt_slows_then_blocks_the_line_and_a_payment_lets_it_in_at_once(
+    engine: sqlalchemy.Engine, ana: int
+) -> None:
+    bill(engine, "2026-01-01")
+    look(engine, "2026-01-18")
+    assert line_state(engine) == "active"
+    look(engine, "2026-01-21")
+    assert line_state(engine) == "slowed"
+    look(engine, "2026-01-26")
+    assert line_state(engine) == "blocked"
+    assert rows(engine, "SELECT state FROM account") == [("blocked",)]
+    before = told(engine)
+    fees = "SELECT key, unit_price FROM one_off ORDER BY id"
+    assert [price for _, price in rows(engine, fees)] == [2]
+    pay(engine, Order(ana, 1210, "cash", "one"), "2026-01-27")
+    assert line_state(engine) == "active"
+    assert told(engine) == before + 1
+    assert [float(price) for _, price in rows(engine, fees)] == [2, 3]
+    look(engine, "2026-01-28")
+    assert len(rows(engine, fees)) == 2
+    bill(engine, "2026-02-01")
+    assert documents(engine, "ana")[-1][2] == 1000 + 200 + 300
+    assert_books_are_right(engine)
+
+
+def test_a_refund_opens_what_was_paid_and_the_line_is_looked_at_again(engine: sqlalchemy.Engine, ana: int) -> None:
+    bill(engine, "2026-01-01")
+    booked = pay(engine, Order(ana, 1210, "cash", "one"), "2026-01-30")
+    assert line_state(engine) == "active"
+    assert give_back(engine, booked.id, 210, "2026-01-31") == 210
+    assert documents(engine, "ana")[0][5] == 210
+    assert line_state(engine) == "blocked"
+    assert give_back(engine, booked.id, 210, "2026-01-31") == 0, "the key was used"
+    assert_books_are_right(engine)
+
+
+def test_a_reversal_takes_back_everything(engine: sqlalchemy.Engine, ana: int) -> None:
+    bill(engine, "2026-01-01")
+    booked = pay(engine, Order(ana, 2000, "card", "one"), "2026-01-02")
+    assert give_back(engine, booked.id, None, "2026-01-03", is_reversal=True) == 2000
+    assert documents(engine, "ana")[0][5] == 1210
+    assert rows(engine, "SELECT unused, refunded, reversed FROM payment") == [(0, 2000, True)]
+    with pytest.raises(PaymentError, match="0 minor units are left"), engine.begin() as connection:
+        payments.give_back(connection, booked.id, 1, "another", date(2026, 1, 4))
+    assert_books_are_right(engine)
+
+
+def test_c9_a_refund_uses_up_the_credit_that_was_left(engine: sqlalchemy.Engine) -> None:
+    """10.00 paid, all of it credited, 5.00 of the credit used by another invoice, then the payment given back."""
+    provide(
+        engine,
+        HEAD.replace('percent = "21"', 'percent = "0"'),
+        customer("ana"),
+        sold("ana", "television", "2026-01-01"),
+    )
+    bill(engine, "2026-01-01")
+    ana = int(rows(engine, "SELECT id FROM customer")[0][0])
+    booked = pay(engine, Order(ana, 1000, "cash", "one"), "2026-01-01")
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE subscription SET revised_from = '2026-01-01'"))
+        connection.execute(
+            text("""INSERT INTO subscription_event (subscription_id, on_day, kind)
+                SELECT id, '2026-01-01', 'stop' FROM subscription""")
+        )
+        connection.execute(
+            text("""INSERT INTO one_off (customer_id, product_id, on_day, unit_price)
+            SELECT :ana, id, '2026-02-01', 5 FROM product WHERE code = 'rent'"""),
+            {"ana": ana},
+        )
+    assert bill(engine, "2026-01-15", "ana").parked == 0, rows(engine, "SELECT parked FROM account")
+    assert [each[0] for each in documents(engine, "ana")] == ["invoice", "receipt", "credit-note"]
+    bill(engine, "2026-02-01", "ana")
+    opened = "SELECT kind, open_amount FROM document WHERE kind <> 'receipt' ORDER BY id"
+    assert rows(engine, opened) == [("invoice", 0), ("credit-note", 500), ("invoice", 0)]
+    give_back(engine, booked.id, 1000, "2026-02-02")
+    assert rows(engine, opened) == [("invoice", 500), ("credit-note", 0), ("invoice", 0)]
+    assert_books_are_right(engine)
+
+
+def test_nothing_is_booked_on_a_day_whose_books_are_closed(engine: sqlalchemy.Engine, ana: int) -> None:
+    with engine.begin() as connection:
+        ledger.close_through(connection, date(2026, 1, 31))
+    with pytest.raises(ledger.BooksClosed, match="closed through 2026-01-31"):
+        pay(engine, Order(ana, 500, "cash", "one"), "2026-01-15")
+    assert pay(engine, Order(ana, 500, "cash", "one"), "2026-02-01").receipt is not None

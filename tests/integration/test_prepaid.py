@@ -1,0 +1,124 @@
+"""Prepaid accounts against a real database: wallets that pay, lines that rest when they do not."""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+
+import pytest
+import sqlalchemy
+
+from storage.billing import payments
+from storage.billing.payments import Order
+from tests.integration.billed_isp import HEAD, assert_books_are_right, bill, customer, documents, provide, rows, sold
+
+LINE = """
+[[plan]]
+name = "home"
+download = "20M"
+[[service]]
+login = "ana-line"
+password = "a-password"
+plan = "home"
+customer = "ana"
+"""
+NO_TAX = HEAD.replace('percent = "21"', 'percent = "0"')
+
+
+def world(engine: sqlalchemy.Engine, billing: str, *more: str, head: str = NO_TAX) -> int:
+    provide(engine, head, customer("ana", f"billing = {{ {billing} }}"), LINE, *more)
+    return int(rows(engine, "SELECT id FROM customer")[0][0])
+
+
+def pay(engine: sqlalchemy.Engine, ana: int, amount: int, on: str) -> None:
+    with engine.begin() as connection:
+        payments.add(connection, Order(ana, amount, "cash", f"{on} {amount}"), date.fromisoformat(on))
+
+
+def wallet(engine: sqlalchemy.Engine) -> int:
+    found = rows(
+        engine,
+        """SELECT -b.amount FROM balance AS b JOIN ledger_account AS a ON a.id = b.ledger_account_id
+        WHERE a.kind = 'wallet'""",
+    )
+    return int(found[0][0]) if found else 0
+
+
+def line_state(engine: sqlalchemy.Engine) -> str:
+    return str(rows(engine, "SELECT billing_state FROM service")[0][0])
+
+
+def each_day(engine: sqlalchemy.Engine, first: str, days: int) -> list[int]:
+    """Run day by day; return what the wallet had after each."""
+    begins = date.fromisoformat(first)
+    found = []
+    for number in range(days):
+        bill(engine, (begins + timedelta(days=number)).isoformat())
+        found.append(wallet(engine))
+    return found
+
+
+def test_a_month_is_spread_over_its_days_to_the_cent(engine: sqlalchemy.Engine) -> None:
+    ana = world(engine, 'type = "prepaid-daily"', sold("ana", "television", "2026-01-01"))
+    pay(engine, ana, 5000, "2026-01-01")
+    left = each_day(engine, "2026-01-01", 31)
+    taken = [before - after for before, after in zip([5000, *left], left, strict=False)]
+    assert sum(taken) == 1000
+    assert {*taken} == {32, 33}
+    assert [each[0] for each in documents(engine, "ana")] == ["receipt"]
+    bill(engine, "2026-02-01")
+    assert documents(engine, "ana")[1:] == [("invoice", "F2026-000001", 1000, 0, 1000, 0)]
+    assert_books_are_right(engine)
+
+
+def test_a_wallet_that_does_not_pay_lets_the_line_rest_and_the_rest_costs_nothing(engine: sqlalchemy.Engine) -> None:
+    ana = world(engine, 'type = "prepaid-daily"', sold("ana", "television", "2026-01-01"))
+    pay(engine, ana, 100, "2026-01-01")
+    assert each_day(engine, "2026-01-01", 10) == [68, 35, 3, 3, 3, 3, 3, 3, 3, 3]
+    assert line_state(engine) == "no_balance"
+    assert rows(engine, "SELECT cause, starts, ends FROM rest") == [("no_balance", date(2026, 1, 4), None)]
+    pay(engine, ana, 1000, "2026-01-11")
+    assert line_state(engine) == "active"
+    assert rows(engine, "SELECT ends FROM rest") == [(date(2026, 1, 11),)]
+    before = wallet(engine)
+    assert before == 1003 - 32, "the day on which it was paid is charged, those before are not"
+    assert bill(engine, "2026-01-11").documents == 0
+    each_day(engine, "2026-01-12", 20)
+    days = 3 + 21
+    assert 1100 - wallet(engine) == round(1000 * days / 31)
+    bill(engine, "2026-02-01")
+    assert documents(engine, "ana")[-1][2] == round(1000 * days / 31)
+    assert_books_are_right(engine)
+
+
+@pytest.mark.parametrize(("terms", "least"), [('credit_limit = "0.50"', -50), ('minimum_balance = "0.50"', 50)])
+def test_how_low_a_wallet_may_go_is_the_accounts_to_say(engine: sqlalchemy.Engine, terms: str, least: int) -> None:
+    ana = world(engine, f'type = "prepaid-daily", {terms}', sold("ana", "television", "2026-01-01"))
+    pay(engine, ana, 100, "2026-01-01")
+    left = each_day(engine, "2026-01-01", 10)[-1]
+    assert least <= left < least + 33
+    assert line_state(engine) == "no_balance"
+
+
+def test_m19_a_wallet_pays_whole_periods_with_their_tax(engine: sqlalchemy.Engine) -> None:
+    head = HEAD.replace('percent = "21"', 'percent = "24"').replace('price = "10"', 'price = "14.29"')
+    ana = world(engine, 'type = "prepaid-period"', sold("ana", "television", "2026-01-01"), head=head)
+    pay(engine, ana, 3900, "2026-01-01")
+    assert wallet(engine) == 2128
+    assert documents(engine, "ana")[-1] == ("invoice", "F2026-000001", 1429, 343, 1772, 0)
+    provide(engine, sold("ana", "television", "2026-01-01", 'price = "14.27"'))
+    bill(engine, "2026-02-01")
+    assert wallet(engine) == 2128 - 1769 == 359
+    bill(engine, "2026-03-01")
+    assert line_state(engine) == "no_balance"
+    assert wallet(engine) == 359
+    assert_books_are_right(engine)
+
+
+def test_periods_of_some_days_are_paid_before_they_begin(engine: sqlalchemy.Engine) -> None:
+    ana = world(engine, 'type = "prepaid-period", period_days = 10', sold("ana", "television", "2026-01-01"))
+    pay(engine, ana, 2500, "2026-01-01")
+    assert wallet(engine) == 1500
+    assert each_day(engine, "2026-01-01", 30) == [1500] * 10 + [500] * 20
+    assert line_state(engine) == "no_balance"
+    assert rows(engine, "SELECT starts FROM rest") == [(date(2026, 1, 21),)]
+    assert_books_are_right(engine)
