@@ -6,6 +6,7 @@ from datetime import date, timedelta
 
 import pytest
 import sqlalchemy
+from sqlalchemy import text
 
 from storage.billing import payments
 from storage.billing.payments import Order
@@ -105,7 +106,11 @@ def test_m19_a_wallet_pays_whole_periods_with_their_tax(engine: sqlalchemy.Engin
     pay(engine, ana, 3900, "2026-01-01")
     assert wallet(engine) == 2128
     assert documents(engine, "ana")[-1] == ("invoice", "F2026-000001", 1429, 343, 1772, 0)
-    provide(engine, sold("ana", "television", "2026-01-01", 'price = "14.27"'))
+    with engine.begin() as connection:
+        connection.execute(
+            text("""INSERT INTO subscription_event (subscription_id, on_day, kind, unit_price)
+                SELECT id, '2026-02-01', 'change', 14.27 FROM subscription""")
+        )
     bill(engine, "2026-02-01")
     assert wallet(engine) == 2128 - 1769 == 359
     bill(engine, "2026-03-01")
@@ -118,7 +123,10 @@ def test_periods_of_some_days_are_paid_before_they_begin(engine: sqlalchemy.Engi
     ana = world(engine, 'type = "prepaid-period", period_days = 10', sold("ana", "television", "2026-01-01"))
     pay(engine, ana, 2500, "2026-01-01")
     assert wallet(engine) == 1500
-    assert each_day(engine, "2026-01-01", 30) == [1500] * 10 + [500] * 20
+    assert each_day(engine, "2026-01-01", 22) == [1500] * 10 + [500] * 12
     assert line_state(engine) == "no_balance"
-    assert rows(engine, "SELECT starts FROM rest") == [(date(2026, 1, 21),)]
+    # What is left of the period costs its share, and from the sixth day on the wallet has that.
+    assert each_day(engine, "2026-01-23", 8) == [500] * 3 + [0] * 5
+    assert line_state(engine) == "active"
+    assert rows(engine, "SELECT starts, ends FROM rest") == [(date(2026, 1, 21), date(2026, 1, 26))]
     assert_books_are_right(engine)
