@@ -18,10 +18,11 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from billing.errors import BillingError
 from config.problems import ConfigurationError
 from control.models import ErrorAnswer, Problem, Refusal
 from domain.errors import CaudalError
-from storage.errors import DatabaseUnavailableError
+from storage.errors import DatabaseUnavailableError, OrderRefused
 
 _LOG = structlog.get_logger("caudal.control")
 
@@ -93,6 +94,8 @@ def refusal_of(error: Exception) -> RequestRefused:
     if isinstance(error, ConfigurationError):
         problems = [Problem(line=problem.line, message=problem.message) for problem in error.problems]
         return RequestRefused(HTTPStatus.BAD_REQUEST, "mistakes", str(error), problems=problems)
+    if isinstance(error, OrderRefused | BillingError):
+        return RequestRefused(HTTPStatus.BAD_REQUEST, "refused", str(error))
     if isinstance(error, CaudalError):
         return RequestRefused(HTTPStatus.INTERNAL_SERVER_ERROR, "failed", str(error))
     _LOG.error("control_request_failed", exc_info=error)

@@ -5,9 +5,9 @@ Rule: the API decides nothing; it asks, and words the answer.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from typing import Protocol
 
 from sqlalchemy.engine import Engine
@@ -99,6 +99,28 @@ class RouterOffice(Protocol):
         """Return the commands that set a router up; `server` is our address as it sees it, None what we believe."""
 
 
+class RunTold(Protocol):
+    """What an invoice run has done so far."""
+
+    @property
+    def accounts(self) -> int: ...
+    @property
+    def documents(self) -> int: ...
+    @property
+    def lines(self) -> int: ...
+    @property
+    def parked(self) -> int: ...
+    @property
+    def totals(self) -> Mapping[str, int]: ...
+
+
+InvoiceRun = Callable[[date], Iterator[RunTold]]
+
+
+def _nobody_bills(_on: date) -> Iterator[RunTold]:
+    return iter(())
+
+
 @dataclass(frozen=True, slots=True)
 class ControlPorts:
     """Everything the control API speaks to; `now` returns an aware UTC instant."""
@@ -114,3 +136,5 @@ class ControlPorts:
     """Routers, pools and plans as enforcement knows them."""
     routers: RouterOffice | None = None
     """None on a daemon that speaks to no routers."""
+    bill: InvoiceRun = _nobody_bills
+    """Bills what is due on a day."""

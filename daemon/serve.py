@@ -31,7 +31,7 @@ from control import api
 from control.ports import ControlPorts, Listener, RuntimeStatus
 from control.server import ControlServer
 from control.socket_path import NAME as CONTROL_SOCKET
-from daemon import demonstration, event_loop, logs, metrics_http
+from daemon import demonstration, event_loop, invoice_runner, logs, metrics_http
 from daemon.coa_relay import CoaRelay
 from daemon.database_keeper import DatabaseKeeper
 from daemon.datagrams import CannotListen, DatagramSocket
@@ -246,6 +246,7 @@ class Daemon:
                 ports=RadiusPorts(settings.radius.auth_port, settings.radius.acct_port),
                 clock=lambda: datetime.now(UTC),
             ),
+            lambda on: invoice_runner.bill(engine, self._database.dsn, on, runners=invoice_runner.usual_runners()),
         )
         door = self._data / CONTROL_SOCKET
         server = ControlServer(api.create(ports), Path(settings.control.socket or door), known_as=door)

@@ -22,3 +22,7 @@ class DatabaseUnavailableError(StorageError):
 
 class SchemaError(StorageError):
     """The schema in the database and the one this release expects do not fit."""
+
+
+class OrderRefused(StorageError):
+    """What was ordered cannot be done as things are; the order is the mistake."""

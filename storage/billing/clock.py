@@ -11,10 +11,10 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import text
 from sqlalchemy.engine import Connection
 
-from storage.errors import StorageError
+from storage.errors import OrderRefused
 
 
-class ClockError(StorageError):
+class ClockError(OrderRefused):
     """The clock of billing cannot be moved so."""
 
 

@@ -15,7 +15,7 @@ from sqlalchemy import text
 from sqlalchemy.engine import Connection, Engine
 
 from billing.ledger import NOBODY, PER_CUSTOMER, AccountKind, LedgerAccount, Posting, Transfer, check
-from storage.errors import StorageError
+from storage.errors import OrderRefused
 from storage.literals import integers
 from storage.row_staging import copy
 
@@ -30,7 +30,7 @@ _TRANSFER = (
 _POSTING = ("transfer_id", "number", "ledger_account_id", "customer_id", "amount")
 
 
-class BooksClosed(StorageError):
+class BooksClosed(OrderRefused):
     """Something was to be posted on a day whose books are closed."""
 
     def __init__(self, day: date, through: date) -> None:
@@ -187,6 +187,12 @@ def balances(connection: Connection) -> list[BalanceRow]:
         BalanceRow(LedgerAccount(AccountKind(kind), name, currency), amount, customers)
         for kind, name, currency, amount, customers in rows
     ]
+
+
+def accounts(connection: Connection) -> list[dict[str, str]]:
+    """Return the kind, name and currency of every account."""
+    rows = connection.execute(text("SELECT kind, name, currency FROM ledger_account ORDER BY 1, 2, 3"))
+    return [dict(row) for row in rows.mappings()]
 
 
 def close_through(connection: Connection, day: date) -> None:

@@ -19,11 +19,11 @@ from billing.allocation import Allocation, Claimed, Money, allocate, take_back
 from billing.ledger import Posting, Transfer, cash, receivable, wallet
 from domain.billing_terms import BillingType, DocumentKind
 from storage.billing import allocations, gate, ledger, numbers, run
-from storage.errors import StorageError
+from storage.errors import OrderRefused
 from storage.row_staging import copy
 
 
-class PaymentError(StorageError):
+class PaymentError(OrderRefused):
     """A payment cannot be booked, refunded or reversed so."""
 
 
@@ -127,6 +127,14 @@ def give_back(
         run.bill_one(connection, row.customer_id, today)
     gate.reassess(connection, [row.customer_id], today)
     return given
+
+
+def currency_of(connection: Connection, payment_id: int) -> str:
+    """Return the currency of a payment. Raise PaymentError."""
+    found = connection.scalar(text("SELECT currency FROM payment WHERE id = :id"), {"id": payment_id})
+    if found is None:
+        raise PaymentError(f"there is no payment {payment_id}; see `caudal payment list`")
+    return str(found)
 
 
 def _again(connection: Connection, order: Order, before: Any) -> Booked:

@@ -97,7 +97,7 @@ def bill_due(
     on: date,
     *,
     slot: int = 0,
-    customer: int | None = None,
+    only_prepaid: bool = False,
     told: Callable[[Progress], None] | None = None,
 ) -> Progress:
     """Make and post the documents of all accounts that are due on `on`; `slot` tells runs beside each other apart."""
@@ -109,19 +109,19 @@ def bill_due(
             series = numbers.SeriesBook(connection)
         while True:
             with connection.begin():
-                ids = _take(connection, on, customer)
+                ids = _take(connection, on, only_prepaid=only_prepaid)
                 if not ids:
                     return progress
                 _bill(connection, ids, on, catalogue, series, slot, progress)
             if told is not None:
                 told(progress)
-            if customer is not None:
-                return progress
 
 
 def bill_one(connection: Connection, customer_id: int, on: date) -> Progress:
-    """Bill one account, whose row the caller holds, and number what it makes, within the present transaction."""
+    """Bill one account, due or not, and number what it makes, within the present transaction. Raise BooksClosed."""
     progress = Progress()
+    ledger.require_open(connection, on)
+    connection.execute(text("SELECT FROM account WHERE customer_id = :id FOR UPDATE"), {"id": customer_id})
     catalogue, series = Catalogue.read(connection), numbers.SeriesBook(connection)
     _bill(connection, [customer_id], on, catalogue, series, 0, progress)
     partner_id = connection.execute(
@@ -140,10 +140,11 @@ def terms_of(said: Mapping[str, Any], currency: str, connection: Connection, par
     return billing_terms.resolve(row.billing, row.document, said, currency=currency)
 
 
-def count_due(engine: Engine, on: date, customer: int | None = None) -> int:
+def count_due(engine: Engine, on: date, *, only_prepaid: bool = False) -> int:
     """Return how many accounts are due."""
+    given = {"on": on, "prepaid": only_prepaid}
     with engine.connect() as connection:
-        return int(connection.scalar(text(f"SELECT count(*) FROM account WHERE {_DUE}"), _due(on, customer)) or 0)
+        return int(connection.scalar(text(f"SELECT count(*) FROM account WHERE {_DUE}"), given) or 0)
 
 
 def preview(engine: Engine, on: date, customer: int | None = None) -> Iterator[tuple[Sequence[Preview], Progress]]:
@@ -155,9 +156,10 @@ def preview(engine: Engine, on: date, customer: int | None = None) -> Iterator[t
             catalogue = Catalogue.read(connection)
             ids = list(
                 connection.scalars(
-                    text(f"""SELECT customer_id FROM account WHERE {_DUE} AND customer_id > :last
-                        ORDER BY customer_id LIMIT {ACCOUNTS_PER_TRANSACTION}"""),
-                    {**_due(on, customer), "last": last},
+                    text(f"""SELECT customer_id FROM account
+                        WHERE CASE WHEN CAST(:customer AS bigint) IS NULL THEN {_DUE} ELSE customer_id = :customer END
+                            AND customer_id > :last ORDER BY customer_id LIMIT {ACCOUNTS_PER_TRANSACTION}"""),
+                    {"on": on, "prepaid": False, "customer": customer, "last": last},
                 )
             )
             if not ids:
@@ -222,21 +224,17 @@ def frozen(account: Account, made: Draft) -> dict[str, object]:
     return {"seller": account.seller(), "buyer": account.buyer(), "taxes": taxes}
 
 
-_DUE = """parked IS NULL AND state IN ('new', 'active', 'blocked')
-    AND ((next_bill_on <= :on AND CAST(:customer AS bigint) IS NULL) OR customer_id = :customer)"""
+_DUE = """next_bill_on <= :on AND parked IS NULL AND state IN ('new', 'active', 'blocked')
+    AND (NOT :prepaid OR billing IN ('prepaid-daily', 'prepaid-period'))"""
 
 
-def _due(on: date, customer: int | None) -> dict[str, object]:
-    return {"on": on, "customer": customer}
-
-
-def _take(connection: Connection, on: date, customer: int | None) -> list[int]:
+def _take(connection: Connection, on: date, *, only_prepaid: bool) -> list[int]:
     """Lock some accounts that are due and that nobody else works on."""
     return list(
         connection.scalars(
             text(f"""SELECT customer_id FROM account WHERE {_DUE}
                 ORDER BY customer_id LIMIT {ACCOUNTS_PER_TRANSACTION} FOR UPDATE SKIP LOCKED"""),
-            _due(on, customer),
+            {"on": on, "prepaid": only_prepaid},
         )
     )
 
@@ -294,7 +292,7 @@ def _make(found: Sequence[Account], catalogue: Catalogue, on: date) -> _Made:
         except CaudalError as error:
             made.parked.append((account.customer_id, _reason(error)))
             continue
-        if account.wallet is not None and not account.wallet.pays(_taken(drafts)):
+        if account.wallet is not None and not account.wallet.pays(taken(drafts)):
             made.starved.append(account)
             continue
         if account.starved_since is not None:
@@ -307,7 +305,7 @@ def _make(found: Sequence[Account], catalogue: Catalogue, on: date) -> _Made:
     return made
 
 
-def _taken(drafts: Sequence[Draft]) -> int:
+def taken(drafts: Sequence[Draft]) -> int:
     """Return what documents take from a wallet; a credit note gives."""
     return sum(-each.gross if each.kind is DocumentKind.CREDIT_NOTE else each.gross for each in drafts)
 

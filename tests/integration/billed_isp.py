@@ -59,12 +59,13 @@ def provide(engine: sqlalchemy.Engine, *parts: str) -> ApplyReport:
 
 
 def bill(engine: sqlalchemy.Engine, on: str, login: str | None = None) -> Progress:
-    """Run, and number what was made."""
-    customer_id = None
+    """Run, and number what was made; with a login bill that account alone, due or not."""
+    day = date.fromisoformat(on)
     if login is not None:
         customer_id = rows(engine, "SELECT id FROM customer WHERE login = :login", login=login)[0][0]
-    day = date.fromisoformat(on)
-    progress = run.bill_due(engine, day, customer=customer_id)
+        with engine.begin() as connection:
+            return run.bill_one(connection, customer_id, day)
+    progress = run.bill_due(engine, day)
     numbers.number_waiting(engine, day)
     return progress
 

@@ -1,0 +1,268 @@
+"""The answers of the control API about money.
+
+Rule: an amount is decimal text in the major unit beside its currency (`"12.10"`, `"EUR"`), exact; days are the
+operator's local dates.
+"""
+
+from __future__ import annotations
+
+from datetime import date, datetime
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, Field
+
+from control.models import Answer
+
+Amount = Annotated[str, Field(pattern=r"^-?[0-9]{1,15}(\.[0-9]{1,6})?$", description="Decimal text, such as `12.10`.")]
+Key = Annotated[str, Field(min_length=1, max_length=200, description="Two orders with one key are done once.")]
+Text = Annotated[str, Field(max_length=500, pattern=r"^[^\x00]*$")]
+
+
+class InvoiceRunOrder(BaseModel):
+    """A run of a day."""
+
+    date: date
+    dry_run: bool = False
+    customer: str | None = None
+
+
+class RunProgress(Answer):
+    """A line of a run's answer."""
+
+    event: Literal["progress"] = "progress"
+    accounts: int
+    of: int
+
+
+class CustomerDifference(Answer):
+    """What a customer would be billed, and what it was billed in the month before."""
+
+    customer: str
+    amount: str
+    before: str
+    difference: str
+    currency: str
+
+
+class RunReport(Answer):
+    """The last line of a run's answer."""
+
+    event: Literal["report"] = "report"
+    dry_run: bool
+    accounts: int
+    documents: int
+    lines: int
+    parked: int
+    totals: dict[str, str] = Field(description="Gross by currency; credit notes count against it.")
+    differences: list[CustomerDifference] = Field([], description="Of a dry run: the largest differences first.")
+
+
+class Document(Answer):
+    """An invoice, credit note, proforma or receipt."""
+
+    id: int
+    kind: str
+    number: str | None
+    customer: str
+    currency: str
+    dated: date
+    issued_on: date | None
+    due_on: date | None
+    net: str
+    tax: str
+    gross: str
+    open: str
+
+
+class DocumentLine(Answer):
+    """A line of a document."""
+
+    text: str
+    product: str
+    starts: date
+    ends: date
+    quantity: str
+    unit_price: str
+    net: str
+    tax: str
+    component: str
+    credits_line: int | None
+    id: int
+    usage: dict[str, int] | None
+
+
+class DocumentTax(Answer):
+    """What a document has of one rate."""
+
+    code: str
+    category: str
+    percent: str
+    base: str
+    tax: str
+
+
+class DocumentDetail(Document):
+    """A document with its lines."""
+
+    lines: list[DocumentLine]
+    taxes: list[DocumentTax]
+    position: int | None
+    hash: str | None
+
+
+class Parked(Answer):
+    """An account that runs leave out."""
+
+    customer: str
+    reason: str
+    parked_at: datetime
+
+
+class PaymentOrder(BaseModel):
+    """A payment that came in."""
+
+    customer: str
+    amount: Amount
+    method: Annotated[str, Field(min_length=1, max_length=40, pattern=r"^[a-z][a-z0-9-]*$")] = "cash"
+    reference: Text = ""
+    invoices: list[str] = []
+    key: Key
+    made_by: Text = ""
+
+
+class PaymentBooked(Answer):
+    """A payment that was booked."""
+
+    id: int
+    customer: str
+    amount: str
+    currency: str
+    receipt: str | None
+    paid: list[str] = Field(description="Numbers of the documents that it paid, with the amounts.")
+    unused: str
+    again: bool = Field(description="The key had been used for this payment before.")
+
+
+class Payment(Answer):
+    """A payment."""
+
+    id: int
+    customer: str
+    method: str
+    currency: str
+    amount: str
+    unused: str
+    refunded: str
+    received_on: date
+    reference: str
+    reversed: bool
+    receipt: str | None
+
+
+class RefundOrder(BaseModel):
+    """What is given back of a payment; no amount is all that is left."""
+
+    amount: Amount | None = None
+    key: Key
+    reversal: bool = False
+
+
+class Refunded(Answer):
+    """What was given back."""
+
+    payment: int
+    amount: str
+    currency: str
+
+
+class AccountAnswer(Answer):
+    """How an account stands."""
+
+    customer: str
+    currency: str
+    billing: str
+    state: str
+    owed: str
+    wallet: str
+    days_left: int | None = Field(description="Of a prepaid account: days from tomorrow on that its wallet pays.")
+    next_bill_on: date | None
+    parked: str | None
+
+
+class CalendarStep(Answer):
+    """Something that is done on a day unless the debt is paid."""
+
+    on: date
+    act: str
+    number: int
+
+
+class Balance(Answer):
+    """What an account of the ledger sums to; debits are positive."""
+
+    account: str
+    name: str
+    currency: str
+    amount: str
+    customers: int
+
+
+class Difference(Answer):
+    """Something in the books that is not what it should be."""
+
+    what: str
+    kept: str
+    computed: str
+    currency: str
+
+
+class CloseOrder(BaseModel):
+    """Until when the books are closed."""
+
+    through: date
+
+
+class Closed(Answer):
+    """Until when the books are closed; null: they are open."""
+
+    through: date | None
+
+
+class ClockOrder(BaseModel):
+    """How far the clock of a test database goes ahead."""
+
+    days: Annotated[int, Field(ge=0, le=3660)] = 0
+
+
+class ClockAnswer(Answer):
+    """The clock of billing."""
+
+    now: datetime
+    today: date
+    is_test: bool
+
+
+class PromiseOrder(BaseModel):
+    """A promise to pay until a day."""
+
+    until: date
+    made_by: Text = ""
+
+
+class RestOrder(BaseModel):
+    """Days on which a customer's lines rest and nothing is charged."""
+
+    starts: date
+    ends: date | None = None
+
+
+class UnlockOrder(BaseModel):
+    """Days on trust for a customer whose line is cut."""
+
+    made_by: Text = ""
+
+
+class Done(Answer):
+    """What was done, as a sentence."""
+
+    text: str

@@ -1,0 +1,153 @@
+"""The invoice run in processes of its own: the core goes on while accounts are billed on every processor.
+
+Rule: a runner is told its errand on standard input and tells its progress on standard output, a line of JSON each; it
+dies with whoever started it. Numbers are given at the end, by whoever started the runners.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from datetime import date
+from typing import Any
+
+from sqlalchemy.engine import Engine
+
+from domain.errors import CaudalError
+from storage.billing import numbers, run
+from storage.database import create_engine
+
+MOST_RUNNERS = 8
+
+
+class RunFailed(CaudalError):
+    """A runner ended before its work was done."""
+
+
+@dataclass(frozen=True, slots=True)
+class Errand:
+    """What one runner does."""
+
+    dsn: str
+    on: str
+    slot: int
+    only_prepaid: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RunTold:
+    """What runners have done together so far."""
+
+    accounts: int
+    documents: int
+    lines: int
+    parked: int
+    totals: dict[str, int]
+
+
+def bill(engine: Engine, dsn: str, on: date, *, runners: int, only_prepaid: bool = False) -> Iterator[RunTold]:
+    """Bill all that is due with so many runners, yield their progress, and give the numbers. Raise RunFailed."""
+    told: queue.Queue[tuple[int, dict[str, Any] | None]] = queue.Queue()
+    processes = [_start(Errand(dsn, on.isoformat(), slot, only_prepaid), told) for slot in range(runners)]
+    latest: dict[int, dict[str, Any]] = {}
+    running = set(range(runners))
+    try:
+        while running:
+            slot, report = told.get()
+            if report is None:
+                running.discard(slot)
+                continue
+            latest[slot] = report
+            yield _together(latest)
+    finally:
+        for process in processes:
+            # Standard input was its life line.
+            assert process.stdin is not None
+            process.stdin.close()
+    failed = [process for process in processes if process.wait() != 0]
+    numbers.number_waiting(engine, on)
+    if failed:
+        reasons = {report["error"] for report in latest.values() if "error" in report}
+        raise RunFailed(
+            "; ".join(sorted(reasons)) or "a runner of the invoice run was ended from outside; run it again to go on"
+        )
+    yield _together(latest)
+
+
+def usual_runners() -> int:
+    """Return how many runners this machine has processors for."""
+    return max(1, min(MOST_RUNNERS, len(os.sched_getaffinity(0))))
+
+
+def _together(latest: dict[int, dict[str, Any]]) -> RunTold:
+    totals: dict[str, int] = {}
+    for report in latest.values():
+        for currency, amount in report.get("totals", {}).items():
+            totals[currency] = totals.get(currency, 0) + amount
+
+    def sum_of(key: str) -> int:
+        return sum(report.get(key, 0) for report in latest.values())
+
+    return RunTold(sum_of("accounts"), sum_of("documents"), sum_of("lines"), sum_of("parked"), totals)
+
+
+def _start(errand: Errand, told: queue.Queue[tuple[int, dict[str, Any] | None]]) -> subprocess.Popen[bytes]:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "daemon.invoice_runner"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    assert process.stdin is not None
+    process.stdin.write(json.dumps(asdict(errand)).encode() + b"\n")
+    process.stdin.flush()
+
+    def listen() -> None:
+        assert process.stdout is not None
+        for line in process.stdout:
+            told.put((errand.slot, json.loads(line)))
+        told.put((errand.slot, None))
+
+    threading.Thread(target=listen, daemon=True).start()
+    return process
+
+
+def main() -> None:
+    """Do one errand."""
+    errand = Errand(**json.loads(sys.stdin.buffer.readline()))
+    done = threading.Event()
+    threading.Thread(target=_die_with_parent, args=(done,), daemon=True).start()
+    engine = create_engine(errand.dsn)
+
+    def tell(progress: run.Progress) -> None:
+        _write(asdict(progress))
+
+    try:
+        tell(
+            run.bill_due(
+                engine, date.fromisoformat(errand.on), slot=errand.slot, only_prepaid=errand.only_prepaid, told=tell
+            )
+        )
+    except CaudalError as error:
+        _write({"error": str(error)})
+        raise SystemExit(1) from None
+    finally:
+        done.set()
+
+
+def _write(report: dict[str, Any]) -> None:
+    sys.stdout.write(json.dumps(report) + "\n")
+    sys.stdout.flush()
+
+
+def _die_with_parent(done: threading.Event) -> None:
+    sys.stdin.buffer.read()
+    if not done.is_set():
+        os._exit(1)
+
+
+if __name__ == "__main__":
+    main()

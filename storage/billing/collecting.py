@@ -1,0 +1,85 @@
+"""What operators order about collections: promises to pay, days on which a line rests, days on trust.
+
+Rule: an order is stored and the lines follow it in one transaction; what was ordered is never deleted.
+"""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+
+from sqlalchemy import text
+from sqlalchemy.engine import Connection
+
+from storage.billing import gate
+from storage.errors import OrderRefused
+
+
+class NotTrusted(OrderRefused):
+    """An account gets no days on trust now."""
+
+
+def promise(connection: Connection, customer_id: int, until: date, today: date, made_by: str = "") -> None:
+    """Hold cuts off through `until`."""
+    _lock(connection, customer_id)
+    connection.execute(
+        text("""INSERT INTO promise (customer_id, until, made_on, made_by) VALUES (:customer, :until, :today, :by)"""),
+        {"customer": customer_id, "until": until, "today": today, "by": made_by},
+    )
+    gate.reassess(connection, [customer_id], today)
+
+
+def pause(connection: Connection, customer_id: int, starts: date, ends: date | None, today: date) -> None:
+    """Let an account rest on the days [starts, ends); what was charged for them is credited by the next run."""
+    _lock(connection, customer_id)
+    connection.execute(
+        text("INSERT INTO rest (customer_id, cause, starts, ends) VALUES (:customer, 'vacation', :starts, :ends)"),
+        {"customer": customer_id, "starts": starts, "ends": ends},
+    )
+    connection.execute(
+        text("""UPDATE subscription AS s SET revised_from = least(s.revised_from, :starts)
+            FROM customer AS c WHERE c.id = s.customer_id AND coalesce(c.payer_id, c.id) = :customer"""),
+        {"customer": customer_id, "starts": starts},
+    )
+    connection.execute(
+        text("""UPDATE account SET next_bill_on = least(next_bill_on, :today), next_look_on = :today
+            WHERE customer_id = :customer"""),
+        {"customer": customer_id, "today": today},
+    )
+    gate.reassess(connection, [customer_id], today)
+
+
+def trust(connection: Connection, customer_id: int, today: date, made_by: str = "") -> date:
+    """Let a line in on trust; return the last day. Raise NotTrusted."""
+    _lock(connection, customer_id)
+    (standing,) = gate.load(connection, [customer_id], today)
+    terms = standing.terms.trust_unlock
+    if terms is None:
+        raise NotTrusted("this account gets no days on trust; set trust_unlock in its billing terms")
+    if standing.trusted:
+        raise NotTrusted("this account is trusted already; see `caudal calendar`")
+    month = today.replace(day=1)
+    given = connection.scalar(
+        text("SELECT count(*) FROM trust_unlock WHERE customer_id = :customer AND from_day >= :month"),
+        {"customer": customer_id, "month": month},
+    )
+    if int(given or 0) >= terms.most_per_month:
+        raise NotTrusted(f"this account was trusted {given} times this month, which is all that its terms allow")
+    until = today + timedelta(days=terms.days - 1)
+    connection.execute(
+        text("""INSERT INTO trust_unlock (customer_id, from_day, until, made_by)
+            VALUES (:customer, :today, :until, :by)"""),
+        {"customer": customer_id, "today": today, "until": until, "by": made_by},
+    )
+    if terms.price:
+        gate.charge(connection, customer_id, terms.price, today, f"trust-unlock/{customer_id}/{today}")
+    gate.reassess(connection, [customer_id], today)
+    # The day after the last one it is looked at again, whatever happens until then.
+    connection.execute(
+        text("""UPDATE account SET next_look_on = least(next_look_on, :after) WHERE customer_id = :customer"""),
+        {"customer": customer_id, "after": until + timedelta(days=1)},
+    )
+    return until
+
+
+def _lock(connection: Connection, customer_id: int) -> None:
+    connection.execute(text("SELECT FROM account WHERE customer_id = :id FOR UPDATE"), {"id": customer_id})

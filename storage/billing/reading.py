@@ -1,0 +1,169 @@
+"""What operators read of billing: documents, payments, accounts that wait for somebody.
+
+Rule: a page is cut by key, the newest first; amounts are minor units with their currency.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import date
+from typing import Any
+
+from sqlalchemy import RowMapping, text
+from sqlalchemy.engine import Connection
+
+from storage.errors import OrderRefused
+
+
+class NoSuch(OrderRefused):
+    """Nothing has this name."""
+
+    def __init__(self, kind: str, name: str) -> None:
+        super().__init__(f"there is no {kind} {name!r}; see `caudal {kind} list`")
+
+
+def customer_id(connection: Connection, login: str) -> int:
+    """Return the id of a customer. Raise NoSuch."""
+    found = connection.scalar(text("SELECT id FROM customer WHERE login = :login"), {"login": login})
+    if found is None:
+        raise NoSuch("customer", login)
+    return int(found)
+
+
+def payer_id(connection: Connection, login: str) -> int:
+    """Return the id of the customer who pays for one. Raise NoSuch."""
+    found = connection.scalar(
+        text("SELECT coalesce(payer_id, id) FROM customer WHERE login = :login"), {"login": login}
+    )
+    if found is None:
+        raise NoSuch("customer", login)
+    return int(found)
+
+
+def document_id(connection: Connection, number: str) -> int:
+    """Return the id of the document with a number, or with that id. Raise NoSuch."""
+    rows = connection.scalars(
+        text("SELECT id FROM document WHERE number = :number OR CAST(id AS text) = :number ORDER BY id DESC LIMIT 1"),
+        {"number": number},
+    ).all()
+    if not rows:
+        raise NoSuch("invoice", number)
+    return int(rows[0])
+
+
+def documents(
+    connection: Connection,
+    *,
+    customer: int | None,
+    kind: str | None,
+    only_open: bool,
+    before: int | None,
+    limit: int,
+) -> Sequence[RowMapping]:
+    """Return documents, the newest first."""
+    return (
+        connection.execute(
+            text("""SELECT d.id, d.kind, d.number, c.login AS customer, d.currency, d.dated, d.issued_on, d.due_on,
+                    d.net, d.tax, d.gross, d.open_amount
+                FROM document AS d JOIN customer AS c ON c.id = d.customer_id
+                WHERE (CAST(:customer AS bigint) IS NULL OR d.customer_id = :customer)
+                    AND (CAST(:kind AS text) IS NULL OR d.kind = :kind)
+                    AND (NOT :open OR (d.open_amount > 0 AND d.kind = 'invoice'))
+                    AND (CAST(:before AS bigint) IS NULL OR d.id < :before)
+                ORDER BY d.id DESC LIMIT :limit"""),
+            {"customer": customer, "kind": kind, "open": only_open, "before": before, "limit": limit},
+        )
+        .mappings()
+        .all()
+    )
+
+
+def document(connection: Connection, id_: int) -> tuple[RowMapping, Sequence[RowMapping]]:
+    """Return a document with everything that it prints, and its lines."""
+    head = (
+        connection.execute(
+            text("""SELECT d.*, c.login AS customer, p.number AS credits_number, r.name AS partner
+                FROM document AS d JOIN customer AS c ON c.id = d.customer_id JOIN partner AS r ON r.id = d.partner_id
+                    LEFT JOIN document AS p ON p.id = d.credits_document WHERE d.id = :id"""),
+            {"id": id_},
+        )
+        .mappings()
+        .one()
+    )
+    lines = (
+        connection.execute(
+            text("""SELECT l.*, p.code AS product, p.document ->> 'unit' AS unit FROM document_line AS l
+                JOIN product AS p ON p.id = l.product_id
+                WHERE l.document_id = :id ORDER BY l.position, l.starts, l.id"""),
+            {"id": id_},
+        )
+        .mappings()
+        .all()
+    )
+    return head, lines
+
+
+def payments(connection: Connection, *, customer: int | None, before: int | None, limit: int) -> Sequence[RowMapping]:
+    """Return payments, the newest first."""
+    return (
+        connection.execute(
+            text("""SELECT p.id, c.login AS customer, p.method, p.currency, p.amount, p.unused, p.refunded,
+                    p.received_on, p.reference, p.reversed, p.key,
+                    (SELECT number FROM document AS d WHERE d.payment_id = p.id) AS receipt
+                FROM payment AS p JOIN customer AS c ON c.id = p.customer_id
+                WHERE (CAST(:customer AS bigint) IS NULL OR p.customer_id = :customer)
+                    AND (CAST(:before AS bigint) IS NULL OR p.id < :before)
+                ORDER BY p.id DESC LIMIT :limit"""),
+            {"customer": customer, "before": before, "limit": limit},
+        )
+        .mappings()
+        .all()
+    )
+
+
+def parked(connection: Connection) -> Sequence[RowMapping]:
+    """Return the accounts that runs leave out until somebody has looked."""
+    return (
+        connection.execute(
+            text("""SELECT c.login AS customer, a.parked AS reason, a.parked_at FROM account AS a
+                JOIN customer AS c ON c.id = a.customer_id WHERE a.parked IS NOT NULL ORDER BY c.login""")
+        )
+        .mappings()
+        .all()
+    )
+
+
+def account(connection: Connection, id_: int) -> RowMapping:
+    """Return what an account owes, has in its wallet, and how it stands."""
+    return (
+        connection.execute(
+            text("""SELECT c.login AS customer, a.currency, a.billing, a.state, a.next_bill_on, a.parked,
+                    coalesce((SELECT sum(b.amount) FROM balance AS b JOIN ledger_account AS l
+                        ON l.id = b.ledger_account_id WHERE l.kind = 'receivable' AND b.customer_id = c.id), 0)::bigint
+                        AS owed,
+                    coalesce((SELECT -sum(b.amount) FROM balance AS b JOIN ledger_account AS l
+                        ON l.id = b.ledger_account_id WHERE l.kind = 'wallet' AND b.customer_id = c.id), 0)::bigint
+                        AS wallet
+                FROM account AS a JOIN customer AS c ON c.id = a.customer_id WHERE a.customer_id = :id"""),
+            {"id": id_},
+        )
+        .mappings()
+        .one()
+    )
+
+
+def journal(connection: Connection, first: date, last: date) -> Iterator[dict[str, Any]]:
+    """Yield the postings of the days [first, last], in order."""
+    rows = connection.execution_options(yield_per=5000).execute(
+        text("""SELECT t.id, t.posted_on, t.kind, t.text, t.key, c.login AS customer, d.number AS document,
+                a.kind AS account, a.name, a.currency, p.amount, k.login AS whose
+            FROM transfer AS t JOIN posting AS p ON p.transfer_id = t.id
+                JOIN ledger_account AS a ON a.id = p.ledger_account_id
+                LEFT JOIN customer AS c ON c.id = t.customer_id
+                LEFT JOIN customer AS k ON k.id = p.customer_id AND p.customer_id <> 0
+                LEFT JOIN document AS d ON d.id = t.document_id
+            WHERE t.posted_on BETWEEN :first AND :last ORDER BY t.posted_on, t.id, p.number"""),
+        {"first": first, "last": last},
+    )
+    for row in rows.mappings():
+        yield dict(row)
