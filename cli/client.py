@@ -74,6 +74,11 @@ class ControlClient:
         """Send an object and return the answer."""
         return self.post(path, json.dumps(order).encode(), "application/json")
 
+    def order_lines(self, path: str, order: Item) -> Iterator[Item]:
+        """Send an object and yield the objects of the answer, one a line, as they come."""
+        with self._answer("POST", path, None, body=json.dumps(order).encode(), kind="application/json") as response:
+            yield from _objects(response)
+
     def pages(self, path: str, parameters: Parameters, limit: int | None) -> Iterator[tuple[list[Item], bool]]:
         """Yield the pages of a listing up to `limit` items, each with whether others follow it."""
         after: str | None = None

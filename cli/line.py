@@ -79,7 +79,7 @@ def override(
         "upload_bits_per_second": upload,
         "percent": percent,
         "hours": hours,
-        "operator": _operator(),
+        "operator": operator(),
         "reason": reason,
     }
     answer = ControlClient(data_directory()).post_json(f"/v1/overrides/{segment(service)}", order)
@@ -98,7 +98,7 @@ def _next(instant: str | None, now: datetime) -> str:
     return "now" if instant is not None and moment(instant) <= now else ago(instant, now)
 
 
-def _operator() -> str:
+def operator() -> str:
     """Return who gives the order; a user without a name is known by number."""
     try:
         return getpass.getuser()

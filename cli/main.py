@@ -40,6 +40,14 @@ SECTIONS = {
         "line": Entry("cli.line", "line", "Show which lines are proven to obey, and give orders about one."),
         "topup": Entry("cli.top_up", "topup", "Buy and show top-ups."),
     },
+    "Billing": {
+        "invoice": Entry("cli.invoice", "invoice", "Run what is due, and show invoices and other documents."),
+        "payment": Entry("cli.payment", "payment", "Book, give back and show payments."),
+        "account": Entry("cli.payment", "account", "Show how a customer's account stands, and give orders about it."),
+        "calendar": Entry("cli.payment", "calendar", "List the days on which a customer is reminded, slowed, blocked."),
+        "ledger": Entry("cli.ledger", "ledger", "Check, show and close the books."),
+        "clock": Entry("cli.ledger", "clock", "Show the clock of billing, and move that of a test database."),
+    },
     "Provisioning": {
         "apply": Entry("cli.provisioning", "apply", "Create and update what a TOML file describes."),
         "export": Entry("cli.provisioning", "export", "Write what is provisioned, as TOML."),

@@ -144,7 +144,9 @@ def _write(report: dict[str, Any]) -> None:
 
 
 def _die_with_parent(done: threading.Event) -> None:
-    sys.stdin.buffer.read()
+    # Not through sys.stdin: the interpreter could not end while this thread holds its lock.
+    while os.read(0, 1):
+        pass
     if not done.is_set():
         os._exit(1)
 

@@ -1,4 +1,4 @@
-"""The timed jobs of the core: roll-ups, stale sessions, partitions, retention.
+"""The timed jobs of the core: roll-ups, stale sessions, partitions, retention, wallets and collections.
 
 Rule: every job may run twice or not at all for a while; what it does is bounded, and a failure is logged and tried
 again at its next time, never carried into the packet path.
@@ -7,7 +7,7 @@ again at its next time, never carried into the packet path.
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from zoneinfo import ZoneInfo
 
 import sqlalchemy
@@ -18,12 +18,16 @@ from sqlalchemy.engine import Engine
 from config.settings import Settings
 from domain.errors import CaudalError
 from storage import housekeeping, overrides, rollup
+from storage.billing import clock, gate, run
 
 ROLL_UP_SECONDS = 30
 STALE_SECONDS = 15
 GAUGES_SECONDS = 5
 RETENTION_SECONDS = 3600
 OVERRIDES_SECONDS = 60
+BILLING_SECONDS = 15
+"""How soon after midnight, or after a test clock was moved, wallets pay and collections go on."""
+ACCOUNTS_PER_LOOK = 500
 LATE_SECONDS = 60
 """A job that could not start for so long is skipped; its next run does the same work."""
 
@@ -39,8 +43,10 @@ class Jobs:
         settings: Callable[[], Settings],
         listening_since: Callable[[], datetime],
         take_counts: Callable[[housekeeping.Gauges | None, int], None],
+        bill: Callable[[date, bool], None],
     ) -> None:
         self._engine = engine
+        self._bill = bill
         self._settings = settings
         self._listening_since = listening_since
         self._take_counts = take_counts
@@ -60,6 +66,8 @@ class Jobs:
             (self._count, GAUGES_SECONDS),
             (self._retain, RETENTION_SECONDS),
             (self._forget_overrides, OVERRIDES_SECONDS),
+            (self._bill_day, BILLING_SECONDS),
+            (self._collect, BILLING_SECONDS),
         ):
             self._scheduler.add_job(
                 self._guarded(job),
@@ -127,6 +135,23 @@ class Jobs:
         """A line was given its own again at the moment an override ended; only the row is left."""
         with self._engine.begin() as connection:
             overrides.forget_ended(connection, datetime.now(UTC))
+
+    def _bill_day(self) -> None:
+        """Let wallets pay what is due today; where runs are automatic, bill everybody."""
+        with self._engine.connect() as connection:
+            today = clock.today(connection)
+            is_automatic = run.is_automatic(connection)
+        if run.count_due(self._engine, today, only_prepaid=not is_automatic):
+            self._bill(today, not is_automatic)
+
+    def _collect(self) -> None:
+        """Do what is due about debts, some accounts at a time."""
+        looked = ACCOUNTS_PER_LOOK
+        while looked == ACCOUNTS_PER_LOOK:
+            with self._engine.begin() as connection:
+                looked, reminders = gate.look_at_due(connection, clock.today(connection), ACCOUNTS_PER_LOOK)
+            for reminder in reminders:
+                self._log.info("reminder due", customer=reminder.customer_id, number=reminder.number)
 
     def _zone(self) -> ZoneInfo:
         with self._engine.connect() as connection:

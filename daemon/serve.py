@@ -16,7 +16,7 @@ import socket
 import sys
 import threading
 from collections.abc import Coroutine, Iterator
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from functools import partial
 from pathlib import Path
 from time import monotonic
@@ -221,7 +221,13 @@ class Daemon:
                 "restore it from a backup"
             )
         vault = open_vault(self._data)
-        jobs = Jobs(engine, lambda: self._settings, lambda: self._receiving_since, self._take_counts)
+        jobs = Jobs(
+            engine,
+            lambda: self._settings,
+            lambda: self._receiving_since,
+            self._take_counts,
+            partial(self._bill, engine),
+        )
         await asyncio.to_thread(jobs.prepare)
         if self._demo:
             await asyncio.to_thread(demonstration.provision, engine, vault)
@@ -253,6 +259,11 @@ class Daemon:
         await server.start()
         self._undo.push_async_callback(server.stop)
         self._announce()
+
+    def _bill(self, engine: Engine, on: date, only_prepaid: bool) -> None:
+        """Bill a day, as its job asks for it."""
+        *_, told = invoice_runner.bill(engine, self._database.dsn, on, runners=1, only_prepaid=only_prepaid)
+        self._log.info("billed", day=on.isoformat(), accounts=told.accounts, parked=told.parked)
 
     async def _start_workers(self) -> None:
         settings = configuration.document(self._settings)

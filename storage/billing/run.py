@@ -147,6 +147,12 @@ def count_due(engine: Engine, on: date, *, only_prepaid: bool = False) -> int:
         return int(connection.scalar(text(f"SELECT count(*) FROM account WHERE {_DUE}"), given) or 0)
 
 
+def is_automatic(connection: Connection) -> bool:
+    """Tell whether runs are issued without anybody's order."""
+    row = connection.execute(text("SELECT billing, currency FROM isp")).one()
+    return billing_terms.resolve(row.billing, currency=row.currency).automatic
+
+
 def preview(engine: Engine, on: date, customer: int | None = None) -> Iterator[tuple[Sequence[Preview], Progress]]:
     """Yield what accounts would be billed, some at a time, and write nothing."""
     progress = Progress()
@@ -421,7 +427,7 @@ def _move_accounts(connection: Connection, found: Sequence[tuple[Account, Genera
     ]
     if rows:
         connection.execute(
-            text("""UPDATE account AS a SET next_bill_on = u.next_on, next_look_on = :on,
+            text("""UPDATE account AS a SET next_bill_on = u.next_on, next_look_on = least(a.next_look_on, :on),
                     state = CASE a.state WHEN 'new' THEN 'active' ELSE a.state END
                 FROM unnest(CAST(:ids AS bigint[]), CAST(:days AS date[])) AS u(id, next_on)
                 WHERE a.customer_id = u.id"""),

@@ -1,0 +1,186 @@
+"""`caudal invoice`: run what is due, and show what was issued.
+
+Rule: a run that is stopped has done whole accounts; the next one goes on where it ended. A dry run writes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
+
+import click
+
+from cli.client import ControlClient, Item, segment
+from cli.command import Group
+from cli.completion import named
+from cli.errors import CommandError
+from cli.money import DAY, amount, shown
+from cli.options import Paging, data_directory, json_option, paging_options
+from cli.tables import Column, Table, show_listing, text, write_details, write_json
+
+RUN_SECONDS = 24 * 3600.0
+MOST_SHOWN = 20
+DOCUMENT_COLUMNS = (
+    Column("NUMBER", lambda item, _now: item["number"] or f"({item['id']})"),
+    text("KIND", "kind", spare=1),
+    text("CUSTOMER", "customer"),
+    text("DATE", "dated"),
+    text("DUE", "due_on", spare=2),
+    amount("NET", "net", spare=4),
+    amount("TAX", "tax", spare=3),
+    amount("TOTAL", "gross"),
+    amount("OPEN", "open"),
+)
+LINE_COLUMNS = (
+    text("TEXT", "text"),
+    Column("DAYS", lambda item, _now: days(item["starts"], item["ends"])),
+    text("QUANTITY", "quantity", spare=2),
+    text("PRICE", "unit_price", spare=2),
+    text("NET", "net"),
+    text("TAX", "tax", spare=1),
+)
+_CUSTOMER = click.option(
+    "--customer", metavar="LOGIN", shell_complete=named("/v1/customers", "login"), help="Of this customer alone."
+)
+
+
+@click.group("invoice", cls=Group, example="caudal invoice run --date 2027-02-01 --dry-run")
+def invoice() -> None:
+    """Run what is due, and show invoices and other documents."""
+
+
+@invoice.command("run", example="caudal invoice run --date 2027-02-01 --dry-run")
+@click.option("--date", "on", type=DAY, help="What is due by this day.  [default: today]")
+@click.option("--dry-run", is_flag=True, help="Show the totals and the largest differences, and write nothing.")
+@_CUSTOMER
+@json_option
+def run(on: str | None, dry_run: bool, customer: str | None, as_json: bool) -> None:
+    """Make, post and number the documents of all accounts that are due."""
+    client = ControlClient(data_directory(), timeout=RUN_SECONDS)
+    order = {"date": on or client.get("/v1/clock")["today"], "dry_run": dry_run, "customer": customer}
+    lines = client.order_lines("/v1/invoice-runs", order)
+    report = _followed(lines, quiet=as_json)
+    if as_json:
+        write_json(report)
+    else:
+        _write_report(report)
+
+
+def _followed(lines: Iterable[Item], *, quiet: bool) -> Item:
+    """Return the report, with a progress bar unless quiet."""
+    if quiet:
+        return _report(lines, lambda _done, _of: None)
+    # Late: rich takes longer to import than most commands take.
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = TextColumn("accounts"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("accounts", total=None)
+        return _report(lines, lambda done, of: progress.update(task, completed=done, total=of))
+
+
+def _report(lines: Iterable[Item], told: Callable[[int, int], None]) -> Item:
+    for line in lines:
+        if line["event"] == "report":
+            return line
+        told(line["accounts"], line["of"])
+    raise CommandError("the run ended without a report; run it again, it goes on where it ended")
+
+
+def _write_report(report: Item) -> None:
+    total = ", ".join(shown(text, currency) for currency, text in report["totals"].items()) or "nothing"
+    would = "would make" if report["dry_run"] else "made"
+    accounts, documents = plural(report["accounts"], "account"), plural(report["documents"], "document")
+    click.echo(f"{accounts}: {would} {documents}, {total}")
+    if report["parked"]:
+        click.echo(f"{plural(report['parked'], 'account')} parked: see `caudal invoice parked`", err=True)
+    if report["differences"]:
+        table = Table((text("CUSTOMER", "customer"), amount("NOW", "amount"), amount("BEFORE", "before"),
+                       amount("DIFFERENCE", "difference")))  # fmt: skip
+        table.write(
+            [
+                [
+                    each["customer"],
+                    *(shown(each[key], each["currency"]) for key in ("amount", "before", "difference")),
+                ]
+                for each in report["differences"][:MOST_SHOWN]
+            ]
+        )
+        if len(report["differences"]) > MOST_SHOWN:
+            click.echo(f"the {MOST_SHOWN} largest differences; --json gives the others", err=True)
+
+
+@invoice.command("list", example="caudal invoice list --open")
+@_CUSTOMER
+@click.option("--open", "only_open", is_flag=True, help="Only invoices that are not paid.")
+@click.option(
+    "--kind", type=click.Choice(["invoice", "credit-note", "proforma", "receipt"]), help="Documents of one kind."
+)
+@paging_options
+def list_invoices(customer: str | None, only_open: bool, kind: str | None, paging: Paging) -> None:
+    """List documents, the newest first."""
+    filters: dict[str, object] = {"customer": customer, "open": str(only_open).lower(), "kind": kind}
+    show_listing("/v1/invoices", filters, DOCUMENT_COLUMNS, paging, datetime.now(UTC))
+
+
+@invoice.command("show", example="caudal invoice show F2027-000001")
+@click.argument("number", metavar="NUMBER")
+@json_option
+def show(number: str, as_json: bool) -> None:
+    """Show one document with its lines."""
+    item = ControlClient(data_directory()).get(f"/v1/invoices/{segment(number)}")
+    if as_json:
+        write_json(item)
+        return
+    currency = item["currency"]
+    write_details(
+        (
+            (item["kind"], item["number"] or f"({item['id']}, waits for its number)"),
+            ("customer", item["customer"]),
+            ("date", item["issued_on"] or item["dated"]),
+            ("due", item["due_on"] or ""),
+        )
+    )
+    click.echo()
+    now = datetime.now(UTC)
+    table = Table(LINE_COLUMNS)
+    table.write([[column.cell(line, now) for column in LINE_COLUMNS] for line in item["lines"]])
+    click.echo()
+    taxes = [
+        (f"{tax['code']} {tax['percent']} % of {tax['base']}", shown(tax["tax"], currency)) for tax in item["taxes"]
+    ]
+    write_details(
+        (
+            ("net", shown(item["net"], currency)),
+            *taxes,
+            ("total", shown(item["gross"], currency)),
+            ("open", shown(item["open"], currency)),
+        )
+    )
+
+
+@invoice.command("parked", example="caudal invoice parked")
+@json_option
+def parked(as_json: bool) -> None:
+    """List the accounts that runs leave out, and why."""
+    columns = (text("CUSTOMER", "customer"), text("REASON", "reason"))
+    show_listing("/v1/parked-accounts", {}, columns, Paging(None, as_json), datetime.now(UTC))
+
+
+@invoice.command("retry", example="caudal invoice retry --customer ana.garcia")
+@_CUSTOMER
+def retry(customer: str | None) -> None:
+    """Let parked accounts be billed again by the next run."""
+    path = "/v1/parked-accounts/retry"
+    click.echo(ControlClient(data_directory()).post(path, b"", "text/plain", {"customer": customer})["text"])
+
+
+def days(starts: str, ends: str) -> str:
+    """Return days as people read them; the end is the first day that is not in it."""
+    return starts if starts == ends else f"{starts} - {ends}"
+
+
+def plural(number: int, noun: str) -> str:
+    """Return a number of things."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"

@@ -1,0 +1,174 @@
+"""`caudal payment` and `caudal account`: what came in, how an account stands, and what an operator orders about it.
+
+Rule: an order carries a key of its own, so one that is sent twice is done once.
+"""
+
+from __future__ import annotations
+
+import uuid
+from datetime import UTC, datetime
+
+import click
+
+from cli.client import ControlClient, segment
+from cli.command import Command, Group
+from cli.completion import named
+from cli.line import operator
+from cli.money import AMOUNT, DAY, amount, shown
+from cli.options import Paging, data_directory, json_option, paging_options
+from cli.tables import show_listing, text, write_details, write_json
+
+PAYMENT_COLUMNS = (
+    text("ID", "id"),
+    text("CUSTOMER", "customer"),
+    text("DATE", "received_on"),
+    text("METHOD", "method", spare=1),
+    amount("AMOUNT", "amount"),
+    amount("UNUSED", "unused", spare=2),
+    amount("REFUNDED", "refunded", spare=3),
+    text("RECEIPT", "receipt"),
+)
+_CUSTOMER = click.argument("customer", metavar="CUSTOMER", shell_complete=named("/v1/customers", "login"))
+
+
+@click.group("payment", cls=Group, example="caudal payment add ana.garcia 30.13")
+def payment() -> None:
+    """Book, give back and show payments."""
+
+
+@payment.command("add", example="caudal payment add ana.garcia 30.13 --method transfer --reference 'invoice 17'")
+@_CUSTOMER
+@click.argument("amount", type=AMOUNT)
+@click.option(
+    "--method", default="cash", show_default=True, metavar="NAME", help="How it came in: cash, card, transfer."
+)
+@click.option("--reference", default="", metavar="TEXT", help="What the payer wrote.")
+@click.option("--invoice", "invoices", multiple=True, metavar="NUMBER", help="Pay this one first; may be repeated.")
+@click.option("--key", metavar="TEXT", help="Two orders with one key are one payment.  [default: a new one]")
+@json_option
+def add(
+    customer: str, amount: str, method: str, reference: str, invoices: tuple[str, ...], key: str | None, as_json: bool
+) -> None:
+    """Book a payment: it pays what is open, the oldest first, and lets a line in again at once."""
+    order = {
+        "customer": customer,
+        "amount": amount,
+        "method": method,
+        "reference": reference,
+        "invoices": [*invoices],
+        "key": key or uuid.uuid4().hex,
+        "made_by": operator(),
+    }
+    answer = ControlClient(data_directory()).post_json("/v1/payments", order)
+    if as_json:
+        write_json(answer)
+        return
+    before = "was booked before: " if answer["again"] else ""
+    click.echo(f"{before}receipt {answer['receipt']}: {shown(answer['amount'], answer['currency'])} of {customer}")
+    for paid in answer["paid"]:
+        click.echo(f"  pays {paid}")
+    if answer["unused"].strip("0."):
+        click.echo(f"  {shown(answer['unused'], answer['currency'])} wait for the next invoice")
+
+
+@payment.command("list", example="caudal payment list --customer ana.garcia")
+@click.option(
+    "--customer", metavar="LOGIN", shell_complete=named("/v1/customers", "login"), help="Of this customer alone."
+)
+@paging_options
+def list_payments(customer: str | None, paging: Paging) -> None:
+    """List payments, the newest first."""
+    show_listing("/v1/payments", {"customer": customer}, PAYMENT_COLUMNS, paging, datetime.now(UTC))
+
+
+@payment.command("refund", example="caudal payment refund 17 --amount 5.00")
+@click.argument("number", type=click.IntRange(1), metavar="ID")
+@click.option("--amount", type=AMOUNT, help="So much.  [default: all that is left]")
+@click.option("--key", metavar="TEXT", help="Two orders with one key are one refund.  [default: a new one]")
+def refund(number: int, amount: str | None, key: str | None) -> None:
+    """Give back a payment, or a part of it."""
+    _give_back(number, amount, key, reversal=False)
+
+
+@payment.command("reverse", example="caudal payment reverse 17")
+@click.argument("number", type=click.IntRange(1), metavar="ID")
+@click.option("--key", metavar="TEXT", help="Two orders with one key are one reversal.  [default: a new one]")
+def reverse(number: int, key: str | None) -> None:
+    """Take back a payment that never came: a cheque that bounced, a card that was charged back."""
+    _give_back(number, None, key, reversal=True)
+
+
+def _give_back(number: int, amount: str | None, key: str | None, *, reversal: bool) -> None:
+    order = {"amount": amount, "key": key or uuid.uuid4().hex, "reversal": reversal}
+    answer = ControlClient(data_directory()).post_json(f"/v1/payments/{number}/refund", order)
+    word = "reversed" if reversal else "gave back"
+    click.echo(f"payment {number}: {word} {shown(answer['amount'], answer['currency'])}")
+
+
+@click.group("account", cls=Group, example="caudal account show ana.garcia")
+def account() -> None:
+    """Show how a customer's account stands, and give orders about it."""
+
+
+@account.command("show", example="caudal account show ana.garcia")
+@_CUSTOMER
+@json_option
+def show(customer: str, as_json: bool) -> None:
+    """Show what a customer owes or has in the wallet, and for how many days that lasts."""
+    item = ControlClient(data_directory()).get(f"/v1/customer-accounts/{segment(customer)}")
+    if as_json:
+        write_json(item)
+        return
+    currency = item["currency"]
+    is_prepaid = item["days_left"] is not None
+    write_details(
+        (
+            ("account", item["customer"]),
+            ("billing", item["billing"]),
+            ("state", item["state"]),
+            ("wallet" if is_prepaid else "owed", shown(item["wallet" if is_prepaid else "owed"], currency)),
+            ("days left", str(item["days_left"]) if is_prepaid else ""),
+            ("billed next", item["next_bill_on"] or ""),
+            ("parked", item["parked"] or ""),
+        )
+    )
+
+
+@account.command("promise", example="caudal account promise ana.garcia 2027-02-20")
+@_CUSTOMER
+@click.argument("until", type=DAY)
+def promise(customer: str, until: str) -> None:
+    """Cut nothing through a day on which a customer promised to pay."""
+    _order("promises", customer, {"until": until, "made_by": operator()})
+
+
+@account.command("pause", example="caudal account pause ana.garcia --from 2027-08-01 --to 2027-09-01")
+@_CUSTOMER
+@click.option("--from", "starts", type=DAY, required=True, help="The first day that is not charged.")
+@click.option("--to", "ends", type=DAY, help="The first day that is charged again.  [default: until further notice]")
+def pause(customer: str, starts: str, ends: str | None) -> None:
+    """Charge nothing for some days (vacation); what was charged for them is credited by the next run."""
+    _order("rests", customer, {"starts": starts, "ends": ends})
+
+
+@account.command("trust", example="caudal account trust ana.garcia")
+@_CUSTOMER
+def trust(customer: str) -> None:
+    """Let a cut line in for some days on trust, as the account's terms allow."""
+    _order("trust-unlocks", customer, {"made_by": operator()})
+
+
+def _order(kind: str, customer: str, order: dict[str, object]) -> None:
+    click.echo(ControlClient(data_directory()).post_json(f"/v1/{kind}/{segment(customer)}", order)["text"])
+
+
+@click.command("calendar", cls=Command, example="caudal calendar ana.garcia")
+@_CUSTOMER
+@json_option
+def calendar(customer: str, as_json: bool) -> None:
+    """List the days on which a customer is reminded, slowed, blocked.
+
+    They are those by which it happens; a payment ends all of it.
+    """
+    columns = (text("DAY", "on"), text("WHAT", "act"), text("NUMBER", "number", spare=1))
+    show_listing(f"/v1/calendars/{segment(customer)}", {}, columns, Paging(None, as_json), datetime.now(UTC))
