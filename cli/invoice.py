@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
+from pathlib import Path
 
 import click
 
@@ -158,6 +159,21 @@ def show(number: str, as_json: bool) -> None:
             ("open", shown(item["open"], currency)),
         )
     )
+
+
+@invoice.command("pdf", example="caudal invoice pdf F2027-000001 invoice.pdf")
+@click.argument("number", metavar="NUMBER")
+@click.argument("file", metavar="FILE", type=click.Path(dir_okay=False, path_type=Path))
+@click.option("--xml", "as_data", is_flag=True, help="Write the data (EN 16931) instead.")
+def pdf(number: str, file: Path, as_data: bool) -> None:
+    """Print a document as PDF, or write an invoice as data."""
+    form = "xml" if as_data else "pdf"
+    pieces = ControlClient(data_directory()).pieces(f"/v1/invoice-files/{form}/{segment(number)}")
+    first = next(pieces, b"")
+    with file.open("wb") as opened:
+        opened.write(first)
+        for piece in pieces:
+            opened.write(piece)
 
 
 @invoice.command("parked", example="caudal invoice parked")

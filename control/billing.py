@@ -11,18 +11,31 @@ from decimal import Decimal
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
-from fastapi.responses import StreamingResponse
+from fastapi.responses import Response, StreamingResponse
 from sqlalchemy import RowMapping
 from sqlalchemy.engine import Connection
 
 from billing import journal
+from billing.printing import pdf, xml
 from control import billing_models as models
 from control.errors import bad_request
 from control.models import Listing
 from control.ports import ControlPorts
 from control.questions import DEFAULT_LIMIT, Limit, Name, NameFilter, Ports
 from domain.money import decimal_text, minor_units
-from storage.billing import accounts, clock, collecting, gate, ledger, numbers, payments, reading, run, wallets
+from storage.billing import (
+    accounts,
+    clock,
+    collecting,
+    gate,
+    ledger,
+    numbers,
+    payments,
+    printing,
+    reading,
+    run,
+    wallets,
+)
 
 MOST_DIFFERENCES = 1000
 routes = APIRouter(tags=["billing"])
@@ -114,6 +127,22 @@ def list_documents(
             connection, customer=wanted, kind=kind, only_open=only_open, before=_before(after), limit=limit + 1
         )
     return Listing(items=[_document(row) for row in rows[:limit]], next=_next(rows, limit))
+
+
+@routes.get("/invoice-files/pdf/{number:path}", response_class=Response)
+def print_document(ports: Ports, number: Name) -> Response:
+    """Print a document as PDF; with the data of EN 16931 inside where the partner's terms say so."""
+    with ports.engine.connect() as connection:
+        document = printing.printed(connection, reading.document_id(connection, number))
+    return Response(pdf(document), media_type="application/pdf")
+
+
+@routes.get("/invoice-files/xml/{number:path}", response_class=Response)
+def export_document(ports: Ports, number: Name) -> Response:
+    """Write an invoice or credit note as data (EN 16931, CII)."""
+    with ports.engine.connect() as connection:
+        document = printing.printed(connection, reading.document_id(connection, number))
+    return Response(xml(document), media_type="application/xml")
 
 
 @routes.get("/invoices/{number:path}")

@@ -1,0 +1,161 @@
+"""How fast the invoice run is: accounts drafted, posted and numbered, and the run again that finds nothing.
+
+Rule: everything is real but the accounts, which are written by SQL: each with a recurring line, a one-time line, tax,
+and on every tenth a discount. The runners, PostgreSQL and this process share the machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Self
+
+from sqlalchemy import text
+from sqlalchemy.engine import Engine
+
+from daemon import invoice_runner
+from storage.billing import ledger
+from storage.database import create_engine
+from storage.embedded import EmbeddedPostgres
+from storage.migrate import migrate
+
+DAY = date(2027, 1, 1)
+HISTORY_YEARS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What one run cost."""
+
+    accounts: int
+    seconds: float
+    again_seconds: float
+    largest_runner_octets: int
+
+
+def fill(engine: Engine, accounts: int, begins: date = DAY) -> None:
+    """Write accounts that have never been billed."""
+    with engine.begin() as connection:
+        connection.execute(text("""INSERT INTO tax (code, document) VALUES ('iva', '{"percent": "21"}')"""))
+        connection.execute(
+            text("""INSERT INTO product (code, kind, document) VALUES ('home', 'recurring', '{"taxes": ["iva"]}'),
+                ('item', 'one-time', '{"taxes": ["iva"]}')""")
+        )
+        for statement in (
+            "INSERT INTO customer (login, name) SELECT 'c' || n, 'Customer ' || n FROM generate_series(1, :n) AS n",
+            """INSERT INTO account (customer_id, currency, next_bill_on, state)
+                SELECT id, 'EUR', :day, 'active' FROM customer""",
+            """INSERT INTO subscription (customer_id, revised_from) SELECT id, :day FROM customer ORDER BY id""",
+            """INSERT INTO subscription_event (subscription_id, on_day, kind, product_id, unit_price, quantity)
+                SELECT s.id, :day, 'start', p.id, 19.90 + s.id % 10, 1 FROM subscription AS s, product AS p
+                WHERE p.code = 'home'""",
+            """INSERT INTO one_off (customer_id, product_id, on_day, unit_price, quantity)
+                SELECT c.id, p.id, :day, 0.01 * (c.id % 900 + 1), 1 FROM customer AS c, product AS p
+                WHERE p.code = 'item'""",
+            """INSERT INTO discount (customer_id, kind, value, starts)
+                SELECT id, 'percent', 10, :day FROM customer WHERE id % 10 = 0""",
+        ):
+            connection.execute(text(statement), {"n": accounts, "day": begins})
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.execute(text("ANALYZE"))
+
+
+def measure(engine: Engine, dsn: str, accounts: int, on: date, runners: int) -> Measured:
+    """Run, and run again."""
+    with _Memory() as largest:
+        seconds = _timed(engine, dsn, on, runners)
+    again = _timed(engine, dsn, on, runners)
+    found = ledger.check_books(engine)
+    if found:
+        raise SystemExit(f"the books are wrong: {found[:3]}")
+    return Measured(accounts, seconds, again, largest())
+
+
+def _timed(engine: Engine, dsn: str, on: date, runners: int) -> float:
+    begun = time.monotonic()
+    for _ in invoice_runner.bill(engine, dsn, on, runners=runners):
+        pass
+    return time.monotonic() - begun
+
+
+class _Memory:
+    """Watch the largest resident set of our children."""
+
+    def __init__(self) -> None:
+        self._largest = 0
+        self._ended = threading.Event()
+
+    def __enter__(self) -> Self:
+        threading.Thread(target=self._watch, daemon=True).start()
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self._ended.set()
+
+    def __call__(self) -> int:
+        return self._largest
+
+    def _watch(self) -> None:
+        while not self._ended.wait(0.2):
+            self._largest = max([self._largest, *_children()])
+
+
+def _children() -> Iterator[int]:
+    page = os.sysconf("SC_PAGE_SIZE")
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            command = (process / "cmdline").read_bytes()
+            if b"daemon.invoice_runner" in command:
+                yield int((process / "statm").read_bytes().split()[1]) * page
+        except OSError:
+            continue
+
+
+def main() -> int:
+    """Measure one size, and say it as JSON."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--accounts", type=int, default=100_000)
+    parser.add_argument("--runners", type=int, default=2)
+    parser.add_argument("--months", type=int, default=1, help="Run so many months, one after the other.")
+    options = parser.parse_args()
+    with TemporaryDirectory(prefix="caudal-invoices-") as directory:
+        server = EmbeddedPostgres(Path(directory) / "postgresql")
+        server.start()
+        try:
+            dsn = server.dsn()
+            engine = create_engine(dsn)
+            migrate(engine)
+            fill(engine, options.accounts)
+            for month in range(options.months):
+                on = date(DAY.year + month // 12, month % 12 + 1, 1)
+                found = measure(engine, dsn, options.accounts, on, options.runners)
+                print(
+                    json.dumps(
+                        {
+                            "on": on.isoformat(),
+                            "accounts": found.accounts,
+                            "seconds": round(found.seconds, 2),
+                            "again_seconds": round(found.again_seconds, 2),
+                            "accounts_per_second": round(found.accounts / found.seconds),
+                            "runner_megabytes": round(found.largest_runner_octets / 1e6),
+                        }
+                    ),
+                    flush=True,
+                )
+            engine.dispose()
+        finally:
+            server.stop()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,290 @@
+"""Prints documents: PDF, with the invoice as data inside of it where that is wanted.
+
+Rule: pure; what is printed is what the document holds, nothing is looked up again. Amounts and days are written as the
+document's language has them. The data is that of EN 16931 in the form of Factur-X.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+from decimal import Decimal
+from functools import lru_cache
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import segno
+import typst
+from babel.dates import format_date
+from babel.numbers import format_currency, format_decimal
+
+from billing.errors import BillingError
+from domain.money import decimal, decimal_text
+
+TEMPLATE = Path(__file__).parent / "templates" / "document.typ"
+USUAL_COLOUR = "#1f5c7a"
+MOST_DAYS = 62
+"""A chart of more days could not be read."""
+_QR_KINDS = frozenset({"invoice", "proforma"})
+_WORDS = MappingProxyType(
+    {
+        "en": {
+            "invoice": "Invoice", "credit-note": "Credit note", "proforma": "Proforma invoice", "receipt": "Receipt",
+            "number": "Number", "date": "Date", "due": "Due", "customer": "Customer", "text": "Description",
+            "days": "Period", "quantity": "Quantity", "price": "Price", "net": "Net", "total": "Total",
+            "open": "To pay", "paid": "Paid", "method": "Paid by", "reference": "Reference", "usage": "Usage by day",
+            "transfer": "Please pay to {iban} and give {number} as reference.", "vat": "{code} {percent} % of {base}",
+        },
+        "es": {
+            "invoice": "Factura", "credit-note": "Factura rectificativa", "proforma": "Factura proforma",
+            "receipt": "Recibo", "number": "Número", "date": "Fecha", "due": "Vencimiento", "customer": "Cliente",
+            "text": "Concepto", "days": "Periodo", "quantity": "Cantidad", "price": "Precio", "net": "Importe",
+            "total": "Total", "open": "A pagar", "paid": "Pagado", "method": "Forma de pago",
+            "reference": "Referencia", "usage": "Consumo por día",
+            "transfer": "Pague a {iban} e indique {number} como referencia.", "vat": "{code} {percent} % sobre {base}",
+        },
+    }
+)  # fmt: skip
+
+
+class CannotPrint(BillingError):
+    """A document cannot be printed as it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Printed:
+    """A document with what it prints: its row, its lines, the usage of its days, and the partner's logo as SVG."""
+
+    head: Mapping[str, Any]
+    lines: Sequence[Mapping[str, Any]]
+    usage: Sequence[tuple[date, int]] = ()
+    """Octets of each local day."""
+    logo: str = ""
+    colour: str = USUAL_COLOUR
+    e_invoice: bool = False
+    frozen: Mapping[str, Any] = field(default_factory=dict)
+
+
+def pdf(document: Printed) -> bytes:
+    """Return the PDF of a document; an invoice with data inside is PDF/A-3. Raise CannotPrint."""
+    data = json.dumps(_contents(document), ensure_ascii=False)
+    try:
+        compiler = _compiler()
+        plain = compiler.compile(
+            format="pdf", sys_inputs={"document": data}, pdf_standards="a-3b" if document.e_invoice else []
+        )
+    except typst.TypstError as error:
+        raise CannotPrint(f"document {document.head['number']} cannot be printed: {error}") from error
+    assert isinstance(plain, bytes)
+    return _with_data(plain, xml(document), document) if document.e_invoice else plain
+
+
+@lru_cache(maxsize=1)
+def _compiler() -> typst.Compiler:
+    """Return the compiler of the template; it finds the fonts once."""
+    return typst.Compiler(str(TEMPLATE))
+
+
+def _with_data(plain: bytes, data: bytes, document: Printed) -> bytes:
+    from facturx import generate_from_binary
+
+    words = _WORDS[_language(document)]
+    title = f"{words[document.head['kind']]} {document.head['number']}"
+    metadata = {
+        "author": str(document.frozen.get("seller", {}).get("name", "")),
+        "title": title, "subject": title, "keywords": "Factur-X, Invoice",
+    }  # fmt: skip
+    found = generate_from_binary(
+        plain, data, flavor="factur-x", level="en16931", check_xsd=False, pdf_metadata=metadata,
+        lang=_language(document),
+    )  # fmt: skip
+    assert isinstance(found, bytes)
+    return found
+
+
+def _language(document: Printed) -> str:
+    return "en" if document.head["language"] == "en" else "es"
+
+
+def _contents(document: Printed) -> dict[str, object]:
+    head, language = document.head, _language(document)
+    words, currency = _WORDS[language], head["currency"]
+    seller, buyer = document.frozen.get("seller", {}), document.frozen.get("buyer", {})
+
+    def money(minor: int) -> str:
+        return format_currency(decimal(minor, currency), currency, locale=language)
+
+    def day(value: date) -> str:
+        return format_date(value, "short" if language == "es" else "medium", locale=language)
+
+    number = head["number"] or f"({head['id']})"
+    facts = [(words["number"], number), (words["date"], day(head["issued_on"] or head["dated"]))]
+    if head["due_on"] is not None:
+        facts.append((words["due"], day(head["due_on"])))
+    facts.append((words["customer"], buyer.get("login", "")))
+    sums = [(words["net"], money(head["net"]))] if document.lines else []
+    for code, _, percent, base, tax, reason in document.frozen.get("taxes", ()):
+        label = words["vat"].format(
+            code=code.upper(), percent=format_decimal(Decimal(percent), locale=language), base=money(base)
+        )
+        sums.append((label if reason is None else f"{code.upper()}: {reason}", money(tax)))
+    return {
+        "title": words[head["kind"]],
+        "language": language,
+        "colour": document.colour or USUAL_COLOUR,
+        "logo": document.logo,
+        "seller": _party(seller, "Caudal"),
+        "buyer": _party(buyer, buyer.get("login", "")),
+        "head": facts,
+        "columns": [words[key] for key in ("text", "days", "quantity", "price", "net")],
+        "lines": [
+            {
+                "text": line["text"],
+                "days": _days(line["starts"], line["ends"], day),
+                "quantity": format_decimal(line["quantity"].normalize(), locale=language),
+                "price": format_decimal(line["unit_price"], locale=language, format="#,##0.00####"),
+                "net": money(_sign(head) * line["net"]),
+            }
+            for line in document.lines
+        ],
+        "sums": sums,
+        "total": [words["total"], money(head["gross"])],
+        "notes": _notes(document, words, number, money),
+        "footer": seller.get("footer", "") or " · ".join(
+            seller[key] for key in ("name", "tax_id", "phone", "email") if seller.get(key)
+        ),
+        "qr": _qr(document, number),
+        "usage": [{"day": day(on), "octets": octets} for on, octets in document.usage[-MOST_DAYS:]],
+        "usage_title": words["usage"],
+        "usage_total": f"{format_decimal(round(sum(o for _, o in document.usage) / 1e9, 1), locale=language)} GB",
+    }  # fmt: skip
+
+
+def _sign(head: Mapping[str, Any]) -> int:
+    return -1 if head["kind"] == "credit-note" else 1
+
+
+def _party(who: Mapping[str, Any], name: str) -> dict[str, str]:
+    place = " ".join(str(who[key]) for key in ("postcode", "city") if who.get(key))
+    return {
+        "name": str(who.get("name") or name),
+        "street": str(who.get("street") or ""),
+        "place": ", ".join(part for part in (place, str(who.get("country") or "")) if part),
+        "tax_id": str(who.get("tax_id") or ""),
+    }
+
+
+def _days(starts: date, ends: date, day: Any) -> str:
+    last = ends - timedelta(days=1)
+    return str(day(starts)) if last <= starts else f"{day(starts)} - {day(last)}"
+
+
+def _notes(document: Printed, words: Mapping[str, str], number: str, money: Any) -> list[str]:
+    head, seller = document.head, document.frozen.get("seller", {})
+    notes = []
+    payment = document.frozen.get("payment")
+    if payment:
+        notes.append(f"{words['method']}: {payment['method']}")
+        if payment["reference"]:
+            notes.append(f"{words['reference']}: {payment['reference']}")
+    elif head["kind"] == "invoice" and head["open_amount"] < head["gross"]:
+        notes.append(f"{words['paid']}: {money(head['gross'] - head['open_amount'])}")
+    if head["kind"] in _QR_KINDS and head["open_amount"]:
+        notes.append(f"{words['open']}: {money(head['open_amount'])}")
+        if seller.get("iban"):
+            notes.append(words["transfer"].format(iban=_spaced(seller["iban"]), number=number))
+    return notes
+
+
+def _spaced(iban: str) -> str:
+    return " ".join(iban[at : at + 4] for at in range(0, len(iban), 4))
+
+
+def _qr(document: Printed, number: str) -> str:
+    """Return the code that banking applications read (EPC069-12), as SVG; empty where nothing is to be paid so."""
+    head, seller = document.head, document.frozen.get("seller", {})
+    if head["kind"] not in _QR_KINDS or not head["open_amount"] or not seller.get("iban") or head["currency"] != "EUR":
+        return ""
+    lines = (
+        "BCD", "002", "1", "SCT", seller.get("bic", ""), seller.get("name", "")[:70], seller["iban"],
+        f"EUR{decimal_text(head['open_amount'], 'EUR')}", "", "", str(number)[:140],
+    )  # fmt: skip
+    drawn = io.BytesIO()
+    segno.make("\n".join(lines), error="m", micro=False).save(drawn, kind="svg", xmldecl=False, border=1)
+    return drawn.getvalue().decode()
+
+
+def xml(document: Printed) -> bytes:
+    """Return an invoice or credit note as data (EN 16931, CII), checked against its schema. Raise CannotPrint."""
+    from facturx import generate_cii_xml
+
+    head = document.head
+    if head["kind"] not in ("invoice", "credit-note") or head["number"] is None:
+        raise CannotPrint(f"document {head['id']} is no invoice with a number, so there is no data of it")
+    try:
+        found = generate_cii_xml(_data(document), level="en16931", check_xsd=True, check_schematron=False)
+    except Exception as error:
+        raise CannotPrint(f"document {head['number']} does not fit EN 16931: {error}") from error
+    return found[0] if isinstance(found, tuple) else bytes(found)
+
+
+def _data(document: Printed) -> dict[str, object]:
+    """Return the terms of EN 16931 by their numbers."""
+    head, currency = document.head, document.head["currency"]
+    seller, buyer = document.frozen.get("seller", {}), document.frozen.get("buyer", {})
+
+    def money(minor: int) -> str:
+        return decimal_text(minor, currency)
+
+    paid = head["gross"] - head["open_amount"]
+    data: dict[str, object] = {
+        "BT-1": head["number"], "BT-2": head["issued_on"], "BT-3": "380" if head["kind"] == "invoice" else "381",
+        "BT-5": currency, "BT-72": head["dated"], "BG-4": _trader(seller, "Caudal"),
+        "BG-7": _trader(buyer, buyer.get("login", "")),
+        "BG-23": [
+            {
+                "BT-116": money(base), "BT-117": money(tax), "BT-118": category, "BT-119": _percent(percent),
+                **({} if reason is None else {"BT-120": reason}),
+            }
+            for _, category, percent, base, tax, reason in document.frozen.get("taxes", ())
+        ] or [{"BT-116": money(head["net"]), "BT-117": money(0), "BT-118": "Z", "BT-119": "0.00"}],
+        "BG-25": [_data_line(document, line, place, money) for place, line in enumerate(document.lines, 1)],
+        "BT-106": money(head["net"]), "BT-109": money(head["net"]), "BT-110": money(head["tax"]),
+        "BT-112": money(head["gross"]), "BT-115": money(head["gross"] - (paid if head["kind"] == "invoice" else 0)),
+    }  # fmt: skip
+    if head["due_on"] is not None:
+        data["BT-9"] = head["due_on"]
+    else:
+        data["BT-20"] = "-"
+    if head["kind"] == "invoice" and paid:
+        data["BT-113"] = money(paid)
+    if seller.get("iban"):
+        data |= {"BT-81": "30", "BT-84": seller["iban"]}
+    return data
+
+
+def _data_line(document: Printed, line: Mapping[str, Any], place: int, money: Any) -> dict[str, object]:
+    net = _sign(document.head) * line["net"]
+    taxes = line["taxes"]
+    category, percent = (taxes[0][1], taxes[0][2]) if taxes else ("Z", "0")
+    # A price is never negative there; what is taken off is a negative quantity of it.
+    return {
+        "BT-126": str(place), "BT-129": "1" if net >= 0 else "-1", "BT-130": "C62", "BT-131": money(net),
+        "BT-146": money(abs(net)), "BT-151": category, "BT-152": _percent(percent), "BT-153": line["text"],
+    }  # fmt: skip
+
+
+def _percent(percent: str) -> str:
+    return f"{Decimal(percent):.2f}"
+
+
+def _trader(who: Mapping[str, Any], name: str) -> dict[str, object]:
+    told = (
+        ("addr_l1", who.get("street")), ("postcode", who.get("postcode")), ("city", who.get("city")),
+        ("country_code", who.get("country") or "ES"), ("vat_identifier", who.get("tax_id")),
+    )  # fmt: skip
+    return {"name": str(who.get("name") or name), **{key: str(value) for key, value in told if value}}

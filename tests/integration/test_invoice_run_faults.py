@@ -1,0 +1,178 @@
+"""The invoice run when it is killed at any statement, when two run at once, and when accounts are broken."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+from datetime import date
+from typing import Any
+
+import pytest
+import sqlalchemy
+from sqlalchemy import event, text
+from sqlalchemy.engine import Connection
+
+from daemon import invoice_runner
+from storage.billing import numbers, run
+from storage.database import create_engine
+from tests.integration.billed_isp import HEAD, assert_books_are_right, customer, provide, rows, sold
+
+DAY = date(2026, 1, 1)
+CUSTOMERS = 30
+
+
+class Killed(BaseException):
+    """The process is gone: nothing is caught, nothing more is sent."""
+
+
+@pytest.fixture
+def accounts(engine: sqlalchemy.Engine) -> int:
+    """Provide some accounts with two lines each."""
+    names = [f"c{number:02}" for number in range(CUSTOMERS)]
+    provide(
+        engine,
+        HEAD,
+        *(customer(name) for name in names),
+        *(sold(name, product, "2026-01-01") for name in names for product in ("television", "rent")),
+    )
+    return CUSTOMERS
+
+
+def assert_each_was_billed_once(engine: sqlalchemy.Engine, accounts: int) -> None:
+    assert rows(engine, "SELECT count(*), count(DISTINCT customer_id) FROM document") == [(accounts, accounts)]
+    given = [number for (number,) in rows(engine, "SELECT number FROM document ORDER BY position")]
+    assert given == [f"F2026-{place:06}" for place in range(1, accounts + 1)]
+    assert numbers.check_chains(engine) == []
+    assert_books_are_right(engine)
+    assert run.bill_due(engine, DAY).documents == 0
+
+
+def statements_of_a_run(dsn: str, most: int | None) -> int:
+    """Run and number, and be killed before the statement of that number; return how many there were."""
+    engine = create_engine(dsn)
+    count = 0
+
+    def before(connection: Connection, cursor: Any, statement: str, *_more: Any) -> None:
+        nonlocal count
+        count += 1
+        if most is not None and count > most:
+            raise Killed
+
+    event.listen(engine, "before_cursor_execute", before)
+    try:
+        run.bill_due(engine, DAY)
+        numbers.number_waiting(engine, DAY)
+    except Killed:
+        pass
+    finally:
+        engine.dispose()
+    return count
+
+
+def test_i8_a_run_that_is_killed_at_any_statement_bills_nobody_twice(
+    engine: sqlalchemy.Engine, database_dsn: str, accounts: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run, "ACCOUNTS_PER_TRANSACTION", 7)
+    monkeypatch.setattr(numbers, "PER_TRANSACTION", 11)
+    killed = 0
+    while statements_of_a_run(database_dsn, killed) > killed:
+        killed += 3
+        assert rows(engine, "SELECT count(*) - count(DISTINCT customer_id) FROM document") == [(0,)]
+    assert killed > 40, "every part of the run was killed"
+    assert_each_was_billed_once(engine, accounts)
+
+
+def test_n5_many_runs_at_once_bill_each_account_once_and_leave_no_gap(
+    engine: sqlalchemy.Engine, accounts: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run, "ACCOUNTS_PER_TRANSACTION", 2)
+    monkeypatch.setattr(numbers, "PER_TRANSACTION", 3)
+
+    def work() -> None:
+        run.bill_due(engine, DAY)
+        numbers.number_waiting(engine, DAY)
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    numbers.number_waiting(engine, DAY)
+    assert_each_was_billed_once(engine, accounts)
+    days = [day for (day,) in rows(engine, "SELECT issued_on FROM document ORDER BY position")]
+    assert days == sorted(days)
+
+
+def test_runners_are_processes_and_tell_what_they_did(
+    engine: sqlalchemy.Engine, database_dsn: str, accounts: int
+) -> None:
+    *_, told = invoice_runner.bill(engine, database_dsn, DAY, runners=2)
+    assert (told.accounts, told.documents, told.lines, told.parked) == (accounts, accounts, 2 * accounts, 0)
+    assert told.totals == {"EUR": accounts * (1490 + 313)}
+    assert_each_was_billed_once(engine, accounts)
+
+
+def test_a_runner_whose_starter_is_gone_ends(database_dsn: str) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "daemon.invoice_runner"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL
+    )
+    assert process.stdin is not None
+    errand = f'{{"dsn": "{database_dsn}", "on": "2026-01-01", "slot": 0, "only_prepaid": false}}\n'
+    process.stdin.write(errand.encode())
+    process.stdin.close()
+    assert process.wait(30) in (0, 1)
+
+
+def test_an_account_that_cannot_be_billed_is_parked_and_the_others_go_on(
+    engine: sqlalchemy.Engine, accounts: int
+) -> None:
+    broken = "UPDATE product SET document = '{\"taxes\": [\"iva\"]}' WHERE code = 'rent'"
+    with engine.begin() as connection:
+        connection.execute(text(broken))
+        connection.execute(
+            text("""UPDATE subscription_event SET unit_price = NULL, product_id = NULL
+                WHERE subscription_id = (SELECT min(id) FROM subscription)""")
+        )
+        connection.execute(
+            text("""INSERT INTO one_off (customer_id, product_id, on_day, unit_price)
+                SELECT min(c.id), min(p.id), '2026-01-01', 1e30 FROM customer AS c, product AS p""")
+        )
+    progress = run.bill_due(engine, DAY)
+    numbers.number_waiting(engine, DAY)
+    assert (progress.accounts, progress.parked, progress.documents) == (accounts, 1, accounts - 1)
+    (reason,) = rows(engine, "SELECT parked FROM account WHERE parked IS NOT NULL")[0]
+    assert reason
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE one_off SET unit_price = 1"))
+        assert run.retry(connection, None, DAY) == 1
+    assert run.bill_due(engine, DAY).documents == 1
+    assert_books_are_right(engine)
+
+
+def test_what_is_issued_and_posted_cannot_be_changed_by_anybody(engine: sqlalchemy.Engine, accounts: int) -> None:
+    run.bill_due(engine, DAY)
+    numbers.number_waiting(engine, DAY)
+    for statement in (
+        "UPDATE document SET gross = gross + 1, net = net + 1",
+        "UPDATE document SET number = 'X'",
+        "DELETE FROM document",
+        "UPDATE document_line SET net = 0",
+        "DELETE FROM document_line",
+        "UPDATE posting SET amount = 1",
+        "DELETE FROM transfer",
+        "TRUNCATE posting CASCADE",
+    ):
+        with pytest.raises(sqlalchemy.exc.IntegrityError), engine.begin() as connection:
+            connection.execute(text(statement))
+    assert accounts
+
+
+def test_l2_an_unbalanced_transfer_is_refused_by_the_database(engine: sqlalchemy.Engine, accounts: int) -> None:
+    run.bill_due(engine, DAY)
+    with pytest.raises(sqlalchemy.exc.IntegrityError, match="is not balanced"), engine.begin() as connection:
+        connection.execute(
+            text("""INSERT INTO posting (transfer_id, number, ledger_account_id, amount)
+                SELECT min(t.id), 9, min(a.id), 1 FROM transfer AS t, ledger_account AS a""")
+        )
+    assert accounts

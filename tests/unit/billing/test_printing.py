@@ -1,0 +1,104 @@
+"""Documents as PDF and as data: what they print, how fast, and that the data fits its schema."""
+
+from __future__ import annotations
+
+import time
+from datetime import date, timedelta
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from facturx import get_facturx_xml_from_pdf, xml_check_xsd
+from lxml import etree
+
+from billing.printing import CannotPrint, Printed, _contents, pdf, xml
+
+SELLER = {
+    "name": "Valdelagua SL", "street": "Calle Mayor 1", "postcode": "05001", "city": "Ávila", "country": "ES",
+    "tax_id": "ESB12345678", "iban": "ES9121000418450200051332",
+}  # fmt: skip
+BUYER = {"login": "ana", "name": 'Ana #let x = 1 "\\García*_', "street": "Plaza $2$ <b>", "country": "ES"}
+TAXES = [["iva", "S", "21", 3289, 691, None]]
+HEAD: dict[str, Any] = {
+    "id": 1, "kind": "invoice", "number": "F2027-000001", "currency": "EUR", "dated": date(2027, 1, 1),
+    "issued_on": date(2027, 1, 1), "due_on": date(2027, 1, 16), "net": 3289, "tax": 691, "gross": 3980,
+    "open_amount": 3980, "language": "es",
+}  # fmt: skip
+
+
+def line(text: str, net: int, starts: str, ends: str) -> dict[str, Any]:
+    return {
+        "text": text, "net": net, "tax": 0, "starts": date.fromisoformat(starts), "ends": date.fromisoformat(ends),
+        "quantity": Decimal(1), "unit_price": Decimal("29.90"), "taxes": [["iva", "S", "21", False, None, 0]],
+    }  # fmt: skip
+
+
+LINES = [line("Internet 100 Mb", 3290, "2027-01-01", "2027-02-01"), line("Descuento", -1, "2027-01-01", "2027-02-01")]
+USAGE = [(date(2026, 12, 1) + timedelta(days=number), number * 10**9) for number in range(31)]
+
+
+def printed(**more: Any) -> Printed:
+    head = HEAD | more.pop("head", {})
+    frozen = {"seller": SELLER, "buyer": BUYER, "taxes": TAXES}
+    return Printed(head, more.pop("lines", LINES), USAGE, frozen=more.pop("frozen", frozen), **more)
+
+
+@pytest.mark.parametrize("kind", ["invoice", "credit-note", "proforma"])
+@pytest.mark.parametrize("language", ["es", "en"])
+def test_every_kind_is_printed_in_both_languages(kind: str, language: str) -> None:
+    found = pdf(printed(head={"kind": kind, "language": language}))
+    assert found.startswith(b"%PDF-1.")
+
+
+def test_a_receipt_tells_the_payment() -> None:
+    frozen = {"buyer": BUYER, "payment": {"method": "cash", "reference": "17", "amount": 3980}}
+    contents = _contents(printed(head={"kind": "receipt", "due_on": None}, lines=[], frozen=frozen))
+    assert contents["notes"] == ["Forma de pago: cash", "Referencia: 17"]
+    assert pdf(printed(head={"kind": "receipt", "due_on": None}, lines=[], frozen=frozen)).startswith(b"%PDF")
+
+
+def test_amounts_and_days_are_written_as_the_language_has_them() -> None:
+    spanish, english = (_contents(printed(head={"language": language})) for language in ("es", "en"))
+    assert spanish["total"] == ["Total", "39,80\xa0€"]
+    assert english["total"] == ["Total", "€39.80"]
+    assert spanish["lines"][0]["days"] == "1/1/27 - 31/1/27"  # type: ignore[index]
+    assert "ES91 2100 0418 4502 0005 1332" in str(spanish["notes"])
+
+
+def test_the_code_for_payment_is_there_only_where_something_is_to_be_paid() -> None:
+    assert "<svg" in str(_contents(printed())["qr"])
+    assert _contents(printed(head={"open_amount": 0}))["qr"] == ""
+    assert _contents(printed(head={"kind": "credit-note"}))["qr"] == ""
+
+
+@pytest.mark.parametrize("kind", ["invoice", "credit-note"])
+def test_the_data_fits_its_schema_and_lies_in_the_pdf(kind: str) -> None:
+    lines = LINES if kind == "invoice" else [line("Abono", -3289, "2027-01-01", "2027-02-01")]
+    document = printed(head={"kind": kind, "due_on": None if kind == "credit-note" else HEAD["due_on"]},
+                       lines=lines, e_invoice=True)  # fmt: skip
+    data = xml(document)
+    assert xml_check_xsd(data, flavor="factur-x", level="en16931")
+    tree = etree.fromstring(data)
+    assert [each.text for each in tree.iter("{*}GrandTotalAmount")] == ["39.80"]
+    assert [each.text for each in tree.iter("{*}TaxBasisTotalAmount")] == ["32.89"]
+    name, inside = get_facturx_xml_from_pdf(pdf(document))
+    assert (name, inside) == ("factur-x.xml", data)
+
+
+def test_what_has_no_number_or_is_no_invoice_has_no_data() -> None:
+    for head in ({"number": None}, {"kind": "receipt"}):
+        with pytest.raises(CannotPrint):
+            xml(printed(head=head))
+
+
+def test_one_pdf_takes_at_most_50_milliseconds() -> None:
+    document = printed()
+    pdf(document)
+    best = min(_timed(document) for _ in range(5))
+    assert best <= 0.05, f"{best * 1000:.1f} ms"
+
+
+def _timed(document: Printed) -> float:
+    begun = time.perf_counter()
+    pdf(document)
+    return time.perf_counter() - begun
