@@ -1,0 +1,1 @@
+Reminders, slowing, redirecting and blocking of debtors follow one calendar, which `caudal calendar` shows.

@@ -1,0 +1,1 @@
+`caudal ledger` checks, shows, exports and closes books that the database itself keeps balanced.
