@@ -11,6 +11,7 @@ from calendar import monthrange
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta, tzinfo
 from enum import Enum
+from functools import lru_cache
 from typing import NamedTuple
 
 from billing.errors import BillingError
@@ -19,6 +20,8 @@ from domain.catalogue import CycleUnit, Proration
 EPOCH_YEAR = 2000
 """Of the anchors that stand for a day of the month alone; any year would do."""
 NOON = time(12)
+REMEMBERED = 65_536
+"""Periods that are remembered: accounts of one billing day ask for the same few."""
 
 
 class DayCount(Enum):
@@ -59,27 +62,33 @@ class Cycle:
 
     def period(self, day: date) -> Period:
         """Return the period in which `day` lies."""
-        if self.unit is not CycleUnit.MONTH:
-            size = self.count * (7 if self.unit is CycleUnit.WEEK else 1)
-            starts = day - timedelta(days=(day - self.anchor).days % size)
-            return Period(starts, starts + timedelta(days=size))
-        months = (day.year - self.anchor.year) * 12 + day.month - self.anchor.month
-        step = months // self.count
-        if self._begin(step) > day:
-            step -= 1
-        else:
-            following = self._begin(step + 1)
-            if following <= day:
-                # A clamped beginning may lie before the anchor's own day of that month.
-                return Period(following, self._begin(step + 2))
-        return Period(self._begin(step), self._begin(step + 1))
+        return _period(self, day)
 
     def next_begin(self, day: date) -> date:
         """Return the first beginning of a period after `day`."""
         return self.period(day).ends
 
-    def _begin(self, step: int) -> date:
+    def begin(self, step: int) -> date:
+        """Return the beginning of the period so many after the anchor's."""
         return months_later(self.anchor, step * self.count)
+
+
+@lru_cache(maxsize=REMEMBERED)
+def _period(cycle: Cycle, day: date) -> Period:
+    if cycle.unit is not CycleUnit.MONTH:
+        size = cycle.count * (7 if cycle.unit is CycleUnit.WEEK else 1)
+        starts = day - timedelta(days=(day - cycle.anchor).days % size)
+        return Period(starts, starts + timedelta(days=size))
+    months = (day.year - cycle.anchor.year) * 12 + day.month - cycle.anchor.month
+    step = months // cycle.count
+    if cycle.begin(step) > day:
+        step -= 1
+    else:
+        following = cycle.begin(step + 1)
+        if following <= day:
+            # A clamped beginning may lie before the anchor's own day of that month.
+            return Period(following, cycle.begin(step + 2))
+    return Period(cycle.begin(step), cycle.begin(step + 1))
 
 
 def months_later(anchor: date, months: int) -> date:

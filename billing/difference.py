@@ -153,7 +153,21 @@ def _settle(claim: Claim, group: _Group) -> list[MissingLine]:
             lines += _credit(claim.key, group, gone, change)
             billed += change
     more = union([*without(held, standing), *group.more])
-    return lines + (_charge(claim, group, standing, more, billed) if more else [])
+    if more:
+        return lines + _charge(claim, group, standing, more, billed)
+    if gone or any(line.adjusted for line in group.issued):
+        return lines
+    return _correct(claim, group, standing, billed)
+
+
+def _correct(claim: Claim, group: _Group, standing: list[Period], billed: int) -> list[MissingLine]:
+    """Return the line that takes back what days had added to a rounding that are gone, and had cost nothing alone."""
+    change = _bounded(claim.amount(standing, group.period) - billed, group)
+    last = next((line for line in reversed(group.issued) if line.credits_line is None), None)
+    if not change or last is None or not standing:
+        return []
+    nowhere = Period(last.days.starts, last.days.starts)
+    return [MissingLine(claim.key, group.period, nowhere, change, last.id)]
 
 
 def _bounded(change: int, group: _Group) -> int:

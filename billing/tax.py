@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
+from functools import lru_cache
 from typing import NamedTuple
 
 from domain.billing_terms import TaxRounding
@@ -119,14 +120,15 @@ def credit(line: CreditedLine, amount: int) -> tuple[int, tuple[int, ...]]:
     return amount - sum(taxes), taxes
 
 
-def _factors(taxes: Sequence[AppliedTax]) -> tuple[Fraction, list[Fraction]]:
+@lru_cache(maxsize=1024)
+def _factors(taxes: tuple[AppliedTax, ...]) -> tuple[Fraction, tuple[Fraction, ...]]:
     """Return gross for a net of 1, and what each tax is for it; a compound tax is charged on those before it too."""
     whole = Fraction(1)
     factors = []
     for each in taxes:
         factors.append((whole if each.compound else 1) * _share(each.percent))
         whole += factors[-1]
-    return whole, factors
+    return whole, tuple(factors)
 
 
 def _share(percent: Decimal) -> Fraction:

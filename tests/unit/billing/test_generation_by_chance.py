@@ -7,7 +7,7 @@ from datetime import date, timedelta
 from decimal import Decimal
 from itertools import pairwise
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from billing.cycle import Period
@@ -70,6 +70,18 @@ def tell(account: Account, step: Step) -> None:
 
 
 @settings(max_examples=200, deadline=None)
+@example(
+    # A day that cost nothing alone rounds the days after it up, and is taken away afterwards.
+    [
+        Step(EventKind.START, 0, "0.07", 2, 0),
+        Step(EventKind.START, 1, "10.00", 1, 10),
+        Step(EventKind.START, 2, "10.00", 1, 0),
+        Step(EventKind.START, 4, "0.07", 2, 0),
+    ],
+    Mode.ADVANCE,
+    Proration.ACTUAL,
+    2,
+)
 @given(STEPS, MODES, PRORATIONS, BILLING_DAYS)
 def test_whatever_is_told_when_the_sum_is_that_of_the_whole_history(
     steps: list[Step], mode: Mode, proration: Proration, billing_day: int
