@@ -29,7 +29,6 @@ from storage.embedded import EmbeddedPostgres
 from storage.migrate import migrate
 
 DAY = date(2027, 1, 1)
-HISTORY_YEARS = 5
 
 
 @dataclass(frozen=True, slots=True)

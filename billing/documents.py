@@ -59,7 +59,6 @@ class Draft:
     earned: Earned
     language: str
     paid_from_wallet: bool = False
-    key: str | None = None
     frozen: dict[str, object] = field(default_factory=dict)
 
     @property

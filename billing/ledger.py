@@ -6,7 +6,7 @@ was posted is changed: a correction is another transfer. Whoever asks twice unde
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import date
 from enum import Enum
@@ -68,7 +68,6 @@ class Transfer:
     customer_id: int | None = None
     document_id: int | None = None
     payment_id: int | None = None
-    reverses: int | None = None
     text: str = ""
     made_by: str = ""
 
@@ -125,19 +124,6 @@ class Earned:
     def gross(self) -> int:
         """All of it."""
         return sum(self.revenue.values()) + sum(self.taxes.values())
-
-
-def reversed_postings(postings: Iterable[Posting]) -> tuple[Posting, ...]:
-    """Return the opposite of postings."""
-    return tuple(posting._replace(amount=-posting.amount) for posting in postings)
-
-
-def balance_sheet(sums: Mapping[LedgerAccount, int]) -> dict[str, int]:
-    """Return what all accounts sum to by currency: nothing, in books that are right."""
-    totals: dict[str, int] = {}
-    for account, amount in sums.items():
-        totals[account.currency] = totals.get(account.currency, 0) + amount
-    return totals
 
 
 def exchange(

@@ -37,8 +37,6 @@ REFUSED_CLASSES = ("22", "23")
 TRY_AGAIN = (session_rows.STALE_BATCH, "40001", "40P01")
 """SQLSTATEs after which the same records are folded anew: another worker was first, or both waited for each other."""
 DEFECT = "defect"
-FAULTS_OF_A_RECORD = ("22", "23")
-"""SQLSTATE classes that one record's content can cause; all others are the database's own troubles, which pass."""
 RESTART_US = 60 * SECOND_US
 """A NAS that restarted has been silent for at least so long before it says so."""
 

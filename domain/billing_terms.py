@@ -15,9 +15,6 @@ from types import MappingProxyType
 
 from domain.catalogue import Proration
 
-MAIN_PARTNER = 1
-"""The ISP itself."""
-
 
 class BillingType(Enum):
     """How an account pays; the values are stored."""

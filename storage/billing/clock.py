@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import text
 from sqlalchemy.engine import Connection
 
+from billing.cycle import local_day
 from storage.errors import OrderRefused
 
 
@@ -33,7 +34,7 @@ def zone(connection: Connection) -> ZoneInfo:
 
 def today(connection: Connection) -> date:
     """Return the operator's local date."""
-    return now(connection).astimezone(zone(connection)).date()
+    return local_day(now(connection), zone(connection))
 
 
 def is_test(connection: Connection) -> bool:

@@ -24,8 +24,7 @@ ID_STEP = 100
 """How many ids of transfers one value of the sequence stands for."""
 
 _TRANSFER = (
-    "id", "posted_on", "kind", "partner_id", "customer_id", "document_id", "payment_id", "reverses", "text", "key",
-    "made_by",
+    "id", "posted_on", "kind", "partner_id", "customer_id", "document_id", "payment_id", "text", "key", "made_by",
 )  # fmt: skip
 _POSTING = ("transfer_id", "number", "ledger_account_id", "customer_id", "amount")
 
@@ -103,7 +102,7 @@ def post(connection: Connection, transfers: Sequence[Transfer], *, slot: int = 0
 def _transfer_row(id_: int, each: Transfer) -> tuple[object, ...]:
     return (
         id_, each.posted_on, each.kind, each.partner_id, each.customer_id, each.document_id, each.payment_id,
-        each.reverses, each.text, each.key, each.made_by,
+        each.text, each.key, each.made_by,
     )  # fmt: skip
 
 
@@ -144,35 +143,6 @@ def account_ids(connection: Connection, wanted: set[LedgerAccount]) -> dict[Ledg
 def _account_ids(connection: Connection) -> dict[LedgerAccount, int]:
     rows = connection.execute(text("SELECT id, kind, name, currency FROM ledger_account"))
     return {LedgerAccount(AccountKind(kind), name, currency): id_ for id_, kind, name, currency in rows}
-
-
-def posted_before(connection: Connection, key: str) -> int | None:
-    """Return the id of the transfer that was posted under a key."""
-    found: int | None = connection.scalar(text("SELECT id FROM transfer WHERE key = :key"), {"key": key})
-    return found
-
-
-def postings_of(connection: Connection, transfer_id: int) -> tuple[Posting, ...]:
-    """Return the postings of a transfer."""
-    rows = connection.execute(
-        text("""SELECT a.kind, a.name, a.currency, p.amount, p.customer_id FROM posting AS p
-            JOIN ledger_account AS a ON a.id = p.ledger_account_id WHERE p.transfer_id = :id ORDER BY p.number"""),
-        {"id": transfer_id},
-    )
-    return tuple(
-        Posting(LedgerAccount(AccountKind(kind), name, currency), amount, customer)
-        for kind, name, currency, amount, customer in rows
-    )
-
-
-def customer_balance(connection: Connection, kind: AccountKind, customer_id: int, currency: str) -> int:
-    """Return what an account of a customer sums to; a debit is positive."""
-    found = connection.scalar(
-        text("""SELECT b.amount FROM balance AS b JOIN ledger_account AS a ON a.id = b.ledger_account_id
-            WHERE a.kind = :kind AND a.name = '' AND a.currency = :currency AND b.customer_id = :customer"""),
-        {"kind": kind.value, "currency": currency, "customer": customer_id},
-    )
-    return int(found or 0)
 
 
 def balances(connection: Connection) -> list[BalanceRow]:

@@ -149,6 +149,9 @@ def write_subscriptions(
     return created, updated
 
 
+# A run holds the rows of accounts and then writes their subscriptions: everybody else takes them in the same order.
+
+
 _PRESENT = """SELECT s.id, c.login AS customer, p.code AS product, e.unit_price, e.quantity, x.on_day AS ends
     FROM subscription AS s JOIN customer AS c ON c.id = s.customer_id
     LEFT JOIN LATERAL (
@@ -182,12 +185,15 @@ def _begin(connection: Connection, entry: SubscriptionEntry, today: date) -> Non
 
 
 def _changed(connection: Connection, entry: SubscriptionEntry, found: Any, today: date) -> tuple[str, ...]:
-    keys = []
+    keys: list[str] = []
     product = entry.product if found.product != entry.product else None
     price = entry.price if entry.price is not None and entry.price != found.unit_price else None
     if product is not None and entry.price is None:
         price = _list_price(connection, entry, today)
     quantity = entry.quantity if entry.quantity != found.quantity else None
+    if (product, price, quantity) == (None, None, None) and entry.ends == found.ends:
+        return ()
+    wake_accounts(connection, [found.id], today)
     if product is not None or price is not None or quantity is not None:
         _event(connection, found.id, today, EventKind.CHANGE, product, price, quantity)
         named = (("product", product), ("price", price), ("quantity", quantity))
@@ -201,13 +207,11 @@ def _changed(connection: Connection, entry: SubscriptionEntry, found: Any, today
         if entry.ends is not None:
             _event(connection, found.id, entry.ends, EventKind.STOP)
         keys.append("ends")
-    if keys:
-        days = [day for day in (today, entry.ends, found.ends) if day is not None]
-        connection.execute(
-            text("UPDATE subscription SET revised_from = least(revised_from, :day) WHERE id = :id"),
-            {"day": min(days), "id": found.id},
-        )
-        wake_accounts(connection, [found.id], today)
+    days = [day for day in (today, entry.ends, found.ends) if day is not None]
+    connection.execute(
+        text("UPDATE subscription SET revised_from = least(revised_from, :day) WHERE id = :id"),
+        {"day": min(days), "id": found.id},
+    )
     return tuple(keys)
 
 
@@ -253,10 +257,12 @@ def follow_services(connection: Connection, today: date, logins: Collection[str]
     sold to nobody.
     """
     given = {"today": today, "logins": None if logins is None else [*logins]}
-    begun = connection.scalars(text(_BEGUN), given)
-    moved = [*begun, *connection.scalars(text(_MOVED), given)]
-    wake_accounts(connection, moved, today)
-    return len(moved)
+    begun = connection.scalars(text(_BEGUN), given).all()
+    moved = connection.scalars(text(_MOVING), given).all()
+    wake_accounts(connection, [*begun, *moved], today)
+    if moved:
+        connection.execute(text(_MOVED), {"today": today, "ids": [*moved]})
+    return len(begun) + len(moved)
 
 
 _AMONG = "(CAST(:logins AS text[]) IS NULL OR s.login = ANY(CAST(:logins AS text[])))"
@@ -276,18 +282,20 @@ _BEGUN = f"""WITH sold AS (
         FROM begun AS b JOIN sold USING (service_id)
     )
     SELECT id FROM begun"""
+_ON_PLAN = """service AS s JOIN subscription AS x ON x.service_id = s.id AND x.code IS NULL
+        JOIN product AS p ON p.plan_id = s.plan_id JOIN customer AS c ON c.id = s.customer_id"""
+_MOVING = f"""SELECT x.id FROM {_ON_PLAN}
+    WHERE {_AMONG} AND p.id <> (
+        SELECT e.product_id FROM subscription_event AS e WHERE e.subscription_id = x.id
+            AND e.cancelled_at IS NULL AND e.product_id IS NOT NULL ORDER BY e.on_day DESC, e.id DESC LIMIT 1
+    ) ORDER BY x.id"""
 _MOVED = f"""WITH changed AS (
         INSERT INTO subscription_event (subscription_id, on_day, kind, product_id, unit_price, reason)
         SELECT x.id, :today, 'change', p.id, {_LIST_PRICE}, 'service'
-        FROM service AS s JOIN subscription AS x ON x.service_id = s.id AND x.code IS NULL
-            JOIN product AS p ON p.plan_id = s.plan_id JOIN customer AS c ON c.id = s.customer_id
-        WHERE {_AMONG} AND p.id <> (
-            SELECT e.product_id FROM subscription_event AS e WHERE e.subscription_id = x.id
-                AND e.cancelled_at IS NULL AND e.product_id IS NOT NULL ORDER BY e.on_day DESC, e.id DESC LIMIT 1
-        ) RETURNING subscription_id
+        FROM {_ON_PLAN} WHERE x.id = ANY(CAST(:ids AS bigint[])) RETURNING subscription_id
     )
     UPDATE subscription AS x SET revised_from = least(x.revised_from, :today)
-    FROM changed WHERE x.id = changed.subscription_id RETURNING x.id"""
+    FROM changed WHERE x.id = changed.subscription_id"""
 
 
 def wake_accounts(connection: Connection, subscription_ids: Sequence[int], today: date) -> None:

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from hashlib import sha256
 from typing import Any
 
 from sqlalchemy import text
 from sqlalchemy.engine import Connection, Engine
+from sqlalchemy.exc import OperationalError
 
 from billing.cycle import Cycle, monthly
 from billing.documents import Draft, assemble
@@ -33,6 +34,10 @@ ACCOUNTS_PER_TRANSACTION = 500
 """About half a second of work: what a killed run repeats, and what another one waits for."""
 DOCUMENT_STEP = 100
 LONGEST_REASON = 500
+CONFLICTS = ("40001", "40P01")
+"""SQLSTATEs of transactions that wait for each other."""
+MOST_CONFLICTS = 100
+"""In one run; more are no accident."""
 
 _DOCUMENT = (
     "id", "kind", "partner_id", "customer_id", "currency", "dated", "due_on", "net", "tax", "gross", "open_amount",
@@ -101,18 +106,26 @@ def bill_due(
     told: Callable[[Progress], None] | None = None,
 ) -> Progress:
     """Make and post the documents of all accounts that are due on `on`; `slot` tells runs beside each other apart."""
-    progress = Progress()
+    progress, conflicts = Progress(), 0
     with engine.connect() as connection:
         with connection.begin():
             ledger.require_open(connection, on)
             catalogue = Catalogue.read(connection)
             series = numbers.SeriesBook(connection)
         while True:
-            with connection.begin():
-                ids = _take(connection, on, only_prepaid=only_prepaid)
-                if not ids:
-                    return progress
-                _bill(connection, ids, on, catalogue, series, slot, progress)
+            done = replace(progress, totals=dict(progress.totals))
+            try:
+                with connection.begin():
+                    ids = _take(connection, on, only_prepaid=only_prepaid)
+                    if not ids:
+                        return progress
+                    _bill(connection, ids, on, catalogue, series, slot, done)
+            except OperationalError as error:
+                conflicts += 1
+                if not _is_conflict(error) or conflicts > MOST_CONFLICTS:
+                    raise
+                continue
+            progress = done
             if told is not None:
                 told(progress)
 
@@ -275,6 +288,8 @@ def _bill(
             made = _make(accounts.load(connection, ids, on), catalogue, on)
             _write(connection, made, on, series, slot)
     except Exception as error:
+        if _is_conflict(error):
+            raise
         if len(ids) > 1:
             for customer_id in ids:
                 _bill(connection, [customer_id], on, catalogue, series, slot, progress)
@@ -314,6 +329,11 @@ def _make(found: Sequence[Account], catalogue: Catalogue, on: date) -> _Made:
 def taken(drafts: Sequence[Draft]) -> int:
     """Return what documents take from a wallet; a credit note gives."""
     return sum(-each.gross if each.kind is DocumentKind.CREDIT_NOTE else each.gross for each in drafts)
+
+
+def _is_conflict(error: Exception) -> bool:
+    """Tell whether the database has ended a transaction for another one's sake: the same again may do."""
+    return isinstance(error, OperationalError) and getattr(error.orig, "pgcode", None) in CONFLICTS
 
 
 def _is_of_the_account(error: Exception) -> bool:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 from datetime import date
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -13,8 +14,9 @@ import sqlalchemy
 from sqlalchemy import event, text
 from sqlalchemy.engine import Connection
 
+from config.isp import SubscriptionEntry
 from daemon import invoice_runner
-from storage.billing import numbers, run
+from storage.billing import numbers, provisioning, run
 from storage.database import create_engine
 from tests.integration.billed_isp import HEAD, assert_books_are_right, customer, provide, rows, sold
 
@@ -148,6 +150,39 @@ def test_an_account_that_cannot_be_billed_is_parked_and_the_others_go_on(
         assert run.retry(connection, None, DAY) == 1
     assert run.bill_due(engine, DAY).documents == 1
     assert_books_are_right(engine)
+
+
+def test_a_run_beside_a_file_that_is_applied_waits_for_nobody_and_parks_nobody(
+    engine: sqlalchemy.Engine, accounts: int
+) -> None:
+    run.bill_due(engine, DAY)
+    dearer = SubscriptionEntry("rent of c00", "c00", "rent", DAY, None, Decimal(1), Decimal(9), None)
+    with engine.begin() as applying:
+        provisioning.write_subscriptions(applying, [dearer], DAY)
+        assert run.bill_due(engine, DAY).accounts == 0, "somebody else works on the account"
+    progress = run.bill_due(engine, DAY)
+    assert (progress.accounts, progress.parked, progress.documents) == (1, 0, 1)
+    (net,) = rows(engine, "SELECT net FROM document ORDER BY id DESC LIMIT 1")[0]
+    assert net == 900 - 490
+    assert_books_are_right(engine)
+    assert accounts
+
+
+@pytest.mark.parametrize("pgcode", ["40P01", "40001"])
+def test_what_the_database_ends_for_another_ones_sake_is_done_again(
+    engine: sqlalchemy.Engine, accounts: int, pgcode: str
+) -> None:
+    function = f"""CREATE SEQUENCE ended;
+        CREATE FUNCTION ends_twice() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN IF nextval('ended') <= 2 THEN RAISE EXCEPTION 'the other one' USING ERRCODE = '{pgcode}'; END IF;
+        RETURN NEW; END $$;
+        CREATE TRIGGER ends_twice BEFORE UPDATE ON subscription FOR EACH ROW EXECUTE FUNCTION ends_twice()"""
+    with engine.begin() as connection:
+        connection.exec_driver_sql(function)
+    progress = run.bill_due(engine, DAY)
+    assert (progress.accounts, progress.documents, progress.parked) == (accounts, accounts, 0)
+    numbers.number_waiting(engine, DAY)
+    assert_each_was_billed_once(engine, accounts)
 
 
 def test_what_is_issued_and_posted_cannot_be_changed_by_anybody(engine: sqlalchemy.Engine, accounts: int) -> None:
