@@ -72,6 +72,7 @@ class UsagePeriod(NamedTuple):
     """What is charged for, in the tariff's units."""
     octets: int
     """What was beyond the plan's own."""
+    unit_price: Decimal = Decimal(0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -346,7 +347,7 @@ class _Work:
                 usage.period,
                 change,
                 product.id,
-                Decimal(0),
+                usage.unit_price,
                 Decimal(usage.units),
                 product.taxes,
                 product.price_includes_tax,

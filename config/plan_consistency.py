@@ -13,7 +13,7 @@ from config.isp import AttributeEncoder, PoolEntry
 from config.reply_attributes import check_pairs
 from config.table import Table
 from domain.network import PoolKind
-from domain.plan_rules import Change, ChangeKind, PlanRules, TopUpKind
+from domain.plan_rules import CapAction, Change, ChangeKind, PlanRules, TopUpKind
 
 Warn = Callable[[Table, str, str], None]
 """Notes that the key of a table is legal but unwise."""
@@ -57,6 +57,8 @@ def check_rules(table: Table, rules: PlanRules, around: Surroundings) -> None:
     _check_contention(table, rules, around)
     _check_burst(table, rules, around)
     _check_cap(table, rules, around)
+    if rules.overage is not None and (rules.cap is None or rules.cap.action is not CapAction.OVERAGE):
+        table.report('needs a cap whose action is "overage"', "overage")
     _check_top_ups(table, rules, around)
     _check_fup(table, rules, around)
     _check_windows(table, rules, around)

@@ -13,6 +13,7 @@ from typing import TypeVar
 from config import checks
 from config.blocking import blocking_document, read_blocking
 from config.hours import read_window, window_document, windows, write_window
+from config.overage import overage_document, read_overage
 from config.problems import Problems
 from config.rate_change import rates_document, require_rates
 from config.reply_attributes import attribute_table, read_pairs
@@ -69,6 +70,7 @@ def read(table: Table) -> PlanRules:
         attributes=_part(table, "attributes", read_pairs) or (),
         partners=table.take("partners", checks.texts, ()),
         cap=_part(table, "cap", read_cap),
+        overage=_part(table, "overage", read_overage),
         top_ups=_parts(table, "top_up", read_top_up),
         counting=_parts(table, "counting", read_counting),
         fup=_part(table, "fup", read_fup),
@@ -94,6 +96,7 @@ def document(rules: PlanRules) -> dict[str, object]:
         "burst_budget": rules.burst_budget and _burst_budget_document(rules.burst_budget),
         "attributes": attribute_table(rules.attributes),
         "cap": rules.cap and cap_document(rules.cap),
+        "overage": rules.overage and overage_document(rules.overage),
         "fup": rules.fup and fup_document(rules.fup),
         "blocking": rules.blocking and blocking_document(rules.blocking),
         "top_up": [top_up_document(offer) for offer in rules.top_ups],

@@ -284,7 +284,8 @@ def show_account(ports: Ports, customer: Name) -> models.AccountAnswer:
         id_ = reading.payer_id(connection, customer)
         row = reading.account(connection, id_)
         today = clock.today(connection)
-        (account,) = accounts.load(connection, [id_], today)
+        catalogue = accounts.Catalogue.read(connection)
+        (account,) = accounts.load(connection, [id_], today, catalogue)
         left = (
             None if account.wallet is None else wallets.days_left(account, accounts.Catalogue.read(connection), today)
         )

@@ -22,7 +22,7 @@ from enforcement.standing import BurstLevel, Counter, TopUp, Usage
 from storage import standings, top_ups
 from storage import usage as usages
 from storage.standings import Loaded
-from storage.top_ups import Order, Settled
+from storage.top_ups import Order, PeriodSaid, Settled
 
 MOST_PERIODS = 60
 """Of one service in one go; whoever was away for longer than this has nothing left that rolled over."""
@@ -135,17 +135,19 @@ def _settled(
         return Settled(contract.service_id, None, present.begins)
     if not ended:
         return None
-    lots, spent = contract.carried_lots, dict[int, int]()
+    lots, spent, periods = contract.carried_lots, dict[int, int](), []
     bought = list(contract.top_ups)
     for span in ended:
         up, down = used[_Ended(contract.service_id, span)]
         octets = Counter(span.begins, up, down).octets(cap.direction)
         settlement = allowance.settle(cap, octets, span, lots=lots, top_ups=bought)
         lots = settlement.lots
+        periods.append(PeriodSaid(span, settlement.limit_octets, octets))
         for top_up_id, more in settlement.spent:
             spent[top_up_id] = spent.get(top_up_id, 0) + more
         bought = _after(bought, settlement.spent)
-    return Settled(contract.service_id, contract.carried_for, present.begins, lots, tuple(sorted(spent.items())))
+    shares = tuple(sorted(spent.items()))
+    return Settled(contract.service_id, contract.carried_for, present.begins, lots, shares, tuple(periods))
 
 
 def _after(bought: list[TopUp], spent: tuple[tuple[int, int], ...]) -> list[TopUp]:

@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import Enum
 
+from domain.tariff import Tariff
+
 MINUTES_IN_A_DAY = 24 * 60
 EVERY_DAY = frozenset(range(7))
 
@@ -130,6 +132,14 @@ class Cap:
     """Used when the cap's own are, before anything happens."""
     rollover: Rollover | None = None
     warn_percents: tuple[int, ...] = (80, 100)
+
+
+@dataclass(frozen=True, slots=True)
+class Overage:
+    """What octets beyond all that may be used cost, and the rates from where they cost nothing more."""
+
+    tariff: Tariff
+    at_ceiling: Change | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,6 +270,8 @@ class PlanRules:
     """Reply attributes of the plan's own: name and sandboxed template."""
     partners: tuple[str, ...] = ()
     cap: Cap | None = None
+    overage: Overage | None = None
+    """For a cap whose action is OVERAGE; None: what is beyond it is shown, and costs nothing."""
     top_ups: tuple[TopUpOffer, ...] = ()
     counting: tuple[CountingWindow, ...] = ()
     fup: Fup | None = None

@@ -69,6 +69,8 @@ class Settlement(NamedTuple):
     spent: tuple[tuple[int, int], ...]
     lots: tuple[int, ...]
     """What rolls over, by the period it comes from, oldest first."""
+    limit_octets: int = 0
+    """All that might be used in the period."""
 
     @property
     def carried_octets(self) -> int:
@@ -162,11 +164,12 @@ def settle(
         (source.top_up_id, source.used) for source in drawn.sources if source.top_up_id is not None and source.used
     )
     if cap.rollover is None:
-        return Settlement(spent, ())
+        return Settlement(spent, (), drawn.limit)
     used = {source.kind: source.used for source in drawn.sources if source.kind is not SourceKind.TOP_UP}
     left = _without(lots, used.get(SourceKind.CARRIED, 0))
     unused = cap.octets - used.get(SourceKind.PLAN, 0)
-    return Settlement(spent, _rolled(cap.rollover, (*left, unused * cap.rollover.percent // 100)))
+    lots = _rolled(cap.rollover, (*left, unused * cap.rollover.percent // 100))
+    return Settlement(spent, lots, drawn.limit)
 
 
 def _rolled(rollover: Rollover, lots: tuple[int, ...]) -> tuple[int, ...]:

@@ -22,6 +22,7 @@ from domain.plan_rules import (
     TopUpKind,
     WalledGarden,
 )
+from domain.tariff import ceiling_units
 from enforcement.allowance import burst_octets, burst_resumes_at, draw, percent_octets
 from enforcement.explanation import Applied, Effect, Numbers, Prospect, Rule
 from enforcement.periods import NEVER, Span, Timetable
@@ -30,6 +31,8 @@ from enforcement.rate_changes import burst_limit, changed, higher, lower, rate_n
 from enforcement.standing import AccountState, BurstLevel, Counter, Standing, TopUp
 from enforcement.terms import Entitlement, Refusal
 
+CEILING = "max"
+"""What the explanation calls the point from which overage costs nothing more."""
 _SECOND = timedelta(seconds=1)
 
 
@@ -306,12 +309,27 @@ class Reckoning:
         )
         if cap.action is CapAction.OVERAGE:
             self._apply(Rule.CAP, "", (*numbers, ("over_octets", used - limit)), Effect.CHARGES)
+            self._ceiling(cap, used - limit, numbers)
         elif cap.action is CapAction.BLOCK or cap.change is None:
             self._refusal = Refusal.BLOCKED if self._refusal is Refusal.BLOCKED else Refusal.CAP
             self._apply(Rule.CAP, "", numbers, Effect.BLOCKS)
         else:
             self._slow(cap.change)
             self._sets(Rule.CAP, "", numbers)
+
+    def _ceiling(self, cap: Cap, over: int, numbers: Numbers) -> None:
+        """Slow the line when its overage costs as much as it ever does."""
+        overage = self._prepared.rules.overage
+        if overage is None or overage.at_ceiling is None:
+            return
+        reached = ceiling_units(overage.tariff)
+        if reached is None:
+            return
+        if over < reached:
+            self._change_after(self._weighed(reached - over), cap.direction, Rule.CAP, CEILING)
+            return
+        self._slow(overage.at_ceiling)
+        self._sets(Rule.CAP, CEILING, numbers)
 
     def _burst_budget(self) -> None:
         budget, level = self._prepared.rules.burst_budget, self._standing.burst

@@ -36,7 +36,7 @@ WITH_SECRETS = "# Holds secrets and passwords in clear: keep it where nobody els
 _OWN_TABLES = frozenset(
     {
         "cap", "fup", "step", "blocking", "top_up", "counting", "schedule", "class",
-        "billing", "series", "seller", "part", "contract", "rate", "voice", "prices", "names",
+        "overage", "billing", "series", "seller", "part", "contract", "rate", "voice", "prices", "names",
     }
 )  # fmt: skip
 """Keys that are too long for one line."""

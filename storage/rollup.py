@@ -197,6 +197,7 @@ def _roll(connection: Connection, span: _Span, zone: tzinfo) -> tuple[int, int]:
     for statement in _whole_facts(span.condition, days.cte):
         connection.exec_driver_sql(statement)
     _add_crossing(connection, span.condition, days)
+    _revise_late(connection, span.condition, days)
     marks = ",".join(f"({lane.id},{last})" for lane, last in zip(span.lanes, span.last, strict=True))
     connection.exec_driver_sql(
         f"UPDATE lane SET rolled_batch = m.last FROM (VALUES {marks}) AS m(id, last) WHERE lane.id = m.id"
@@ -311,3 +312,42 @@ def _retire(connection: Connection) -> int:
             text(f"UPDATE lane SET retired = true WHERE id = ANY(:abandoned) AND NOT EXISTS ({left})"),
             {"abandoned": list(abandoned)},
         ).rowcount
+
+
+def _revise_late(connection: Connection, condition: str, days: Days) -> None:
+    """Let billing look again at days that it may have charged before these facts came."""
+    found = connection.execute(
+        text(f"""WITH {days.cte}, told AS (
+                SELECT service_id, (SELECT dates FROM local)[min(width_bucket(from_at, begins))] AS day
+                FROM usage_fact, local WHERE ({condition}) AND service_id IS NOT NULL GROUP BY service_id
+            )
+            SELECT DISTINCT told.service_id, told.day FROM told
+            JOIN subscription AS s ON s.service_id = told.service_id AND told.day < s.billed_to""")
+    )
+    late = [(service_id, day) for service_id, day in found]
+    if late:
+        revise(connection, late)
+
+
+def revise(connection: Connection, days: Sequence[tuple[int, date]]) -> None:
+    """Let billing look again at the usage of services (id) from a day on; what was billed by then may differ.
+
+    The rows of the accounts are taken first, as everybody does who writes what is sold.
+    """
+    given = {"ids": [service_id for service_id, _ in days], "days": [day for _, day in days]}
+    connection.execute(
+        text(f"""UPDATE account AS a SET next_bill_on = least(a.next_bill_on, x.billed_to) {_REVISED}
+        AND a.customer_id = coalesce(c.payer_id, c.id)"""),
+        given,
+    )
+    connection.execute(
+        text(f"""UPDATE subscription AS y SET revised_from = least(y.revised_from, u.day) {_REVISED}
+        AND y.id = x.id"""),
+        given,
+    )
+
+
+_REVISED = """FROM (SELECT id, min(day) AS day FROM unnest(CAST(:ids AS bigint[]), CAST(:days AS date[]))
+        AS each(id, day) GROUP BY id) AS u
+    JOIN subscription AS x ON x.service_id = u.id JOIN customer AS c ON c.id = x.customer_id
+    WHERE u.day < x.billed_to"""

@@ -18,6 +18,7 @@ from sqlalchemy.engine import Connection
 
 from domain.instants import to_microseconds
 from domain.plan_rules import TopUpKind, TopUpOffer
+from enforcement.periods import Span
 from storage import outbox
 from storage.errors import StorageError
 from storage.literals import integers, optional_integers, texts
@@ -78,6 +79,14 @@ class TopUpRow:
     origin: Origin
 
 
+class PeriodSaid(NamedTuple):
+    """What the end of a period said: all that might be used, and what was."""
+
+    span: Span
+    limit_octets: int
+    used_octets: int
+
+
 class Settled(NamedTuple):
     """What the end of a cap's period leaves of a service.
 
@@ -90,6 +99,8 @@ class Settled(NamedTuple):
     lots: tuple[int, ...] = ()
     spent: tuple[tuple[int, int], ...] = ()
     """Octets to add to each top-up's spent ones."""
+    periods: tuple[PeriodSaid, ...] = ()
+    """What is charged by when a plan has an overage."""
 
 
 def buy(connection: Connection, order: Order, origin: Origin, key: str, now: datetime) -> Bought:
@@ -230,4 +241,15 @@ def settle(connection: Connection, settlements: Sequence[Settled]) -> set[int]:
             WHERE t.id = u.id AND u.service_id IN (SELECT service_id FROM settled)
         )
         SELECT service_id FROM settled""")
-    return {service_id for (service_id,) in rows}
+    settled = {service_id for (service_id,) in rows}
+    said = [(each.service_id, *period) for each in settlements if each.service_id in settled for period in each.periods]
+    if said:
+        connection.execute(
+            text("""INSERT INTO usage_period (service_id, begins, ends, limit_octets, used_octets)
+                VALUES (:service, :begins, :ends, :limit, :used) ON CONFLICT DO NOTHING"""),
+            [
+                {"service": service_id, "begins": span.begins, "ends": span.ends, "limit": limit, "used": octets}
+                for service_id, span, limit, octets in said
+            ],
+        )
+    return settled

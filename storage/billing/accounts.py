@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal
 from typing import Any, NamedTuple
+from zoneinfo import ZoneInfo
 
 from sqlalchemy import text
 from sqlalchemy.engine import Connection
@@ -21,15 +22,17 @@ from billing.cycle import Period
 from billing.difference import IssuedLine
 from billing.documents import ChargedLine
 from billing.generation import BEGINNING, Coupon, Discount, OneOff, Subscription
-from billing.history import Event, EventKind
+from billing.history import Event, EventKind, phases
 from billing.intervals import FOREVER, union
 from billing.prepaid import Wallet
 from billing.tax import CreditedLine
-from config import billing_terms, catalogue
+from config import billing_terms, catalogue, plan_rules
 from domain.billing_terms import BillingTerms
 from domain.catalogue import Product
 from domain.money import minor_units, rounded
+from domain.plan_rules import PlanRules
 from domain.tax import AppliedTax, Tax, TaxCategory
+from storage.billing import clock, metering
 
 
 class Party(NamedTuple):
@@ -79,8 +82,13 @@ class Account:
 class Catalogue:
     """What is sold and taxed, read once for many accounts."""
 
-    def __init__(self, products: Mapping[int, Product], taxes: Mapping[str, Tax]) -> None:
+    def __init__(
+        self, products: Mapping[int, Product], taxes: Mapping[str, Tax], rules: Mapping[int, PlanRules], zone: ZoneInfo
+    ) -> None:
         self.products = products
+        self.rules = rules
+        """The rules of plans that charge overage, by the product that sells them."""
+        self.zone = zone
         self._taxes = taxes
         self._applied: dict[tuple[tuple[str, ...], date], tuple[AppliedTax, ...]] = {}
 
@@ -91,7 +99,10 @@ class Catalogue:
         products = {row.id: catalogue.load_product(*row) for row in rows}
         rows = connection.execute(text("SELECT code, document FROM tax"))
         taxes = {code: catalogue.load_tax({"code": code, **document}) for code, document in rows}
-        return cls(products, taxes)
+        rows = connection.execute(
+            text("SELECT p.id, l.rules FROM product AS p JOIN plan AS l ON l.id = p.plan_id WHERE l.rules ? 'overage'")
+        )
+        return cls(products, taxes, {id_: plan_rules.load(rules) for id_, rules in rows}, clock.zone(connection))
 
     def applied(self, codes: tuple[str, ...], day: date) -> tuple[AppliedTax, ...]:
         """Return taxes as they are charged on a day. Raise NoRate."""
@@ -102,7 +113,7 @@ class Catalogue:
         return found
 
 
-def load(connection: Connection, customer_ids: Sequence[int], on: date) -> list[Account]:
+def load(connection: Connection, customer_ids: Sequence[int], on: date, catalogue: Catalogue) -> list[Account]:
     """Return accounts with what they and those they pay for have; in the order of their ids.
 
     The days on which a wallet has not paid are over on `on`: that is the day on which it is asked again.
@@ -133,19 +144,35 @@ def load(connection: Connection, customer_ids: Sequence[int], on: date) -> list[
         )
     found = list(connection.execute(text(_SUBSCRIPTIONS), members))
     events, issued = _histories(connection, [row.id for row in found], accounts, payer_of)
+    floors = {row.id: _floor(row) for row in found}
+    metered = [
+        metering.Metered(row.id, row.service_id, row.period_day, phases(events[row.id]), floors[row.id], currency)
+        for row in found
+        if row.service_id is not None and any(event.product_id in catalogue.rules for event in events[row.id])
+        for currency in (accounts[payer_of[row.customer_id]].terms.currency,)
+    ]
+    usage = metering.charged(connection, metered, catalogue.rules, catalogue.zone, on) if metered else {}
     for row in found:
-        floor = min([day for day in (row.billed_to, row.revised_from) if day is not None], default=BEGINNING)
         accounts[payer_of[row.customer_id]].subscriptions.append(
             Subscription(
                 row.id,
                 row.customer_id,
                 events[row.id],
                 issued[row.id],
-                floor if row.billed_to is not None else BEGINNING,
+                floors[row.id],
+                usage.get(row.id, ()),
                 rested=union([*rested[row.customer_id], *rested[payer_of[row.customer_id]]]),
             )
         )
     return [accounts[customer_id] for customer_id in sorted(accounts)]
+
+
+def _floor(row: Any) -> date:
+    """Return before which day everything was billed and has not changed since."""
+    if row.billed_to is None:
+        return BEGINNING
+    floor: date = min(row.billed_to, row.revised_from or row.billed_to)
+    return floor
 
 
 def _histories(
@@ -215,8 +242,9 @@ _ACCOUNTS = f"""SELECT a.customer_id, a.currency, a.terms || jsonb_build_object(
     WHERE a.customer_id {_AMONG}"""
 _MEMBERS = f"""SELECT id, coalesce(payer_id, id) AS payer FROM customer
     WHERE (id {_AMONG} AND payer_id IS NULL) OR payer_id {_AMONG}"""
-_SUBSCRIPTIONS = f"""SELECT id, customer_id, service_id, billed_to, revised_from FROM subscription
-    WHERE customer_id {_AMONG} AND bundle_id IS NULL ORDER BY id"""
+_SUBSCRIPTIONS = f"""SELECT s.id, s.customer_id, s.service_id, s.billed_to, s.revised_from, v.period_day
+    FROM subscription AS s LEFT JOIN service AS v ON v.id = s.service_id
+    WHERE s.customer_id {_AMONG} AND s.bundle_id IS NULL ORDER BY s.id"""
 _EVENTS = f"""SELECT subscription_id, on_day, id, kind, product_id, unit_price, quantity, anchor
     FROM subscription_event WHERE subscription_id {_AMONG} AND cancelled_at IS NULL ORDER BY on_day, id"""
 _ISSUED = f"""SELECT l.id, l.subscription_id, l.customer_id, l.component, l.rate, l.period_starts, l.period_ends,

@@ -186,7 +186,7 @@ def preview(engine: Engine, on: date, customer: int | None = None) -> Iterator[t
             last = ids[-1]
             before = _billed_before(connection, ids, on)
             found = []
-            for account in accounts.load(connection, ids, on):
+            for account in accounts.load(connection, ids, on, catalogue):
                 progress.accounts += 1
                 try:
                     _, drafts = draft(account, catalogue, on)
@@ -285,7 +285,7 @@ def _bill(
     """Bill accounts; where together they fail, each by itself."""
     try:
         with connection.begin_nested():
-            made = _make(accounts.load(connection, ids, on), catalogue, on)
+            made = _make(accounts.load(connection, ids, on, catalogue), catalogue, on)
             _write(connection, made, on, series, slot)
     except Exception as error:
         if _is_conflict(error):

@@ -67,7 +67,7 @@ def reserve(connection: Connection, customer_id: int, amount: int, key: str, exp
     known = connection.scalar(text("SELECT id FROM reservation WHERE key = :key"), {"key": key})
     if known is not None:
         return int(known)
-    (account,) = accounts.load(connection, [customer_id], today)
+    (account,) = accounts.load(connection, [customer_id], today, Catalogue.read(connection))
     if account.wallet is None or not account.wallet.pays(amount):
         raise BalanceTooLow(amount, 0 if account.wallet is None else account.wallet.available)
     return int(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import datetime, timedelta
+from decimal import Decimal
 
 import pytest
 
@@ -21,6 +22,7 @@ from domain.plan_rules import (
     Direction,
     Fup,
     FupStep,
+    Overage,
     Period,
     PlanRules,
     Rollover,
@@ -30,6 +32,7 @@ from domain.plan_rules import (
     WalledGarden,
     Window,
 )
+from domain.tariff import Tariff, Tier
 from enforcement.entitlement import Refusal, Rule, fingerprint
 from enforcement.standing import AccountState, BurstLevel, Counter, Override, Standing, Usage
 from tests.unit.enforcement.entitled_line import (
@@ -119,6 +122,18 @@ class TestCap:
         assert line.admitted is (refusal is None)
         assert line.warnings == (80, 100)
         assert line.valid_until == NEXT_MONTH
+
+    def test_overage_at_its_ceiling_slows_the_line(self) -> None:
+        tariff = Tariff((Tier(None, Decimal("0.50"), GIGA),), ceiling=Decimal(2))
+        rules = replace(capped(CapAction.OVERAGE), overage=Overage(tariff, SLOW))
+        below = ask(rules, Standing(1, usage=used(13 * GIGA)))
+        assert (below.download, below.octets_left) == (100 * MEGA, 1), "the fourth block is begun by its first octet"
+        at = ask(rules, Standing(1, usage=used(13 * GIGA + 1)))
+        assert (at.download, at.upload, at.admitted) == (2 * MEGA, MEGA, True)
+        assert at.overage_octets == 3 * GIGA + 1
+        assert at.valid_until == NEXT_MONTH
+        free = replace(rules, overage=Overage(tariff))
+        assert ask(free, Standing(1, usage=used(90 * GIGA))).download == 100 * MEGA
 
     def test_it_is_reached_by_its_last_octet(self) -> None:
         before = ask(capped(), Standing(1, usage=used(10 * GIGA - 1)))

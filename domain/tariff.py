@@ -1,0 +1,122 @@
+"""What usage costs: tiers, blocks and their rounding, what is free, the least and the most.
+
+Rule: pure and exact. Units are whole or fractions of them (octets, for a line); what a block is begun of is rounded as
+the tariff says, and nothing else is. The same function tells from which units on a bill stays at its ceiling.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from decimal import Decimal
+from enum import Enum
+from fractions import Fraction
+from functools import lru_cache
+from math import ceil, floor
+
+
+class TierModel(Enum):
+    """How tiers are applied; the values are the configuration's."""
+
+    GRADUATED = "graduated"
+    """Each tier prices what lies in it."""
+    VOLUME = "volume"
+    """The tier that is reached prices everything."""
+
+
+class BlockRounding(Enum):
+    """What a part of a block counts as; the values are the configuration's."""
+
+    UP = "up"
+    DOWN = "down"
+    NEAREST = "nearest"
+    """A half counts as a whole."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tier:
+    """Units up to a number, at so much a block, and so much for reaching it."""
+
+    up_to: int | None
+    """None: all the others."""
+    price: Decimal
+    block: int = 1
+    flat: Decimal = Decimal(0)
+
+
+@dataclass(frozen=True, slots=True)
+class Tariff:
+    """What units cost in a period, in the major unit of the currency."""
+
+    tiers: tuple[Tier, ...]
+    model: TierModel = TierModel.GRADUATED
+    rounding: BlockRounding = BlockRounding.UP
+    free: int = 0
+    """Units of each period that cost nothing."""
+    minimum: Decimal = Decimal(0)
+    ceiling: Decimal | None = None
+
+
+def rate(tariff: Tariff, units: int | Fraction) -> Fraction:
+    """Return what units of a period cost."""
+    charged = max(Fraction(0), Fraction(units) - tariff.free)
+    amount = (_graduated if tariff.model is TierModel.GRADUATED else _volume)(tariff, charged)
+    amount = max(amount, Fraction(tariff.minimum))
+    return amount if tariff.ceiling is None else min(amount, Fraction(tariff.ceiling))
+
+
+def blocks(tariff: Tariff, units: int) -> int:
+    """Return how many blocks the first tier makes of units, those that are free left out."""
+    return int(_blocks(tariff, tariff.tiers[0], Fraction(max(0, units - tariff.free))))
+
+
+def _graduated(tariff: Tariff, units: Fraction) -> Fraction:
+    amount, below = Fraction(0), 0
+    for place, tier in enumerate(tariff.tiers):
+        inside = units - below if tier.up_to is None else min(units, Fraction(tier.up_to)) - below
+        if place and inside <= 0:
+            break
+        amount += Fraction(tier.flat) + _blocks(tariff, tier, max(inside, Fraction(0))) * Fraction(tier.price)
+        if tier.up_to is None:
+            break
+        below = tier.up_to
+    return amount
+
+
+def _volume(tariff: Tariff, units: Fraction) -> Fraction:
+    tier = next(tier for tier in tariff.tiers if tier.up_to is None or units <= tier.up_to)
+    return Fraction(tier.flat) + _blocks(tariff, tier, units) * Fraction(tier.price)
+
+
+def _blocks(tariff: Tariff, tier: Tier, units: Fraction) -> int | Fraction:
+    if tier.block == 1:
+        # A unit is not divided any further.
+        return units
+    exact = units / tier.block
+    match tariff.rounding:
+        case BlockRounding.UP:
+            return ceil(exact)
+        case BlockRounding.DOWN:
+            return floor(exact)
+        case BlockRounding.NEAREST:
+            return floor(exact + Fraction(1, 2))
+
+
+@lru_cache(maxsize=4096)
+def ceiling_units(tariff: Tariff) -> int | None:
+    """Return from which units on a graduated tariff costs its ceiling; None where it never does."""
+    if tariff.ceiling is None or tariff.model is not TierModel.GRADUATED:
+        return None
+    ceiling = Fraction(tariff.ceiling)
+    high = 1
+    while rate(tariff, high) < ceiling:
+        if high > 1 << 60:
+            return None
+        high *= 2
+    low = 0
+    while low < high:
+        middle = (low + high) // 2
+        if rate(tariff, middle) < ceiling:
+            low = middle + 1
+        else:
+            high = middle
+    return low

@@ -1,0 +1,127 @@
+"""What the usage of services costs: octets beyond the cap of each period that is over, rated by the plan that was sold.
+
+Rule: what counts is read as enforcement reads it, and what might be used is what the end of the period said (top-ups,
+what rolled over); where it said nothing, the cap and its bonus. Nothing is kept: a period that is asked for again is
+rated again from the same facts.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import date, datetime, timedelta
+from typing import NamedTuple
+from zoneinfo import ZoneInfo
+
+from sqlalchemy import text
+from sqlalchemy.engine import Connection
+
+from billing.cycle import Period
+from billing.generation import UsagePeriod
+from billing.history import Phase
+from domain.money import decimal, digits, minor_units, rounded
+from domain.plan_rules import Cap, PlanRules
+from domain.tariff import blocks, rate
+from enforcement.periods import Span, almanac, midnight
+from enforcement.standing import Counter
+from storage import usage
+
+MOST_PERIODS = 400
+"""Of one subscription in one run: those of a year, by the day."""
+
+
+class Metered(NamedTuple):
+    """A subscription to a plan that charges overage."""
+
+    subscription_id: int
+    service_id: int
+    period_day: int
+    phases: Sequence[Phase]
+    floor: date
+    currency: str
+
+
+class _Asked(NamedTuple):
+    metered: Metered
+    span: Span
+    days: Period
+    rules: PlanRules
+
+
+def charged(
+    connection: Connection, found: Sequence[Metered], rules: Mapping[int, PlanRules], zone: ZoneInfo, on: date
+) -> dict[int, list[UsagePeriod]]:
+    """Return what the periods that are over by `on` cost, by subscription."""
+    asked = [each for metered in found for each in _periods(metered, rules, zone, on)]
+    octets = usage.used(
+        connection,
+        [usage.Period(each.metered.service_id, each.span, each.rules) for each in asked],
+        zone,
+        midnight(zone, on),
+    )
+    limits = _limits(connection, asked)
+    result: dict[int, list[UsagePeriod]] = defaultdict(list)
+    for each, (up, down) in zip(asked, octets, strict=True):
+        cap = _cap(each.rules)
+        used = Counter(each.span.begins, up, down).octets(cap.direction)
+        limit = limits.get((each.metered.service_id, each.span.begins), cap.octets + cap.bonus_octets)
+        result[each.metered.subscription_id].append(_rated(each, max(0, used - limit)))
+    return result
+
+
+def _rated(each: _Asked, over: int) -> UsagePeriod:
+    assert each.rules.overage is not None
+    tariff, currency = each.rules.overage.tariff, each.metered.currency
+    amount = rounded(rate(tariff, over) * 10 ** digits(currency))
+    units = blocks(tariff, over)
+    price = tariff.tiers[0].price
+    if len(tariff.tiers) == 1 and rounded(minor_units(price, currency) * units) == amount:
+        return UsagePeriod(each.days, amount, units, over, price)
+    return UsagePeriod(each.days, amount, 1, over, decimal(amount, currency))
+
+
+def _periods(metered: Metered, rules: Mapping[int, PlanRules], zone: ZoneInfo, on: date) -> Iterator[_Asked]:
+    """Yield the periods of the cap that are over and may have to be charged, the latest first."""
+    if not metered.phases:
+        return
+    begun = max(metered.floor, metered.phases[0].days.starts)
+    at = midnight(zone, on)
+    for _ in range(MOST_PERIODS):
+        before = at - timedelta(microseconds=1)
+        phase = _phase_on(metered.phases, before.astimezone(zone).date())
+        plan = None if phase is None else rules.get(phase.product_id)
+        if plan is None:
+            # Not sold, or by another plan: the day before is asked.
+            at = midnight(zone, before.astimezone(zone).date())
+            if at.astimezone(zone).date() <= begun:
+                return
+            continue
+        span = almanac(zone).span(_cap(plan).period, before, metered.period_day)
+        days = Period(span.begins.astimezone(zone).date(), span.ends.astimezone(zone).date())
+        if days.ends <= begun:
+            return
+        if days.ends <= on:
+            yield _Asked(metered, span, days, plan)
+        at = span.begins
+
+
+def _phase_on(phases: Sequence[Phase], day: date) -> Phase | None:
+    return next((phase for phase in reversed(phases) if phase.days.starts <= day < phase.days.ends), None)
+
+
+def _cap(rules: PlanRules) -> Cap:
+    assert rules.cap is not None
+    return rules.cap
+
+
+def _limits(connection: Connection, asked: Sequence[_Asked]) -> dict[tuple[int, datetime], int]:
+    rows = connection.execute(
+        text("""SELECT service_id, begins, limit_octets FROM usage_period
+            WHERE (service_id, begins) IN (
+                SELECT * FROM unnest(CAST(:services AS bigint[]), CAST(:begins AS timestamptz[])))"""),
+        {
+            "services": [each.metered.service_id for each in asked],
+            "begins": [each.span.begins for each in asked],
+        },
+    )
+    return {(service_id, begins): limit for service_id, begins, limit in rows}

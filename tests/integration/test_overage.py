@@ -1,0 +1,166 @@
+"""Usage into money against a real database: octets beyond a cap, rated, and rated again."""
+
+from __future__ import annotations
+
+from datetime import date
+from decimal import Decimal
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+import sqlalchemy
+from sqlalchemy import text
+
+from storage import rollup
+from storage.exporting import export
+from tests.integration.billed_isp import (
+    HEAD,
+    VAULT,
+    assert_books_are_right,
+    bill,
+    customer,
+    documents,
+    provide,
+    rows,
+)
+from tests.integration.usage_facts import Fact, lane
+
+GIGA = 10**9
+OVERAGE = (
+    '[plan.overage]\nprice = "0.50"\nblock = "1G"\nceiling = "20"\nat_ceiling = { download = "1M", upload = "1M" }\n'
+)
+
+
+def plan(overage: str = OVERAGE, *more: str) -> str:
+    return "\n".join(
+        (
+            '[[plan]]\nname = "metered"\ndownload = "100M"\nprice = "10"\ntaxes = ["iva"]',
+            *more,
+            '[plan.cap]\noctets = "100G"\naction = "overage"\nbonus = "5G"',
+            overage,
+        )
+    )
+
+
+MADRID = ZoneInfo("Europe/Madrid")
+LINE = '[[service]]\nlogin = "ana-line"\npassword = "a-password"\nplan = "metered"\ncustomer = "ana"\n'
+
+
+def world(engine: sqlalchemy.Engine, overage: str = OVERAGE) -> None:
+    """Provide a line that was sold on the first of the year."""
+    provide(engine, HEAD, plan(overage), customer("ana"), LINE)
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE subscription_event SET on_day = '2026-01-01'"))
+        connection.execute(text("UPDATE account SET next_bill_on = '2026-01-01'"))
+
+
+def carry(engine: sqlalchemy.Engine, day: str, octets: int) -> None:
+    with engine.begin() as connection:
+        connection.execute(
+            text("""INSERT INTO usage_day (service_id, day, traffic_class, octets_up, octets_down)
+                SELECT id, CAST(:day AS date), 0, 0, :octets FROM service
+                ON CONFLICT (service_id, day, traffic_class)
+                DO UPDATE SET octets_down = usage_day.octets_down + excluded.octets_down"""),
+            {"day": day, "octets": octets},
+        )
+
+
+def lines(engine: sqlalchemy.Engine) -> list[tuple[Any, ...]]:
+    return rows(
+        engine,
+        """SELECT starts, ends, quantity, unit_price, net, usage ->> 'octets' FROM document_line
+        WHERE component = 'overage' ORDER BY id""",
+    )
+
+
+def test_octets_beyond_the_cap_are_charged_by_the_block_begun(engine: sqlalchemy.Engine) -> None:
+    world(engine)
+    carry(engine, "2026-01-10", 100 * GIGA)
+    carry(engine, "2026-01-31", 7 * GIGA + 1)
+    carry(engine, "2026-02-01", 40 * GIGA)
+    bill(engine, "2026-01-01")
+    assert lines(engine) == []
+    bill(engine, "2026-02-01")
+    jan, feb = date(2026, 1, 1), date(2026, 2, 1)
+    assert lines(engine) == [(jan, feb, 3, Decimal("0.50"), 150, str(2 * GIGA + 1))]
+    assert documents(engine, "ana")[-1][2:5] == (1150, 242, 1392)
+    assert bill(engine, "2026-02-01").documents == 0
+    bill(engine, "2026-03-01")
+    assert len(lines(engine)) == 1, "February stayed below the cap"
+    assert_books_are_right(engine)
+
+
+def test_usage_that_arrives_late_is_rated_again_and_only_the_difference_is_charged(engine: sqlalchemy.Engine) -> None:
+    world(engine)
+    carry(engine, "2026-01-10", 107 * GIGA)
+    bill(engine, "2026-02-01")
+    carry(engine, "2026-01-31", 5 * GIGA)
+    with engine.begin() as connection:
+        rollup.revise(connection, [(1, date(2026, 1, 31))])
+    bill(engine, "2026-02-02", "ana")
+    assert [line[4] for line in lines(engine)] == [100, 250]
+    carry(engine, "2026-01-31", -5 * GIGA)
+    with engine.begin() as connection:
+        rollup.revise(connection, [(1, date(2026, 1, 31))])
+    bill(engine, "2026-02-03", "ana")
+    assert [line[4] for line in lines(engine)] == [100, 250, -250]
+    assert documents(engine, "ana")[-1][0] == "credit-note"
+    assert_books_are_right(engine)
+
+
+def test_a_fact_of_a_day_that_was_billed_lets_billing_look_again(engine: sqlalchemy.Engine) -> None:
+    world(engine)
+    carry(engine, "2026-01-10", 105 * GIGA)
+    bill(engine, "2026-02-01")
+    with lane(engine) as one:
+        one.write(Fact(1, "2026-02-01T10:00Z", "2026-02-01T10:05Z", 0, GIGA))
+        rollup.roll_up(engine, MADRID)
+        assert rows(engine, "SELECT revised_from FROM subscription") == [(None,)]
+        one.write(Fact(1, "2026-01-31T10:00Z", "2026-01-31T10:05Z", 0, GIGA))
+        rollup.roll_up(engine, MADRID)
+    assert rows(engine, "SELECT revised_from FROM subscription") == [(date(2026, 1, 31),)]
+    assert bill(engine, "2026-02-02").documents == 1
+    assert [line[4] for line in lines(engine)] == [50]
+
+
+@pytest.mark.parametrize(
+    ("overage", "octets", "expected"),
+    [
+        ('price = "0.50"\nceiling = "20"', 300, 2000),
+        ('price = "0.50"\nminimum = "3"', 0, 300),
+        ('price = "0.50"\nfree = "10G"', 117, 100),
+        ('tier = [{ up_to = "10G", price = "1" }, { price = "0.10" }]', 125, 1100),
+        ('model = "volume"\ntier = [{ up_to = "10G", price = "1" }, { price = "0.10" }]', 125, 200),
+        ('rounding = "down"\nblock = "10G"\nprice = "4"', 124, 400),
+    ],
+)
+def test_tariffs(engine: sqlalchemy.Engine, overage: str, octets: int, expected: int) -> None:
+    world(engine, f"[plan.overage]\n{overage}\n")
+    if octets:
+        carry(engine, "2026-01-10", octets * GIGA)
+    bill(engine, "2026-02-01")
+    assert [line[4] for line in lines(engine)] == [expected]
+    assert_books_are_right(engine)
+
+
+def test_what_a_period_said_goes_before_the_cap(engine: sqlalchemy.Engine) -> None:
+    """Top-ups and what rolled over are in the limit that the end of the period wrote."""
+    world(engine)
+    carry(engine, "2026-01-10", 150 * GIGA)
+    with engine.begin() as connection:
+        connection.execute(
+            text("""INSERT INTO usage_period (service_id, begins, ends, limit_octets, used_octets)
+                SELECT id, '2026-01-01T00:00+01:00', '2026-02-01T00:00+01:00', 148000000000, 0 FROM service""")
+        )
+    bill(engine, "2026-02-01")
+    assert [line[4] for line in lines(engine)] == [100]
+
+
+def test_an_overage_comes_back_from_an_export(engine: sqlalchemy.Engine) -> None:
+    tiers = '[{ up_to = "10G", price = "1", flat = "2" }, { price = "0.10" }]'
+    tiers = f'[plan.overage]\nfree = "1G"\nmodel = "volume"\ntier = {tiers}\n'
+    for overage in (OVERAGE, tiers):
+        world(engine, overage)
+        written = export(engine, VAULT)
+        assert "[plan.overage]" in written
+        assert provide(engine, written).changes == ()
