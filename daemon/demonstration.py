@@ -22,6 +22,7 @@ from config.provisioning import read
 from config.settings import Settings
 from domain.errors import CaudalError
 from storage import provisioning
+from storage.billing import clock
 from storage.vault import Vault
 
 ISP_FILE = Path(__file__).resolve().parent.parent / "examples" / "isp.toml"
@@ -31,6 +32,8 @@ RAMP_SECONDS = 5
 HEAVY = "luis.ortega"
 """Downloads without a rest on a plan with a small cap, so that one can look on while it is crossed."""
 TOP_UP = "extra-1G"
+PREPAID = "marta.nunez"
+"""Pays before, and has paid nothing yet."""
 
 
 class DemonstrationError(CaudalError):
@@ -48,6 +51,8 @@ def provision(engine: Engine, vault: Vault) -> None:
     with engine.connect() as connection:
         present = provisioning.known(connection).routers
     if not present:
+        with engine.begin() as connection:
+            clock.permit(connection)
         report = provisioning.apply(engine, vault, read(text, str(ISP_FILE)))
         structlog.get_logger().info("demonstration ISP provisioned", changes=len(report.changes))
     elif any(router["name"] not in present for router in tomllib.loads(text)["router"]):
@@ -119,6 +124,11 @@ def welcome(settings: Settings, data: Path) -> Sequence[str]:
         f"    a top-up    {caudal}{here} topup add {HEAVY} {TOP_UP}",
         f"    a block     {caudal}{here} line block {HEAVY}",
         f"    unproven    {caudal}{here} line list --unproven",
+        "",
+        f"  {PREPAID} is prepaid and has paid nothing yet; everybody else is billed on the first of the month:",
+        f"    a payment   {caudal}{here} payment add {PREPAID} 10",
+        f"    a month     {caudal}{here} clock advance 31",
+        f"    invoices    {caudal}{here} invoice run",
         "",
     )
 

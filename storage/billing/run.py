@@ -116,10 +116,11 @@ def bill_due(
             done = replace(progress, totals=dict(progress.totals))
             try:
                 with connection.begin():
-                    ids = _take(connection, on, only_prepaid=only_prepaid)
-                    if not ids:
+                    taken_now = _take(connection, on, only_prepaid=only_prepaid)
+                    if not taken_now:
                         return progress
-                    _bill(connection, ids, on, catalogue, series, slot, done)
+                    for day, ids in taken_now:
+                        _bill(connection, ids, day, catalogue, series, slot, done)
             except OperationalError as error:
                 conflicts += 1
                 if not _is_conflict(error) or conflicts > MOST_CONFLICTS:
@@ -134,9 +135,16 @@ def bill_one(connection: Connection, customer_id: int, on: date) -> Progress:
     """Bill one account, due or not, and number what it makes, within the present transaction. Raise BooksClosed."""
     progress = Progress()
     ledger.require_open(connection, on)
-    connection.execute(text("SELECT FROM account WHERE customer_id = :id FOR UPDATE"), {"id": customer_id})
     catalogue, series = Catalogue.read(connection), numbers.SeriesBook(connection)
-    _bill(connection, [customer_id], on, catalogue, series, 0, progress)
+    given, day = {"on": on, "id": customer_id}, None
+    while day != on:
+        before = day
+        (day,) = connection.execute(
+            text(f"SELECT coalesce({_DAY}, :on) FROM account WHERE customer_id = :id FOR UPDATE"), given
+        ).one()
+        if day == before:
+            break
+        _bill(connection, [customer_id], day, catalogue, series, 0, progress)
     partner_id = connection.execute(
         text("SELECT partner_id FROM customer WHERE id = :id"), {"id": customer_id}
     ).scalar_one()
@@ -247,15 +255,22 @@ _DUE = """next_bill_on <= :on AND parked IS NULL AND state IN ('new', 'active', 
     AND (NOT :prepaid OR billing IN ('prepaid-daily', 'prepaid-period'))"""
 
 
-def _take(connection: Connection, on: date, *, only_prepaid: bool) -> list[int]:
-    """Lock some accounts that are due and that nobody else works on."""
-    return list(
-        connection.scalars(
-            text(f"""SELECT customer_id FROM account WHERE {_DUE}
-                ORDER BY customer_id LIMIT {ACCOUNTS_PER_TRANSACTION} FOR UPDATE SKIP LOCKED"""),
-            {"on": on, "prepaid": only_prepaid},
-        )
+# A wallet pays day after day, also those on which nobody ran; what is billed otherwise is billed by the run's day.
+_DAY = """CASE WHEN billing IN ('prepaid-daily', 'prepaid-period')
+    THEN least(greatest(next_bill_on, (SELECT through + 1 FROM closed_books)), :on) ELSE :on END"""
+
+
+def _take(connection: Connection, on: date, *, only_prepaid: bool) -> list[tuple[date, list[int]]]:
+    """Lock some accounts that are due and that nobody else works on; return them by the day that is to be billed."""
+    rows = connection.execute(
+        text(f"""SELECT customer_id, {_DAY} FROM account WHERE {_DUE}
+            ORDER BY customer_id LIMIT {ACCOUNTS_PER_TRANSACTION} FOR UPDATE SKIP LOCKED"""),
+        {"on": on, "prepaid": only_prepaid},
     )
+    by_day: dict[date, list[int]] = {}
+    for customer_id, day in rows:
+        by_day.setdefault(day, []).append(customer_id)
+    return sorted(by_day.items())
 
 
 @dataclass(slots=True)

@@ -91,6 +91,21 @@ def test_a_wallet_that_does_not_pay_lets_the_line_rest_and_the_rest_costs_nothin
     assert_books_are_right(engine)
 
 
+def test_days_on_which_nobody_ran_are_paid_one_after_the_other(engine: sqlalchemy.Engine) -> None:
+    ana = world(engine, 'type = "prepaid-daily"', sold("ana", "television", "2026-01-01"))
+    pay(engine, ana, 100, "2026-01-01")
+    bill(engine, "2026-01-31")
+    assert wallet(engine) == 3
+    assert rows(engine, "SELECT starts, ends FROM rest") == [(date(2026, 1, 4), None)]
+    assert line_state(engine) == "no_balance"
+    pay(engine, ana, 100, "2026-02-10")
+    assert rows(engine, "SELECT starts, ends FROM rest") == [(date(2026, 1, 4), date(2026, 2, 10))]
+    assert line_state(engine) == "active"
+    posted = rows(engine, "SELECT posted_on FROM transfer WHERE kind = 'daily' ORDER BY 1")
+    assert [day.isoformat() for (day,) in posted] == ["2026-01-01", "2026-01-02", "2026-01-03", "2026-02-10"]
+    assert_books_are_right(engine)
+
+
 @pytest.mark.parametrize(("terms", "least"), [('credit_limit = "0.50"', -50), ('minimum_balance = "0.50"', 50)])
 def test_how_low_a_wallet_may_go_is_the_accounts_to_say(engine: sqlalchemy.Engine, terms: str, least: int) -> None:
     ana = world(engine, f'type = "prepaid-daily", {terms}', sold("ana", "television", "2026-01-01"))
