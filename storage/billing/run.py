@@ -255,8 +255,9 @@ _DUE = """next_bill_on <= :on AND parked IS NULL AND state IN ('new', 'active', 
     AND (NOT :prepaid OR billing IN ('prepaid-daily', 'prepaid-period'))"""
 
 
-# A wallet pays day after day, also those on which nobody ran; what is billed otherwise is billed by the run's day.
-_DAY = """CASE WHEN billing IN ('prepaid-daily', 'prepaid-period')
+# A wallet pays day after day, also those on which nobody ran, until it is empty; all else is billed by the run's day.
+_DAY = """CASE WHEN billing IN ('prepaid-daily', 'prepaid-period') AND NOT EXISTS (
+        SELECT FROM rest AS r WHERE r.customer_id = account.customer_id AND r.cause = 'no_balance' AND r.ends IS NULL)
     THEN least(greatest(next_bill_on, (SELECT through + 1 FROM closed_books)), :on) ELSE :on END"""
 
 
