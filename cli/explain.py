@@ -40,6 +40,7 @@ _SPANISH = {
     "not proven for {age}: {problem}": "sin probar desde hace {age}: {problem}",
     "under way": "en curso",
     "An order lets it in again: {command}": "Una orden la admite de nuevo: {command}",
+    "Where billing has stopped it, a payment does: {command}": "Si la cortó la facturación, basta un pago: {command}",
     "blocked": "bloqueada",
     "no balance": "sin saldo",
     "cap": "tope",
@@ -161,7 +162,11 @@ def _way_out(found: Item, spoken: str) -> list[str]:
     blocked = any(rule["rule"] in ("blocked", "prepaid") for rule in found["rules"])
     command = "release" if ordered and not blocked else "unblock"
     order = f"caudal line {command} {shlex.quote(found['service'])}"
-    return [_word("An order lets it in again: {command}", spoken).format(command=order)]
+    ways = [_word("An order lets it in again: {command}", spoken).format(command=order)]
+    if any(rule["rule"] in ("blocked", "prepaid", "debt") for rule in found["rules"]):
+        command = "caudal payment add CUSTOMER AMOUNT"
+        ways.append(_word("Where billing has stopped it, a payment does: {command}", spoken).format(command=command))
+    return ways
 
 
 def _write_prospects(prospects: list[str], spoken: str) -> None:

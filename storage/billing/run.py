@@ -121,6 +121,8 @@ def bill_due(
                         return progress
                     for day, ids in taken_now:
                         _bill(connection, ids, day, catalogue, series, slot, done)
+                        # It is counted when it has come to the day of the run.
+                        done.accounts -= 0 if day == on else len(ids)
             except OperationalError as error:
                 conflicts += 1
                 if not _is_conflict(error) or conflicts > MOST_CONFLICTS:
