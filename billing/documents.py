@@ -59,6 +59,9 @@ class Draft:
     earned: Earned
     language: str
     paid_from_wallet: bool = False
+    key: str | None = None
+    """What is done once has a key."""
+    credits_document: int | None = None
     frozen: dict[str, object] = field(default_factory=dict)
 
     @property

@@ -5,6 +5,7 @@ Rule: a run that is stopped has done whole accounts; the next one goes on where 
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,7 +16,7 @@ from cli.client import ControlClient, Item, segment
 from cli.command import Group
 from cli.completion import named
 from cli.errors import CommandError
-from cli.money import DAY, amount, shown
+from cli.money import AMOUNT, DAY, amount, shown
 from cli.options import Paging, data_directory, json_option, paging_options
 from cli.tables import Column, Table, show_listing, text, write_details, write_json
 
@@ -174,6 +175,22 @@ def pdf(number: str, file: Path, as_data: bool) -> None:
         opened.write(first)
         for piece in pieces:
             opened.write(piece)
+
+
+@invoice.command(
+    "credit", example='caudal invoice credit F2027-000001 --line 1001 --amount 5.00 --reason "two days off"'
+)
+@click.argument("number", metavar="NUMBER")
+@click.option(
+    "--line", type=click.IntRange(1), help="The id of a line, which `show --json` tells.  [default: the only one]"
+)
+@click.option("--amount", type=AMOUNT, help="So much of it, as its price was stated.  [default: all that is left]")
+@click.option("--reason", default="", metavar="TEXT", help="What the credit note says of it.")
+@click.option("--key", metavar="TEXT", help="Two orders with one key are one credit note.  [default: a new one]")
+def credit(number: str, line: int | None, amount: str | None, reason: str, key: str | None) -> None:
+    """Take back a line of an invoice, or a part of it, with its share of the tax."""
+    order = {"line": line, "amount": amount, "reason": reason, "key": key or uuid.uuid4().hex}
+    click.echo(ControlClient(data_directory()).post_json(f"/v1/credits/{segment(number)}", order)["text"])
 
 
 @invoice.command("parked", example="caudal invoice parked")

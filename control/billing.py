@@ -16,6 +16,7 @@ from sqlalchemy import RowMapping
 from sqlalchemy.engine import Connection
 
 from billing import journal
+from billing.prices import PriceScope
 from billing.printing import pdf, xml
 from control import billing_models as models
 from control.errors import bad_request
@@ -27,10 +28,12 @@ from storage.billing import (
     accounts,
     clock,
     collecting,
+    credit_notes,
     gate,
     ledger,
     numbers,
     payments,
+    prices,
     printing,
     reading,
     run,
@@ -201,6 +204,52 @@ def _document(row: RowMapping) -> models.Document:
         gross=decimal_text(row["gross"], currency),
         open=decimal_text(row["open_amount"], currency),
     )
+
+
+@routes.post("/prices/{product:path}")
+def change_price(ports: Ports, product: Name, order: models.PriceOrder) -> models.PriceChanged:
+    """Change what a product costs from a day on: for new customers, for all, or for those at the old price."""
+    amount = Decimal(order.amount)
+    if amount < 0:
+        raise bad_request("a price is never negative", "give a discount to those who pay less")
+    with ports.engine.connect() as connection, connection.begin() as transaction:
+        found = prices.change(
+            connection,
+            product,
+            amount,
+            order.starts,
+            PriceScope(order.scope),
+            clock.today(connection),
+            order.partner,
+        )
+        if order.dry_run:
+            transaction.rollback()
+    return models.PriceChanged(
+        product=product,
+        before=None if found.before is None else f"{found.before:f}",
+        amount=f"{amount:f}",
+        starts=order.starts,
+        moved=[models.PriceMoved(customer=login, difference=f"{more:f}") for login, more in found.moved],
+        dry_run=order.dry_run,
+    )
+
+
+@routes.post("/credits/{number:path}")
+def credit_invoice(ports: Ports, number: Name, order: models.CreditOrder) -> models.Done:
+    """Take back a line of an invoice, or a part of it; without a line, of an invoice that has only one."""
+    with ports.engine.begin() as connection:
+        head, lines = reading.document(connection, reading.document_id(connection, number))
+        charges = [row["id"] for row in lines if row["credits_line"] is None and row["amount"] > 0]
+        line = order.line
+        if line is None:
+            if len(charges) != 1:
+                raise bad_request(f"{number} has {len(charges)} lines", "name one of them: --json shows their ids")
+            line = charges[0]
+        elif line not in charges:
+            raise bad_request(f"{line} is no line of {number} that was charged", "see `caudal invoice show --json`")
+        amount = None if order.amount is None else _minor(order.amount, head["currency"])
+        note = credit_notes.credit(connection, line, amount, order.key, clock.today(connection), order.reason)
+    return models.Done(text=f"credit note {note}")
 
 
 @routes.get("/parked-accounts")

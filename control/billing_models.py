@@ -242,6 +242,43 @@ class ClockAnswer(Answer):
     is_test: bool
 
 
+class PriceOrder(BaseModel):
+    """What a product costs from a day on, and whom that concerns."""
+
+    amount: Amount
+    starts: date
+    scope: Literal["new", "all", "old-price"] = "new"
+    partner: str | None = None
+    dry_run: bool = False
+
+
+class PriceMoved(Answer):
+    """A customer whose price a change moves, and by how much a period."""
+
+    customer: str
+    difference: str
+
+
+class PriceChanged(Answer):
+    """What a change of a price did, or would do."""
+
+    product: str
+    before: str | None
+    amount: str
+    starts: date
+    moved: list[PriceMoved]
+    dry_run: bool
+
+
+class CreditOrder(BaseModel):
+    """What is taken back of a line of an invoice by hand: its whole net amount, or a part of it."""
+
+    line: int | None = None
+    amount: Amount | None = None
+    reason: Text = ""
+    key: Key
+
+
 class PromiseOrder(BaseModel):
     """A promise to pay until a day."""
 

@@ -249,8 +249,8 @@ _EVENTS = f"""SELECT subscription_id, on_day, id, kind, product_id, unit_price, 
     FROM subscription_event WHERE subscription_id {_AMONG} AND cancelled_at IS NULL ORDER BY on_day, id"""
 _ISSUED = f"""SELECT l.id, l.subscription_id, l.customer_id, l.component, l.rate, l.period_starts, l.period_ends,
         l.starts, l.ends, l.amount, l.net, l.taxes, l.credits_line, l.adjusted,
-        (-l.adjusted - coalesce((SELECT sum(k.amount) FROM document_line AS k WHERE k.credits_line = l.id), 0))::bigint
-            AS credited
+        (-l.adjusted - coalesce((SELECT sum(k.amount) FROM document_line AS k
+            WHERE k.credits_line = l.id AND k.subscription_id IS NOT NULL), 0))::bigint AS credited
     FROM subscription AS s
     CROSS JOIN LATERAL (
         SELECT * FROM document_line AS d WHERE d.subscription_id = s.id

@@ -41,7 +41,7 @@ MOST_CONFLICTS = 100
 
 _DOCUMENT = (
     "id", "kind", "partner_id", "customer_id", "currency", "dated", "due_on", "net", "tax", "gross", "open_amount",
-    "paid_at_once", "series_id", "digest", "language", "frozen",
+    "paid_at_once", "series_id", "digest", "language", "frozen", "credits_document", "key",
 )  # fmt: skip
 
 
@@ -429,7 +429,7 @@ def _document_row(id_: int, each: Draft, series: numbers.SeriesBook) -> tuple[ob
     return (
         id_, each.kind.value, each.partner_id, each.customer_id, each.currency, each.dated, each.due_on, each.net,
         each.tax, each.gross, each.gross - at_once, at_once, series.id_of(each.partner_id, each.kind), digest(each),
-        each.language, each.frozen,
+        each.language, each.frozen, each.credits_document, each.key,
     )  # fmt: skip
 
 

@@ -9,7 +9,7 @@ import pytest
 import sqlalchemy
 from sqlalchemy import text
 
-from storage.billing import gate, ledger, payments
+from storage.billing import credit_notes, gate, ledger, payments
 from storage.billing.payments import Booked, Order, PaymentError
 from tests.integration.billed_isp import HEAD, assert_books_are_right, bill, customer, documents, provide, rows, sold
 
@@ -182,3 +182,48 @@ def test_nothing_is_booked_on_a_day_whose_books_are_closed(engine: sqlalchemy.En
     with pytest.raises(ledger.BooksClosed, match="closed through 2026-01-31"):
         pay(engine, Order(ana, 500, "cash", "one"), "2026-01-15")
     assert pay(engine, Order(ana, 500, "cash", "one"), "2026-02-01").receipt is not None
+
+
+def test_l5_a_credit_by_hand_takes_its_share_of_the_tax_and_no_more_than_the_line(engine: sqlalchemy.Engine) -> None:
+    head = HEAD.replace('percent = "21"', 'percent = "10"').replace('price = "10"', 'price = "29.95"')
+    provide(engine, head, customer("ana"), sold("ana", "television", "2026-01-01"))
+    bill(engine, "2026-01-01")
+    (line,) = rows(engine, "SELECT id FROM document_line")[0]
+
+    def credit(amount: int | None, key: str) -> str:
+        with engine.begin() as connection:
+            return credit_notes.credit(connection, line, amount, key, date(2026, 1, 2), "two days off")
+
+    number = credit(1000, "one")
+    assert credit(1000, "one") == number
+    assert documents(engine, "ana")[-1] == ("credit-note", "A2026-000001", 1000, 100, 1100, 0)
+    assert documents(engine, "ana")[0][5] == 2995 + 300 - 1100, "the credit pays its invoice"
+    with pytest.raises(credit_notes.CreditRefused, match="1995 minor units are left"):
+        credit(1996, "two")
+    assert bill(engine, "2026-01-02", "ana").documents == 0
+    assert credit(None, "two") == "A2026-000002"
+    assert documents(engine, "ana")[-1][2:5] == (1995, 200, 2195)
+    assert documents(engine, "ana")[0][5] == 0
+    assert_books_are_right(engine)
+
+
+def test_c1_what_was_credited_by_hand_is_not_credited_again_by_history(engine: sqlalchemy.Engine) -> None:
+    """12.00 for a month less 2.00 by hand, ended after 22 of 31 days: 9/31 of 12.00 are given back."""
+    provide(
+        engine,
+        HEAD.replace('price = "10"', 'price = "12"').replace('percent = "21"', 'percent = "0"'),
+        customer("ana", "billing = { at_once = true }"),
+        sold("ana", "television", "2026-01-01"),
+    )
+    bill(engine, "2026-01-01")
+    (line,) = rows(engine, "SELECT id FROM document_line")[0]
+    with engine.begin() as connection:
+        credit_notes.credit(connection, line, 200, "one", date(2026, 1, 2))
+        connection.execute(
+            text("""INSERT INTO subscription_event (subscription_id, on_day, kind)
+                SELECT id, '2026-01-23', 'stop' FROM subscription""")
+        )
+        connection.execute(text("UPDATE subscription SET revised_from = '2026-01-23'"))
+    bill(engine, "2026-01-23", "ana")
+    assert documents(engine, "ana")[-1][2] == 348
+    assert_books_are_right(engine)

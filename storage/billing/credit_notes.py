@@ -1,0 +1,79 @@
+"""Credit notes by hand: what an operator takes back of a line, outside of any history.
+
+Rule: a credit takes its share of the line's tax, never exceeds what is left of the line, and is remembered on it, so
+that what history takes back later does not take it twice. One key is one credit note.
+"""
+
+from __future__ import annotations
+
+from datetime import date
+
+from sqlalchemy import text
+from sqlalchemy.engine import Connection
+
+from billing.claims import Key
+from billing.cycle import Period
+from billing.documents import assemble
+from billing.generation import Line
+from domain.billing_terms import DocumentKind
+from storage.billing import accounts, gate, ledger, numbers, run
+from storage.errors import OrderRefused
+
+
+class CreditRefused(OrderRefused):
+    """A line cannot be credited so."""
+
+
+def credit(connection: Connection, line_id: int, amount: int | None, key: str, today: date, reason: str = "") -> str:
+    """Credit a line (None: all that is left), and return the number of the credit note. Raise CreditRefused.
+
+    The amount is as the line's price was stated, with or without tax.
+    """
+    known = connection.scalar(text("SELECT number FROM document WHERE key = :key"), {"key": key})
+    if known is not None:
+        return str(known)
+    row = connection.execute(text(_LINE), {"id": line_id}).mappings().one_or_none()
+    if row is None or row["kind"] != "invoice" or row["credits_line"] is not None or row["amount"] <= 0:
+        raise CreditRefused(f"{line_id} is no charge of an invoice; see `caudal invoice show`")
+    connection.execute(text("SELECT FROM account WHERE customer_id = :id FOR UPDATE"), {"id": row["payer"]})
+    row = connection.execute(text(_LINE), {"id": line_id}).mappings().one()
+    left = row["amount"] - row["credited"]
+    taken = left if amount is None else amount
+    if not 0 < taken <= left:
+        raise CreditRefused(f"of line {line_id} {left} minor units are left to credit, not {taken}")
+    ledger.require_open(connection, today)
+    catalogue, series = accounts.Catalogue.read(connection), numbers.SeriesBook(connection)
+    (account,) = accounts.load(connection, [row["payer"]], today, catalogue)
+    line = Line(
+        row["customer_id"], None, Key(f"credit-{line_id}", row["rate"]),
+        Period(row["period_starts"], row["period_ends"]), Period(row["starts"], row["ends"]), -taken,
+        row["product_id"], row["unit_price"], row["quantity"], (), row["includes_tax"], line_id,
+    )  # fmt: skip
+    charged = {line_id: accounts.charged_line(row["amount"], row["net"], row["taxes"], row["credited"])}
+    draft = assemble(
+        [line],
+        account.terms,
+        catalogue.products,
+        catalogue.applied,
+        charged,
+        customer_id=account.customer_id,
+        partner_id=account.partner_id,
+        dated=today,
+    )
+    draft.lines = [each._replace(text=f"{each.text}: {reason}") if reason else each for each in draft.lines]
+    draft.credits_document, draft.key = row["document_id"], key
+    draft.frozen = run.frozen(account, draft)
+    (document_id,) = run.issue(connection, [draft], today, series)
+    connection.execute(
+        text("UPDATE document_line SET adjusted = adjusted - :taken WHERE id = :id"), {"taken": taken, "id": line_id}
+    )
+    numbers.number_documents(connection, [series.id_of(account.partner_id, DocumentKind.CREDIT_NOTE)], today)
+    gate.reassess(connection, [account.customer_id], today)
+    return str(connection.execute(text("SELECT number FROM document WHERE id = :id"), {"id": document_id}).scalar_one())
+
+
+_LINE = """SELECT l.*, d.kind, coalesce(c.payer_id, c.id) AS payer,
+        (-l.adjusted - coalesce((SELECT sum(k.amount) FROM document_line AS k
+            WHERE k.credits_line = l.id AND k.subscription_id IS NOT NULL), 0))::bigint AS credited
+    FROM document_line AS l JOIN document AS d ON d.id = l.document_id JOIN customer AS c ON c.id = l.customer_id
+    WHERE l.id = :id"""
