@@ -184,7 +184,8 @@ def line_text(line: Line, product: Product, language: str, texts: Mapping[int, s
     name = product.name(language)
     component = line.key.component
     if line.one_off is not None and line.one_off.text:
-        return line.one_off.text
+        told = words.get(line.one_off.text, line.one_off.text)
+        return f"{name}: {told}" if line.one_off.text == ACTIVATION else told
     if component.startswith(COUPON):
         return words["coupon"]
     if component.startswith(DISCOUNT):
@@ -194,7 +195,17 @@ def line_text(line: Line, product: Product, language: str, texts: Mapping[int, s
     return f"{name}: {words['credit']}" if line.credits_line is not None else name
 
 
+ACTIVATION = "activation"
+"""Of these words the texts of fees are; any other text stands on the document as it is."""
 _WORDS = {
-    "en": {"coupon": "Coupon", "discount": "discount", "usage": "usage beyond the plan", "credit": "credit"},
-    "es": {"coupon": "Cupón", "discount": "descuento", "usage": "consumo fuera del plan", "credit": "abono"},
-}
+    "en": {
+        "coupon": "Coupon", "discount": "discount", "usage": "usage beyond the plan", "credit": "credit",
+        ACTIVATION: "activation", "late-fee": "Late payment fee", "reactivation-fee": "Reactivation fee",
+        "trust-unlock": "Days on trust",
+    },
+    "es": {
+        "coupon": "Cupón", "discount": "descuento", "usage": "consumo fuera del plan", "credit": "abono",
+        ACTIVATION: "alta", "late-fee": "Recargo por demora", "reactivation-fee": "Gastos de reconexión",
+        "trust-unlock": "Días de confianza",
+    },
+}  # fmt: skip

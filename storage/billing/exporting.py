@@ -62,7 +62,9 @@ def sold_plans(connection: Connection) -> dict[int, Values]:
 def products(connection: Connection) -> Iterator[Values]:
     """Yield the products that are no plans."""
     for row in connection.execute(text(_PRODUCTS), {"day": clock.today(connection), "alone": True}):
-        yield {"name": row.code, "kind": row.kind, **_sold(row)}
+        # What billing made for its own fees has no price of the list.
+        if row.price is not None:
+            yield {"name": row.code, "kind": row.kind, **_sold(row)}
 
 
 def customers(connection: Connection) -> Iterator[Values]:

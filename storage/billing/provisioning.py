@@ -181,7 +181,29 @@ def _begin(connection: Connection, entry: SubscriptionEntry, today: date) -> Non
     _event(connection, subscription_id, starts, EventKind.START, entry.product, price, entry.quantity)
     if entry.ends is not None:
         _event(connection, subscription_id, entry.ends, EventKind.STOP)
+    _welcome(connection, [subscription_id])
     wake_accounts(connection, [subscription_id], min(starts, today))
+
+
+def _welcome(connection: Connection, subscription_ids: Sequence[int]) -> None:
+    """Charge what a beginning costs, and give what new customers are given; once for each subscription."""
+    for statement in (_ACTIVATION, _INTRODUCTION):
+        connection.execute(text(statement), {"ids": [*subscription_ids]})
+
+
+_BEGINNING = """FROM subscription AS s
+    JOIN LATERAL (SELECT product_id, on_day FROM subscription_event AS v WHERE v.subscription_id = s.id
+        AND v.kind = 'start' AND v.cancelled_at IS NULL ORDER BY on_day, id LIMIT 1) AS e ON true
+    JOIN product AS p ON p.id = e.product_id WHERE s.id = ANY(CAST(:ids AS bigint[]))"""
+_ACTIVATION = f"""INSERT INTO one_off (customer_id, subscription_id, product_id, on_day, unit_price, text, key)
+    SELECT s.customer_id, s.id, p.id, e.on_day, CAST(p.document ->> 'activation_fee' AS numeric), 'activation',
+        'activation/' || s.id {_BEGINNING} AND p.document ? 'activation_fee' ON CONFLICT (key) DO NOTHING"""
+_INTRODUCTION = f"""INSERT INTO discount (customer_id, subscription_id, kind, value, starts, ends, key)
+    SELECT s.customer_id, s.id, CASE WHEN i ? 'percent' THEN 'percent' ELSE 'amount' END,
+        CAST(coalesce(i ->> 'percent', i ->> 'amount') AS numeric), on_day,
+        CAST(on_day + make_interval(months => CAST(i ->> 'months' AS integer)) AS date), 'introduction/' || id
+    FROM (SELECT s.customer_id, s.id, e.on_day, p.document -> 'introduction' AS i {_BEGINNING}) AS s
+    WHERE i IS NOT NULL ON CONFLICT (key) DO NOTHING"""
 
 
 def _changed(connection: Connection, entry: SubscriptionEntry, found: Any, today: date) -> tuple[str, ...]:
@@ -258,6 +280,7 @@ def follow_services(connection: Connection, today: date, logins: Collection[str]
     """
     given = {"today": today, "logins": None if logins is None else [*logins]}
     begun = connection.scalars(text(_BEGUN), given).all()
+    _welcome(connection, begun)
     moved = connection.scalars(text(_MOVING), given).all()
     wake_accounts(connection, [*begun, *moved], today)
     if moved:

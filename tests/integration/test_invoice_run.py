@@ -4,8 +4,16 @@ from __future__ import annotations
 
 import sqlalchemy
 
-from tests.integration.billed_isp import HEAD, assert_books_are_right, bill, customer, documents, provide, sold
+from tests.integration.billed_isp import HEAD, assert_books_are_right, bill, customer, documents, provide, rows, sold
 
+WELCOME = """
+[[product]]
+name = "fibre"
+price = "20"
+taxes = ["iva"]
+activation_fee = "15"
+introduction = { months = 2, percent = "50" }
+"""
 WORLD = (
     HEAD,
     customer("ana"),
@@ -28,3 +36,37 @@ def test_a_run_makes_one_invoice_for_each_account_and_a_second_run_nothing(engin
     assert bill(engine, "2026-02-10").documents == 0
     assert len(documents(engine, "ana")) == 2
     assert_books_are_right(engine)
+
+
+def test_a_beginning_has_its_fee_and_its_discount_once(engine: sqlalchemy.Engine) -> None:
+    parts = (HEAD, WELCOME, customer("ana"), sold("ana", "fibre", "2026-01-01"))
+    provide(engine, *parts)
+    provide(engine, *parts)
+    for month in ("01", "02", "03"):
+        bill(engine, f"2026-{month}-01")
+    assert [each[2] for each in documents(engine, "ana")] == [2000 - 1000 + 1500, 1000, 2000]
+    found = rows(
+        engine, "SELECT text, net FROM document_line WHERE document_id = (SELECT min(id) FROM document) ORDER BY id"
+    )
+    assert found == [("fibre", 2000), ("fibre: descuento", -1000), ("fibre: alta", 1500)]
+    assert_books_are_right(engine)
+
+
+def test_a_payer_is_billed_for_those_it_pays_for_on_one_document(engine: sqlalchemy.Engine) -> None:
+    provide(
+        engine, HEAD, customer("ana"), customer("hijo", 'payer = "ana"'), sold("ana", "television", "2026-01-01"),
+        sold("hijo", "rent", "2026-01-01"),
+    )  # fmt: skip
+    bill(engine, "2026-01-01")
+    assert documents(engine, "hijo") == []
+    assert [each[2] for each in documents(engine, "ana")] == [1490]
+    assert_books_are_right(engine)
+
+
+def test_t2_it_is_the_operators_day_that_counts(engine: sqlalchemy.Engine) -> None:
+    """What the clock says is tested beside it; here no run of 28 February bills March."""
+    provide(engine, HEAD, customer("ana"), sold("ana", "television", "2023-02-04"))
+    assert bill(engine, "2023-02-28").documents == 0
+    assert bill(engine, "2023-03-01").documents == 1
+    assert bill(engine, "2023-03-01").documents == 0
+    assert bill(engine, "2023-03-02").documents == 0

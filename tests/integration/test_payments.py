@@ -11,7 +11,18 @@ from sqlalchemy import text
 
 from storage.billing import credit_notes, gate, ledger, payments
 from storage.billing.payments import Booked, Order, PaymentError
-from tests.integration.billed_isp import HEAD, assert_books_are_right, bill, customer, documents, provide, rows, sold
+from storage.exporting import export
+from tests.integration.billed_isp import (
+    HEAD,
+    VAULT,
+    assert_books_are_right,
+    bill,
+    customer,
+    documents,
+    provide,
+    rows,
+    sold,
+)
 
 PLAN = """
 [[plan]]
@@ -119,6 +130,9 @@ def test_a_debt_slows_then_blocks_the_line_and_a_payment_lets_it_in_at_once(
     assert len(rows(engine, fees)) == 2
     bill(engine, "2026-02-01")
     assert documents(engine, "ana")[-1][2] == 1000 + 200 + 300
+    told_fees = rows(engine, "SELECT text FROM document_line WHERE one_off_id IS NOT NULL ORDER BY id")
+    assert told_fees == [("Recargo por demora",), ("Gastos de reconexión",)]
+    assert provide(engine, export(engine, VAULT)).changes == ()
     assert_books_are_right(engine)
 
 
