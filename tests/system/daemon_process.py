@@ -259,6 +259,13 @@ format = "json"
             float(line.rpartition(" ")[2]) for line in self.metrics().splitlines() if line.startswith(beginnings)
         )
 
+    def await_sample(self, wanted: float, *beginnings: str) -> None:
+        """Wait until the samples sum to so much: what is committed is counted a moment later."""
+        give_up = time.monotonic() + WRITTEN_SECONDS
+        while (told := self.sample(*beginnings)) != wanted:
+            assert time.monotonic() < give_up, f"{beginnings}: {told} instead of {wanted}"
+            time.sleep(0.05)
+
     def await_metric(self, sample: str) -> str:
         """Return what /metrics says as soon as it has `sample` above zero: workers report once a second."""
         give_up = time.monotonic() + WRITTEN_SECONDS

@@ -249,7 +249,7 @@ def test_a_top_up_that_is_bought_automatically_keeps_a_line_fast(daemon: DaemonP
         assert fleet.tally.coa_acknowledged == 0
 
     with_fleet(fleet, story)
-    assert daemon.sample("caudal_top_ups_bought_total") == SUBSCRIBERS
+    daemon.await_sample(SUBSCRIBERS, "caudal_top_ups_bought_total")
 
 
 GARDEN = """
