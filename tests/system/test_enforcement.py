@@ -133,7 +133,7 @@ def test_lines_that_cross_their_cap_are_slowed_and_proven(daemon: DaemonProcess)
 
     with_fleet(fleet, story)
     assert daemon.query("SELECT count(*) FROM line WHERE overshoot_octets IS NULL") == [(0,)]
-    assert daemon.sample('caudal_lines_proven_total{proof="coa"}') == SUBSCRIBERS
+    daemon.await_sample(SUBSCRIBERS, 'caudal_lines_proven_total{proof="coa"}')
 
 
 def test_a_core_that_is_killed_in_the_middle_leaves_nothing_half_done(tmp_path: Path) -> None:

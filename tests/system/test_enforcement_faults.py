@@ -267,7 +267,7 @@ def test_what_the_network_repeats_and_reorders_is_bought_warned_of_and_told_once
 
     with_fleet(fleet, story)
     log = daemon.log.read_text()
-    assert daemon.sample("caudal_top_ups_bought_total") == 3 * SUBSCRIBERS
+    daemon.await_sample(3 * SUBSCRIBERS, "caudal_top_ups_bought_total")
     marks = Counter(line for line in _told(log, "cap reached a warning mark"))
     assert max(marks.values()) <= 4, "once for each size that the cap had"
     proven = _told(log, "line proven")
