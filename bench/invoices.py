@@ -1,6 +1,6 @@
 """How fast the invoice run is: accounts drafted, posted and numbered, and the run again that finds nothing.
 
-Rule: everything is real but the accounts, which are written by SQL: each with a recurring line, a one-time line, tax,
+Rule: everything is real but the accounts, which are written by SQL: each with a recurring line, an overage line, tax,
 and on every tenth a discount. The runners, PostgreSQL and this process share the machine.
 """
 
@@ -22,13 +22,15 @@ from typing import Self
 from sqlalchemy import text
 from sqlalchemy.engine import Engine
 
+from billing.cycle import months_later
 from daemon import invoice_runner
 from storage.billing import ledger
 from storage.database import create_engine
 from storage.embedded import EmbeddedPostgres
 from storage.migrate import migrate
 
-DAY = date(2027, 1, 1)
+BEGINS = date(2027, 1, 1)
+DAY = date(2027, 2, 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,29 +43,41 @@ class Measured:
     largest_runner_octets: int
 
 
-def fill(engine: Engine, accounts: int, begins: date = DAY) -> None:
-    """Write accounts that have never been billed."""
+RULES = {
+    "cap": {"octets": "100G", "action": "overage"},
+    "overage": {"price": "0.50", "block": "1G", "ceiling": "20"},
+}
+
+
+def fill(engine: Engine, accounts: int) -> None:
+    """Write accounts that have never been billed: a month in arrears, and what was beyond its cap."""
     with engine.begin() as connection:
-        connection.execute(text("""INSERT INTO tax (code, document) VALUES ('iva', '{"percent": "21"}')"""))
-        connection.execute(
-            text("""INSERT INTO product (code, kind, document) VALUES ('home', 'recurring', '{"taxes": ["iva"]}'),
-                ('item', 'one-time', '{"taxes": ["iva"]}')""")
-        )
         for statement in (
+            """UPDATE isp SET billing = '{"in_arrears": true}'""",
+            """INSERT INTO tax (code, document) VALUES ('iva', '{"percent": "21"}')""",
+            """INSERT INTO plan (name, kind, interim_seconds, rules)
+                VALUES ('home', 'internet', 600, CAST(:rules AS jsonb))""",
+            """INSERT INTO product (code, kind, plan_id, document)
+                SELECT 'home', 'internet', id, '{"taxes": ["iva"]}' FROM plan""",
             "INSERT INTO customer (login, name) SELECT 'c' || n, 'Customer ' || n FROM generate_series(1, :n) AS n",
             """INSERT INTO account (customer_id, currency, next_bill_on, state)
                 SELECT id, 'EUR', :day, 'active' FROM customer""",
-            """INSERT INTO subscription (customer_id, revised_from) SELECT id, :day FROM customer ORDER BY id""",
+            """INSERT INTO service (login, secret, plan_id, customer_id, macs, router_ids, enabled, attributes,
+                    reply_octets)
+                SELECT c.login, '', p.id, c.id, '{}', '{}', true, '[]', '' FROM customer AS c, plan AS p
+                ORDER BY c.id""",
+            """INSERT INTO subscription (customer_id, service_id, revised_from)
+                SELECT customer_id, id, :begins FROM service ORDER BY id""",
             """INSERT INTO subscription_event (subscription_id, on_day, kind, product_id, unit_price, quantity)
-                SELECT s.id, :day, 'start', p.id, 19.90 + s.id % 10, 1 FROM subscription AS s, product AS p
-                WHERE p.code = 'home'""",
-            """INSERT INTO one_off (customer_id, product_id, on_day, unit_price, quantity)
-                SELECT c.id, p.id, :day, 0.01 * (c.id % 900 + 1), 1 FROM customer AS c, product AS p
-                WHERE p.code = 'item'""",
+                SELECT s.id, :begins, 'start', p.id, 19.90 + s.id % 10, 1 FROM subscription AS s, product AS p""",
+            """INSERT INTO usage_day (service_id, day, traffic_class, octets_up, octets_down)
+                SELECT s.id, CAST(:begins AS date) + d, 0, 100000000, 3600000000 FROM service AS s,
+                    generate_series(0, 30) AS d""",
             """INSERT INTO discount (customer_id, kind, value, starts)
-                SELECT id, 'percent', 10, :day FROM customer WHERE id % 10 = 0""",
+                SELECT id, 'percent', 10, :begins FROM customer WHERE id % 10 = 0""",
         ):
-            connection.execute(text(statement), {"n": accounts, "day": begins})
+            given = {"n": accounts, "day": DAY, "begins": BEGINS, "rules": json.dumps(RULES)}
+            connection.execute(text(statement), given)
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         connection.execute(text("ANALYZE"))
 
@@ -84,6 +98,12 @@ def _timed(engine: Engine, dsn: str, on: date, runners: int) -> float:
     for _ in invoice_runner.bill(engine, dsn, on, runners=runners):
         pass
     return time.monotonic() - begun
+
+
+def lines_of(engine: Engine) -> int:
+    """Return how many lines there are."""
+    with engine.connect() as connection:
+        return int(connection.execute(text("SELECT count(*) FROM document_line")).scalar_one())
 
 
 class _Memory:
@@ -135,7 +155,7 @@ def main() -> int:
             migrate(engine)
             fill(engine, options.accounts)
             for month in range(options.months):
-                on = date(DAY.year + month // 12, month % 12 + 1, 1)
+                on = months_later(DAY, month)
                 found = measure(engine, dsn, options.accounts, on, options.runners)
                 print(
                     json.dumps(
@@ -145,6 +165,7 @@ def main() -> int:
                             "seconds": round(found.seconds, 2),
                             "again_seconds": round(found.again_seconds, 2),
                             "accounts_per_second": round(found.accounts / found.seconds),
+                            "lines": lines_of(engine),
                             "runner_megabytes": round(found.largest_runner_octets / 1e6),
                         }
                     ),
