@@ -56,6 +56,10 @@ BARS: Final = (
     Bar("storm logins", Side.AT_MOST, 100.0),
     Bar("queues", Side.AT_MOST, 20.0),
     Bar("queue", Side.AT_MOST, 2.0),
+    Bar("invoices", Side.AT_MOST, 60.0),
+    Bar("invoices again", Side.AT_MOST, 10.0),
+    Bar("invoices memory", Side.AT_MOST, 500.0),
+    Bar("invoices growth", Side.AT_MOST, 2.2),
 )
 
 

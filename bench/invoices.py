@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import date
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -31,6 +31,7 @@ from storage.migrate import migrate
 
 BEGINS = date(2027, 1, 1)
 DAY = date(2027, 2, 1)
+RUNNERS = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,12 +101,6 @@ def _timed(engine: Engine, dsn: str, on: date, runners: int) -> float:
     return time.monotonic() - begun
 
 
-def lines_of(engine: Engine) -> int:
-    """Return how many lines there are."""
-    with engine.connect() as connection:
-        return int(connection.execute(text("SELECT count(*) FROM document_line")).scalar_one())
-
-
 class _Memory:
     """Watch the largest resident set of our children."""
 
@@ -139,13 +134,8 @@ def _children() -> Iterator[int]:
             continue
 
 
-def main() -> int:
-    """Measure one size, and say it as JSON."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--accounts", type=int, default=100_000)
-    parser.add_argument("--runners", type=int, default=2)
-    parser.add_argument("--months", type=int, default=1, help="Run so many months, one after the other.")
-    options = parser.parse_args()
+def once(accounts: int, runners: int = RUNNERS, months: int = 1) -> list[Measured]:
+    """Bill so many accounts in a database of their own, month after month; return what each month cost."""
     with TemporaryDirectory(prefix="caudal-invoices-") as directory:
         server = EmbeddedPostgres(Path(directory) / "postgresql")
         server.start()
@@ -153,27 +143,23 @@ def main() -> int:
             dsn = server.dsn()
             engine = create_engine(dsn)
             migrate(engine)
-            fill(engine, options.accounts)
-            for month in range(options.months):
-                on = months_later(DAY, month)
-                found = measure(engine, dsn, options.accounts, on, options.runners)
-                print(
-                    json.dumps(
-                        {
-                            "on": on.isoformat(),
-                            "accounts": found.accounts,
-                            "seconds": round(found.seconds, 2),
-                            "again_seconds": round(found.again_seconds, 2),
-                            "accounts_per_second": round(found.accounts / found.seconds),
-                            "lines": lines_of(engine),
-                            "runner_megabytes": round(found.largest_runner_octets / 1e6),
-                        }
-                    ),
-                    flush=True,
-                )
+            fill(engine, accounts)
+            found = [measure(engine, dsn, accounts, months_later(DAY, month), runners) for month in range(months)]
             engine.dispose()
         finally:
             server.stop()
+    return found
+
+
+def main() -> int:
+    """Measure one size, and say it as JSON."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--accounts", type=int, default=100_000)
+    parser.add_argument("--runners", type=int, default=RUNNERS)
+    parser.add_argument("--months", type=int, default=1, help="Bill so many months, one after the other.")
+    options = parser.parse_args()
+    for found in once(options.accounts, options.runners, options.months):
+        print(json.dumps({**asdict(found), "accounts_per_second": round(found.accounts / found.seconds)}))
     return 0
 
 

@@ -14,7 +14,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Final, Protocol
 
-from bench import caudal, enforcement, entitlement, freeradius, router_queues
+from bench import caudal, enforcement, entitlement, freeradius, invoices, router_queues
 from bench.answers import require_full_answer
 from bench.cluster import Cluster
 from bench.errors import BenchError
@@ -43,6 +43,11 @@ class Measurement(Enum):
     POOL = "pool"
     GROWTH = "growth"
     ENFORCEMENT = "enforcement"
+    INVOICES = "invoices"
+
+
+ACCOUNTS: Final = 100_000
+QUICK_ACCOUNTS: Final = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -317,6 +322,24 @@ def enforce(bench: Bench) -> None:
         Figure("queues", f"{queues}, from nothing", nothing, f"{nothing:.1f} s"),
         Figure("queue", f"{queues}, one of them changed", changed, f"{changed:.2f} s"),
     ]
+
+
+def invoice(bench: Bench) -> None:
+    """Measure the invoice run, alone: no other biller publishes invoices a second with their hardware."""
+    many = QUICK_ACCOUNTS if bench.scale is QUICK else ACCOUNTS
+    bench.say(f"invoice run: {many // 2:,} and {many:,} accounts")
+    (half,), (whole,) = invoices.once(many // 2), invoices.once(many)
+    octets, ratio = whole.largest_runner_octets / OCTETS_IN_A_MEGABYTE, whole.seconds / half.seconds
+    speed = whole.accounts / whole.seconds
+    again = whole.again_seconds
+    title = f"invoice run, {many:,} accounts"
+    bench.results.figures += [
+        Figure("invoices", f"{title}: drafted, posted, numbered", whole.seconds,
+               f"{whole.seconds:.1f} s ({speed:,.0f} invoices/s)"),
+        Figure("invoices again", f"{title}: again, finding nothing", again, f"{again:.1f} s"),
+        Figure("invoices memory", f"{title}: largest runner", octets, f"{octets:.0f} MB"),
+        Figure("invoices growth", f"invoice run, {many:,} / {many // 2:,} accounts", ratio, f"{ratio:.2f}"),
+    ]  # fmt: skip
 
 
 def _loads(chosen: Collection[Measurement]) -> Iterator[tuple[Mode, int]]:

@@ -80,7 +80,9 @@ def _measure(options: argparse.Namespace, say: measurements.Say) -> int:
 def _run(bench: Bench, chosen: frozenset[Measurement]) -> None:
     if Measurement.ENFORCEMENT in chosen:
         measurements.enforce(bench)
-    if chosen - {Measurement.POOL, Measurement.GROWTH, Measurement.ENFORCEMENT}:
+    if Measurement.INVOICES in chosen:
+        measurements.invoice(bench)
+    if chosen - {Measurement.POOL, Measurement.GROWTH, Measurement.ENFORCEMENT, Measurement.INVOICES}:
         measurements.against_freeradius(bench, chosen)
     if Measurement.POOL in chosen:
         measurements.pool(bench)
