@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
 
-from cli.errors import CommandError, DaemonError
+from cli.errors import CommandError, DaemonError, Problem
 from control.socket_path import NAME, within_limit
 
 LARGEST_PAGE = 1000
@@ -183,11 +183,11 @@ def _refuse(response: http.client.HTTPResponse) -> None:
 
 
 def _error(error: Item) -> DaemonError:
-    details = tuple(
-        f"line {problem['line']}: {problem['message']}" for problem in error["problems"] if problem["line"] is not None
+    problems = tuple(
+        Problem(problem["line"], problem["message"]) for problem in error["problems"] if problem["line"] is not None
     )
     message = error["message"] + (f"; {error['hint']}" if error["hint"] else "")
-    return DaemonError(error["code"], message, details)
+    return DaemonError(error["code"], message, problems)
 
 
 def _send(connection: socket.socket, chunks: Iterable[bytes]) -> None:

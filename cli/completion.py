@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import click
-from click.shell_completion import CompletionItem, get_completion_class
+from click.shell_completion import BashComplete, CompletionItem, get_completion_class
 
 from cli.command import Command
 from cli.options import data_directory
@@ -21,6 +21,34 @@ SHELLS = ("bash", "zsh", "fish")
 Completer = Callable[[click.Context, click.Parameter, str], list[CompletionItem]]
 
 
+class _BashComplete(BashComplete):
+    """Completion for bash, which parts words at colons and quotes only what it takes for a file name."""
+
+    # MAC addresses hold colons: words are joined again for us, and bash replaces only what follows the last one.
+    # Names of plans may hold spaces.
+    source_template = """\
+%(complete_func)s() {
+    local IFS=$'\\n' response completion type value word last= words=()
+    for word in "${COMP_WORDS[@]:0:COMP_CWORD+1}"; do
+        if [[ $word == :* || $last == *: ]]; then words[-1]+=$word; else words+=("$word"); fi
+        last=$word
+    done
+    local stays=${words[-1]%%"${words[-1]##*:}"}
+    response=$(env COMP_WORDS="${words[*]}" COMP_CWORD=$((${#words[@]} - 1)) %(complete_var)s=bash_complete $1)
+    for completion in $response; do
+        IFS=',' read -r type value <<< "$completion"
+        case $type in
+            dir) COMPREPLY=(); compopt -o dirnames ;;
+            file) COMPREPLY=(); compopt -o default ;;
+            plain) COMPREPLY+=("${value#"$stays"}"); [[ $value == *" "* ]] && compopt -o filenames ;;
+        esac
+    done
+    return 0
+}
+complete -o nosort -F %(complete_func)s %(prog_name)s
+"""
+
+
 @click.command("completion", cls=Command, example='eval "$(caudal completion bash)"')
 @click.argument("shell", type=click.Choice(SHELLS))
 def completion(shell: str) -> None:
@@ -30,14 +58,9 @@ def completion(shell: str) -> None:
     """
     from cli.main import caudal
 
-    kind = get_completion_class(shell)
+    kind = _BashComplete if shell == "bash" else get_completion_class(shell)
     assert kind is not None
-    script = kind(caudal, {}, "caudal", "_CAUDAL_COMPLETE").source()
-    if shell == "bash":
-        # Names of plans may hold spaces, and bash quotes only what it takes for a file name.
-        quoted = 'COMPREPLY+=("$value"); [[ $value == *" "* ]] && compopt -o filenames'
-        script = script.replace("COMPREPLY+=($value)", quoted)
-    click.echo(script)
+    click.echo(kind(caudal, {}, "caudal", "_CAUDAL_COMPLETE").source())
 
 
 def named(path: str, key: str) -> Completer:

@@ -91,6 +91,7 @@ def _pool_details(item: Item) -> Details:
         ("lease", _seconds(item["lease_seconds"], "as long as the session")),
         ("size", f"{item['size']:,}"),
         ("leased", f"{item['leased']:,} ({item['leased'] / item['size']:.1%})"),
+        ("static", f"{item['static']:,} ({item['static'] / item['size']:.1%})"),
     )
 
 
@@ -171,6 +172,7 @@ POOLS = Kind(
         names("ROUTERS", "routers", "all", spare=1),
         count("SIZE", "size"),
         count("LEASED", "leased"),
+        count("STATIC", "static"),
     ),
     _pool_details,
 )

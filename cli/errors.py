@@ -5,7 +5,17 @@ Rule: one sentence a person can act on; a document with several mistakes lists e
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from domain.errors import CaudalError
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """A mistake at a line of a document."""
+
+    line: int
+    message: str
 
 
 class CommandError(CaudalError):
@@ -17,8 +27,9 @@ class CommandError(CaudalError):
 
 
 class DaemonError(CommandError):
-    """The daemon refused; `code` is its word for why."""
+    """The daemon refused; `code` is its word for why, `problems` are the mistakes of a document by line."""
 
-    def __init__(self, code: str, message: str, details: tuple[str, ...] = ()) -> None:
-        super().__init__(message, details)
+    def __init__(self, code: str, message: str, problems: tuple[Problem, ...] = ()) -> None:
+        super().__init__(message, tuple(f"line {problem.line}: {problem.message}" for problem in problems))
         self.code = code
+        self.problems = problems

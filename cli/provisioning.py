@@ -9,6 +9,7 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from pathlib import Path
 
 import click
@@ -37,7 +38,7 @@ def apply(file: Path, dry_run: bool, as_json: bool) -> None:
     try:
         report = client.post("/v1/apply", file.read_bytes(), "application/toml", {"dry_run": str(dry_run).lower()})
     except DaemonError as error:
-        raise _of_file(error, file) from error
+        raise _of_file(error, file, as_json=as_json) from error
     if as_json:
         write_json(report)
     else:
@@ -61,14 +62,18 @@ def _summary(report: Item) -> str:
     return f"{counts}; nothing was written (--dry-run)" if report["dry_run"] else counts
 
 
-def _of_file(error: DaemonError, file: Path) -> DaemonError:
-    """Return the error with its mistakes placed in the file."""
-    details = tuple(f"{file}:{printable(detail.removeprefix('line '))}" for detail in error.details)
-    if not details:
+def _of_file(error: DaemonError, file: Path, *, as_json: bool) -> CommandError:
+    """Return the error with its mistakes placed in the file; as JSON they are written already."""
+    if not error.problems:
         return error
     # The daemon's sentence ends with the first mistake, which stands above already.
     count = str(error).partition(": line ")[0].removesuffix("; the first")
-    return DaemonError(error.code, f"{count}; nothing was changed, correct the file and try again", details)
+    sentence = f"{count}; nothing was changed, correct the file and try again"
+    if as_json:
+        mistakes = [{"file": str(file), **asdict(problem)} for problem in error.problems]
+        write_json({"error": {"code": error.code, "message": sentence, "problems": mistakes}})
+        return CommandError(sentence)
+    return CommandError(sentence, tuple(f"{file}:{each.line}: {printable(each.message)}" for each in error.problems))
 
 
 @click.command("export", cls=Command, example="caudal export --secrets -o isp.toml")
@@ -108,7 +113,7 @@ def import_services(file: Path, as_json: bool) -> None:
     try:
         report = _import(client, file, quiet=as_json or not sys.stderr.isatty())
     except DaemonError as error:
-        raise _of_file(error, file) from error
+        raise _of_file(error, file, as_json=as_json) from error
     if as_json:
         write_json({key: report[key] for key in ("created", "updated", "unchanged")})
     else:

@@ -124,6 +124,7 @@ class Pool(Answer):
     lease_seconds: int | None
     size: int = Field(description="How many addresses or prefixes it can hand out.")
     leased: int = Field(description="How many are leased now.")
+    static: int = Field(description="How many services have an address of their own inside; it is never handed out.")
 
 
 class Plan(Answer):

@@ -56,7 +56,7 @@ class RouterRow:
 
 @dataclass(frozen=True, slots=True)
 class PoolRow:
-    """A pool of addresses or prefixes; `size` and `leased` count what it hands out."""
+    """A pool of addresses or prefixes; `size` counts what it holds, `static` what services own of it."""
 
     name: str
     kind: str
@@ -67,6 +67,7 @@ class PoolRow:
     lease_seconds: int | None
     size: int
     leased: int
+    static: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +135,8 @@ FROM router r"""
 _POOL = """
 SELECT p.name, p.kind, host(p.first_address) AS first_address, host(p.last_address) AS last_address, p.prefix_length,
        ARRAY(SELECT name FROM router WHERE id = ANY(p.router_ids) ORDER BY name) AS routers, p.lease_seconds,
-       (SELECT count(*) FROM lease WHERE pool_id = p.id AND expires_at > now()) AS leased
+       (SELECT count(*) FROM lease WHERE pool_id = p.id AND expires_at > now()) AS leased,
+       (SELECT count(*) FROM service WHERE address BETWEEN p.first_address AND p.last_address) AS static
 FROM pool p"""
 
 _PLAN = """

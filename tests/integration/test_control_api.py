@@ -216,7 +216,7 @@ INSERT INTO customer (login, name, email) VALUES ('ana', 'Ana Ruiz', 'ana@exampl
 INSERT INTO service (login, secret, plan_id, customer_id, address, macs, router_ids, enabled, expires_at, attributes,
                      reply_octets)
 SELECT login, 'sealed-secret', plan, customer, address::inet, '{}', '{}', true, NULL, '[["Filter-Id", "gold"]]', ''
-FROM (VALUES ('ana@example', 1, 1, '100.64.9.9'), ('bob@example', 1, 2, NULL), ('cpe/7 ñ', 2, NULL, NULL),
+FROM (VALUES ('ana@example', 1, 1, '100.64.9.9'), ('bob@example', 1, 2, NULL), ('cpe/7 ñ', 2, NULL, '100.64.0.77'),
              ('AA:BB:CC:DD:EE:FF', 2, NULL, NULL)) AS given (login, plan, customer, address);
 INSERT INTO lease VALUES (1, '100.64.0.1', 1, 'AA', now(), now() + interval '1 hour'),
                          (1, '100.64.0.2', 1, 'BB', now(), now() - interval '1 hour');
@@ -307,6 +307,7 @@ def test_pools_tell_how_full_they_are(client: ControlClient) -> None:
     homes, prefixes = client.get("/v1/pools")["items"]
     assert (homes["size"], homes["leased"], homes["routers"]) == (256, 1, ["tower-north"])
     assert (prefixes["size"], prefixes["leased"]) == (256, 0)
+    assert (homes["static"], prefixes["static"]) == (1, 0)
 
 
 def test_plans_name_their_pools(client: ControlClient) -> None:
@@ -552,6 +553,18 @@ def test_apply_lists_every_mistake_by_line(caudal: Callable[..., Outcome], data:
     assert f"{file}:7:" in outcome.err
     assert outcome.err.splitlines()[-1].startswith("caudal: ")
     assert count(engine, "router") == 2
+
+
+def test_apply_tells_its_mistakes_to_a_program_too(caudal: Callable[..., Outcome], data: Path) -> None:
+    file = data / "isp.toml"
+    file.write_text(APPLIED + 'colour = "red"\ncoa_port = 99999\n')
+    outcome = caudal("apply", str(file), "--json")
+    assert outcome.status == 1
+    error = outcome.json["error"]
+    assert error["code"] == "mistakes"
+    assert [(problem["file"], problem["line"]) for problem in error["problems"]] == [(str(file), 6), (str(file), 7)]
+    assert all(problem["message"] for problem in error["problems"])
+    assert outcome.err == f"caudal: {error['message']}\n"
 
 
 def count(engine: Engine, table: str) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 
 import pytest
 
@@ -176,6 +177,17 @@ def test_d4_a_replay_that_the_cache_does_not_know_changes_no_totals(
     state = "SELECT octets_up, octets_down, state, generation FROM session WHERE acct_session_id = %s"
     assert daemon.query(state, session) == [(1500, 15_000, 1, 0)]
     assert daemon.query(facts, number) == before == [(2, 1500, 15_000)]
+
+
+def test_d4_an_answer_is_repeated_for_five_to_thirty_seconds(router: RadiusClient) -> None:
+    login = router.mschapv2_request(*ANA)
+    first = router.ask(login).octets
+    began = time.monotonic()
+
+    while router.ask(login).octets == first:
+        assert time.monotonic() - began < 30, "the first answer still comes back"
+        time.sleep(0.1)
+    assert time.monotonic() - began >= 5
 
 
 def test_d5_above_its_rate_a_router_is_still_served_logins_that_go_on(strict_nas: NasFactory) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import click
 import pytest
@@ -104,3 +106,34 @@ def test_help_imports_nothing_that_is_slow() -> None:
 def test_completion_writes_a_script(shell: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["completion", shell]) == 0
     assert "_CAUDAL_COMPLETE" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "asked", "offered"),
+    [
+        (("caudal", "service", "show", "aa", ":", "bb", ":", "c"), "3 caudal service show aa:bb:c", "cc:01 cc:02"),
+        (("caudal", "service", "show", "aa", ":"), "3 caudal service show aa:", "bb:cc:01 bb:cc:02"),
+        (("caudal", "service", "show", ""), "3 caudal service show ", "aa:bb:cc:01 aa:bb:cc:02"),
+    ],
+)
+def test_bash_completes_a_mac_address_although_it_parts_words_at_colons(
+    words: tuple[str, ...], asked: str, offered: str, tmp_path: Path
+) -> None:
+    stand_in = tmp_path / "caudal"
+    stand_in.write_text(
+        f"#!/bin/sh\necho $COMP_CWORD $COMP_WORDS > {tmp_path}/asked\necho plain,aa:bb:cc:01\necho plain,aa:bb:cc:02\n"
+    )
+    stand_in.chmod(0o755)
+    script = subprocess.run(
+        [sys.executable, "-m", "cli", "completion", "bash"], capture_output=True, text=True, check=True
+    ).stdout
+    press = 'COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _caudal_completion caudal; echo "${COMPREPLY[@]}"'
+    shown = subprocess.run(
+        ["bash", "-c", f"{script}\n{press}", "bash", *words],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"},
+    )
+    assert (shown.stdout.strip(), shown.stderr) == (offered, "")
+    assert (tmp_path / "asked").read_text().split() == asked.split()
