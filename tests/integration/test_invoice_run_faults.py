@@ -203,11 +203,30 @@ def test_what_is_issued_and_posted_cannot_be_changed_by_anybody(engine: sqlalche
     assert accounts
 
 
-def test_l2_an_unbalanced_transfer_is_refused_by_the_database(engine: sqlalchemy.Engine, accounts: int) -> None:
+def test_l2_an_unbalanced_transfer_is_refused_by_the_database_at_the_commit(
+    engine: sqlalchemy.Engine, accounts: int
+) -> None:
     run.bill_due(engine, DAY)
-    with pytest.raises(sqlalchemy.exc.IntegrityError, match="is not balanced"), engine.begin() as connection:
+    with engine.connect() as connection:
+        connection.execute(
+            text("""WITH made AS (INSERT INTO transfer (id, posted_on, kind, partner_id, key)
+                    SELECT max(id) + 1000, '2027-02-01', 'by-hand', 1, 'by-hand' FROM transfer RETURNING id)
+                INSERT INTO posting (transfer_id, number, ledger_account_id, amount)
+                SELECT made.id, number, (SELECT min(id) FROM ledger_account), 5 - number
+                FROM made, generate_series(1, 4) AS number""")
+        )
+        with pytest.raises(sqlalchemy.exc.IntegrityError, match="is not balanced"):
+            connection.commit()
+    assert accounts
+
+
+@pytest.mark.parametrize("number", [0, 2, 9])
+def test_l2_a_posting_is_never_added_to_a_transfer(engine: sqlalchemy.Engine, accounts: int, number: int) -> None:
+    run.bill_due(engine, DAY)
+    with pytest.raises(sqlalchemy.exc.IntegrityError), engine.begin() as connection:
         connection.execute(
             text("""INSERT INTO posting (transfer_id, number, ledger_account_id, amount)
-                SELECT min(t.id), 9, min(a.id), 1 FROM transfer AS t, ledger_account AS a""")
+                SELECT min(t.id), :number, min(a.id), 1 FROM transfer AS t, ledger_account AS a"""),
+            {"number": number},
         )
     assert accounts
