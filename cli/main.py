@@ -45,6 +45,7 @@ SECTIONS = {
         "payment": Entry("cli.payment", "payment", "Book, give back and show payments."),
         "account": Entry("cli.payment", "account", "Show how a customer's account stands, and give orders about it."),
         "calendar": Entry("cli.payment", "calendar", "List the days on which a customer is reminded, slowed, blocked."),
+        "reminder": Entry("cli.reminder", "reminder", "Show whom to remind of what is not paid."),
         "price": Entry("cli.price", "price", "Change what products cost."),
         "ledger": Entry("cli.ledger", "ledger", "Check, show and close the books."),
         "clock": Entry("cli.ledger", "clock", "Show the clock of billing, and move that of a test database."),

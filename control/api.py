@@ -10,7 +10,7 @@ import asyncio
 from fastapi import APIRouter, FastAPI
 from sqlalchemy.exc import SQLAlchemyError
 
-from control import billing, directory, enforcement, errors, models, provisioning, routers, sessions, usage
+from control import billing, directory, enforcement, errors, models, provisioning, reminders, routers, sessions, usage
 from control.ports import ControlPorts
 from control.questions import Ports
 from storage.sessions import open_sessions
@@ -45,6 +45,7 @@ def create(ports: ControlPorts) -> FastAPI:
         enforcement.routes,
         provisioning.routes,
         billing.routes,
+        reminders.routes,
     ):
         application.include_router(part, prefix=PREFIX)
     return application

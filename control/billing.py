@@ -22,7 +22,7 @@ from control import billing_models as models
 from control.errors import bad_request
 from control.models import Listing
 from control.ports import ControlPorts
-from control.questions import DEFAULT_LIMIT, Limit, Name, NameFilter, Ports
+from control.questions import DEFAULT_LIMIT, AfterNumber, Limit, Name, NameFilter, Ports
 from domain.money import decimal_text, minor_units
 from storage.billing import (
     accounts,
@@ -46,7 +46,6 @@ routes = APIRouter(tags=["billing"])
 _LINES: dict[int | str, dict[str, Any]] = {
     200: {"model": models.RunReport, "description": "Lines of progress, and at last this."}
 }
-Before = Annotated[str | None, Query(pattern=r"^[0-9]{1,18}$", description="`next` of the page before.")]
 
 
 @routes.post("/invoice-runs", response_class=StreamingResponse, responses=_LINES)
@@ -121,7 +120,7 @@ def list_documents(
     kind: NameFilter = None,
     only_open: Annotated[bool, Query(alias="open", description="Only invoices that are not paid.")] = False,
     limit: Limit = DEFAULT_LIMIT,
-    after: Before = None,
+    after: AfterNumber = None,
 ) -> Listing[models.Document]:
     """List documents, the newest first; of one customer, of one kind, or those that are not paid."""
     with ports.engine.connect() as connection:
@@ -301,7 +300,7 @@ def add_payment(ports: Ports, order: models.PaymentOrder) -> models.PaymentBooke
 
 @routes.get("/payments")
 def list_payments(
-    ports: Ports, customer: NameFilter = None, limit: Limit = DEFAULT_LIMIT, after: Before = None
+    ports: Ports, customer: NameFilter = None, limit: Limit = DEFAULT_LIMIT, after: AfterNumber = None
 ) -> Listing[models.Payment]:
     """List payments, the newest first."""
     with ports.engine.connect() as connection:

@@ -31,6 +31,7 @@ Limit = Annotated[int, Query(ge=1, le=LARGEST_PAGE, description="The most rows i
 AfterName = Annotated[
     str | None, Query(max_length=LONGEST_NAME, pattern=_NO_NUL, description="`next` of the page before.")
 ]
+AfterNumber = Annotated[str | None, Query(pattern=r"^[0-9]{1,18}$", description="`next` of the page before.")]
 AfterPosition = Annotated[str | None, Query(max_length=64, description="`next` of the page before.")]
 Since = Annotated[AwareDatetime | None, Query(description="RFC 3339, with its zone.")]
 

@@ -203,6 +203,8 @@ def preview(engine: Engine, on: date, customer: int | None = None) -> Iterator[t
                 except CaudalError:
                     progress.parked += 1
                     continue
+                if account.wallet is not None and not account.wallet.pays(taken(drafts)):
+                    drafts = []
                 progress.add(drafts)
                 gross = sum(-d.gross if d.kind is DocumentKind.CREDIT_NOTE else d.gross for d in drafts)
                 customer_id = account.customer_id

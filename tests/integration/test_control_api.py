@@ -12,7 +12,6 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable, Generator, Iterator
-from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -20,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import uvloop
 from sqlalchemy import Engine, text
 
 from cli.client import ControlClient
@@ -34,6 +32,7 @@ from storage.database import create_engine
 from storage.snapshot import Snapshot
 from storage.usage import usage as stored_usage
 from storage.vault import Vault
+from tests.integration.control_daemon import Daemon, Outcome, at_once, command, running
 
 STARTED = datetime(2026, 1, 31, 12, tzinfo=UTC)
 
@@ -69,10 +68,6 @@ class AskedUsage:
         return Report(1, 2, (Hour(start, 1, 2),))
 
 
-async def at_once() -> None:
-    """Be a daemon whose workers follow at once."""
-
-
 def ports(engine: Engine, data: Path, usage: UsageQuestion) -> ControlPorts:
     """Return the ports over a database."""
     runtime = RuntimeStatus(
@@ -87,41 +82,11 @@ def ports(engine: Engine, data: Path, usage: UsageQuestion) -> ControlPorts:
     return ControlPorts(engine, vault, lambda: runtime, at_once, usage, lambda: datetime.now(UTC), Snapshot.empty)
 
 
-class Daemon:
-    """A control server on a loop of its own."""
-
-    def __init__(self, given: ControlPorts, data: Path) -> None:
-        self.data = data
-        self.server = ControlServer(create(given), data / "control.sock")
-        self._loop = uvloop.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
-
-    def start(self) -> None:
-        """Listen."""
-        self._thread.start()
-        self._wait(asyncio.run_coroutine_threadsafe(self.server.start(), self._loop))
-
-    def stop(self) -> None:
-        """Close, and end the loop."""
-        self._wait(asyncio.run_coroutine_threadsafe(self.server.stop(), self._loop))
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(10)
-        self._loop.close()
-
-    @staticmethod
-    def _wait(step: Future[None]) -> None:
-        step.result(10)
-
-
 @contextmanager
 def serving(engine: Engine, data: Path, usage: UsageQuestion) -> Iterator[Daemon]:
     """Run a control server."""
-    daemon = Daemon(ports(engine, data, usage), data)
-    daemon.start()
-    try:
+    with running(ports(engine, data, usage), data) as daemon:
         yield daemon
-    finally:
-        daemon.stop()
 
 
 @pytest.fixture
@@ -142,8 +107,8 @@ def usage() -> AskedUsage:
 def daemon(engine: Engine, data: Path, usage: AskedUsage) -> Iterator[Daemon]:
     """Lend a running control server over a database with a small ISP."""
     fill(engine)
-    with serving(engine, data, usage) as running:
-        yield running
+    with serving(engine, data, usage) as served:
+        yield served
 
 
 @pytest.fixture
@@ -152,30 +117,11 @@ def client(daemon: Daemon) -> ControlClient:
     return ControlClient(daemon.data)
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """What a command line did."""
-
-    status: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        """Return its output as JSON."""
-        return json.loads(self.out)
-
-
 @pytest.fixture
 def caudal(daemon: Daemon, capsys: pytest.CaptureFixture[str]) -> Callable[..., Outcome]:
     """Lend the command."""
 
-    def command(*arguments: str) -> Outcome:
-        status = run(arguments)
-        captured = capsys.readouterr()
-        return Outcome(status, captured.out, captured.err)
-
-    return command
+    return command(capsys)
 
 
 def fill(engine: Engine) -> None:

@@ -29,6 +29,7 @@ from simulator.errors import SimulatorError
 from simulator.fleet import Fleet, Server
 from simulator.routeros_words import LONGEST_WORD, Reader, encode_sentence
 from simulator.truth import SessionTruth, read
+from tests.free_ports import free_port
 from tests.unit.simulator.server import SECRET, ScriptedServer, change, disconnect
 
 SUBSCRIBERS = 60
@@ -75,20 +76,13 @@ async def site() -> AsyncIterator[Site]:
             transport.close()
 
 
-def free_port(address: str) -> int:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.bind((address, 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
 def description(routers: int = 3, first_address: str = "127.9.1.1") -> FleetDescription:
     return synthetic(
         routers=routers,
         subscribers=SUBSCRIBERS,
         secret=Secret(SECRET),
         first_address=first_address,
-        coa_port=free_port(first_address),
+        coa_port=free_port(address=first_address),
     )
 
 
@@ -353,7 +347,7 @@ def command_arguments(server: Server, *more: str) -> list[str]:
         f"--subscribers={SUBSCRIBERS}",
         "--first-address=127.9.2.1",
         f"--secret={SECRET.decode()}",
-        f"--coa-port={free_port('127.9.2.1')}",
+        f"--coa-port={free_port(address='127.9.2.1')}",
         f"--auth-port={server.authentication_port}",
         f"--acct-port={server.accounting_port}",
         "--ramp=0.2",
@@ -427,7 +421,7 @@ def test_the_command_runs_the_fleet_of_a_provisioning_file(tmp_path: Path) -> No
         address = "127.9.3.1"
         secret = "{SECRET.decode()}"
         profile = "mikrotik"
-        coa_port = {free_port("127.9.3.1")}
+        coa_port = {free_port(address="127.9.3.1")}
         [[plan]]
         name = "20M"
         kind = "internet"
@@ -450,7 +444,12 @@ def test_the_command_runs_the_fleet_of_a_provisioning_file(tmp_path: Path) -> No
 
 def test_the_command_gives_made_up_routers_an_api_and_a_subscriber_a_demand(tmp_path: Path) -> None:
     path = tmp_path / "truth.jsonl"
-    options = ("--api-password=x", f"--api-port={free_port('127.9.2.1')}", "--heavy=user1=80M", "--heavy=user2=8k")
+    options = (
+        "--api-password=x",
+        f"--api-port={free_port(address='127.9.2.1')}",
+        "--heavy=user1=80M",
+        "--heavy=user2=8k",
+    )
     code, _, _ = run_command("--duration=1.5", "--stop-on-exit", f"--truth={path}", *options)
     assert code == 0
     downloads = {truth.login: truth.octets_down for truth in read(path)}

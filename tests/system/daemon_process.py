@@ -22,19 +22,13 @@ from typing import Any
 import psycopg2
 
 from storage.embedded import EmbeddedPostgres
+from tests.free_ports import free_port
 from tests.system.notifications import Notifications
 
 READY_SECONDS = 60.0
 STOP_SECONDS = 20.0
 WRITTEN_SECONDS = 10.0
 SECRET = b"xyzzy-secret-5461"
-
-
-def free_port(kind: socket.SocketKind = socket.SOCK_DGRAM) -> int:
-    """Return a port of the loopback that nobody has now."""
-    with socket.socket(socket.AF_INET, kind) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class DaemonProcess:

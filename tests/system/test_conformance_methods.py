@@ -85,7 +85,7 @@ def test_m2_a_password_is_compared_by_its_octets(router: RadiusClient) -> None:
     assert refused(router.login(ANA[0], b"\xff\xfe\x80"))
 
 
-@pytest.mark.parametrize("challenge", [None, b"", b"12345678", os.urandom(16), os.urandom(64)])
+@pytest.mark.parametrize("challenge", [None, b"", b"12345678", bytes(range(240, 256)), bytes(range(64))])
 def test_m3_chap_answers_the_challenge_attribute_or_else_the_authenticator(
     router: RadiusClient, challenge: bytes | None
 ) -> None:

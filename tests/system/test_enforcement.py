@@ -16,7 +16,8 @@ from radius.packet import attribute, encode_request, integer_attribute
 from simulator.behaviour import Behaviour
 from simulator.description import ApiDescription, synthetic
 from simulator.fleet import Fleet, Server
-from tests.system.daemon_process import DaemonProcess, free_port
+from tests.free_ports import free_port
+from tests.system.daemon_process import DaemonProcess
 
 SECRET = "hush-enforcement"
 ASKING = "hush-relay"

@@ -21,7 +21,8 @@ from simulator.behaviour import DynamicFaults, Faults
 from simulator.description import synthetic
 from simulator.dynamic_authorization import SessionBook, Verdict
 from simulator.fleet import Fleet, Server
-from tests.system.daemon_process import DaemonProcess, free_port
+from tests.free_ports import free_port
+from tests.system.daemon_process import DaemonProcess
 from tests.system.test_enforcement import ADDRESS, BUSY, CAP, SECRET, TOP_UP, isp, until, with_fleet
 
 SUBSCRIBERS = 20

@@ -1,0 +1,87 @@
+"""A control server over a real socket, and the command that speaks to it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import uvloop
+
+from cli.main import run
+from control.api import create
+from control.ports import ControlPorts
+from control.server import ControlServer
+
+
+async def at_once() -> None:
+    """Be a daemon whose workers follow at once."""
+
+
+class Daemon:
+    """A control server on a loop of its own."""
+
+    def __init__(self, given: ControlPorts, data: Path) -> None:
+        self.data = data
+        self.server = ControlServer(create(given), data / "control.sock")
+        self._loop = uvloop.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+
+    def start(self) -> None:
+        """Listen."""
+        self._thread.start()
+        self._wait(asyncio.run_coroutine_threadsafe(self.server.start(), self._loop))
+
+    def stop(self) -> None:
+        """Close, and end the loop."""
+        self._wait(asyncio.run_coroutine_threadsafe(self.server.stop(), self._loop))
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(10)
+        self._loop.close()
+
+    @staticmethod
+    def _wait(step: Future[None]) -> None:
+        step.result(10)
+
+
+@contextmanager
+def running(given: ControlPorts, data: Path) -> Iterator[Daemon]:
+    """Run a control server."""
+    daemon = Daemon(given, data)
+    daemon.start()
+    try:
+        yield daemon
+    finally:
+        daemon.stop()
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a command line did."""
+
+    status: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        """Return its output as JSON."""
+        return json.loads(self.out)
+
+
+def command(capsys: pytest.CaptureFixture[str]) -> Callable[..., Outcome]:
+    """Return the command, as a function of its arguments."""
+
+    def caudal(*arguments: str) -> Outcome:
+        status = run(arguments)
+        captured = capsys.readouterr()
+        return Outcome(status, captured.out, captured.err)
+
+    return caudal
