@@ -15,7 +15,6 @@ from typing import NamedTuple
 
 from daemon.enforcement_orders import Order
 from daemon.enforcement_routers import Site
-from domain.names import login_key
 from domain.network import ApiAccess
 from enforcement import routeros_values as values
 from enforcement.drivers.routeros import (
@@ -28,19 +27,29 @@ from enforcement.drivers.routeros import (
 )
 from enforcement.drivers.routeros_channel import Endpoint
 from enforcement.drivers.routeros_errors import RouterOsError, RouterOsRefused
-from enforcement.read_back import OnLine, Queues, ReadBack
+from enforcement.read_back import OnLine, Queues, ReadBack, SessionRows, is_host, is_lease, is_ppp
 from enforcement.reconcile import OutcomeKind
 from enforcement.routeros_entries import Menu, Row
+from enforcement.session_truth import COMPARED, Kind, kind_of
 
 LINE_TAG = "caudal-line:"
 """Begins the comment of an address-list entry that is one session's; static entries have another tag."""
 QUEUE_PROPERTIES = ("name", "target", "max-limit", "burst-limit", "dynamic")
 LIST_PROPERTIES = (".id", "list", "address", "comment", "dynamic")
+LEASE_PROPERTIES = (".id", "address", "mac-address", "dynamic")
+
+_LISTINGS: Mapping[Kind, tuple[str, tuple[str, ...], Callable[[Row, OnLine], bool]]] = {
+    Kind.PPP: (PPP_ACTIVE, PPP_PROPERTIES, is_ppp),
+    Kind.HOTSPOT: (HOTSPOT_ACTIVE, HOTSPOT_PROPERTIES, is_host),
+    Kind.DHCP: (Menu.LEASE.value, LEASE_PROPERTIES, is_lease),
+}
+"""Where sessions are listed; removing an entry ends one. Of a DHCP server the client then asks anew."""
 
 _OUTCOMES: Mapping[ReadBack, OutcomeKind] = {
     ReadBack.MATCHES: OutcomeKind.READ_BACK_MATCHES,
     ReadBack.DIFFERS: OutcomeKind.READ_BACK_DIFFERS,
     ReadBack.GONE: OutcomeKind.GONE,
+    ReadBack.UNSEEN: OutcomeKind.API_FAILED,
 }
 
 
@@ -73,8 +82,9 @@ class _RouterApi:
     async def _read(self) -> None:
         while self._waiting:
             asked, self._waiting = self._waiting, []
+            leases = any(kind_of(order.names.acct_session_id) not in COMPARED for order, _ in asked)
             try:
-                seen = await asyncio.wrap_future(self.thread.submit(_look))
+                seen = await asyncio.wrap_future(self.thread.submit(partial(_look, leases=leases)))
             except RouterOsError:
                 outcomes = [OutcomeKind.API_FAILED] * len(asked)
             else:
@@ -174,33 +184,42 @@ def _endpoint(site: Site, access: ApiAccess, host: str) -> Endpoint:
     )
 
 
-def _look(connection: RouterConnection) -> _Seen:
-    """Read what RADIUS made on a router."""
+def _look(connection: RouterConnection, *, leases: bool) -> _Seen:
+    """Read what RADIUS made on a router; `leases` only where a session may be one."""
     queues = connection.read(Menu.SIMPLE_QUEUE.value, QUEUE_PROPERTIES, ("?dynamic=true",))
-    ppp = _optional(connection, PPP_ACTIVE, PPP_PROPERTIES)
-    hotspot = _optional(connection, HOTSPOT_ACTIVE, HOTSPOT_PROPERTIES)
+    sessions = SessionRows(
+        _optional(connection, PPP_ACTIVE, PPP_PROPERTIES),
+        _optional(connection, HOTSPOT_ACTIVE, HOTSPOT_PROPERTIES),
+        _optional(connection, Menu.LEASE.value, LEASE_PROPERTIES) if leases else None,
+    )
     lists = connection.read(Menu.ADDRESS_LIST.value, LIST_PROPERTIES)
-    return _Seen(Queues(queues, ppp, hotspot), [row for row in lists if _is_ours(row)])
+    return _Seen(Queues(queues, sessions), [row for row in lists if _is_ours(row)])
 
 
-def _optional(connection: RouterConnection, path: str, properties: tuple[str, ...]) -> list[dict[str, str]]:
-    """Read a menu that a router without the package does not have."""
+def _optional(connection: RouterConnection, path: str, properties: tuple[str, ...]) -> list[dict[str, str]] | None:
+    """Read a menu that a router without the package does not have, and one that is busy may refuse."""
     try:
         return connection.read(path, properties)
     except RouterOsRefused:
-        return []
+        return None
+
+
+def _on_line(order: Order) -> OnLine:
+    """Return a session in its NAS's own words: a service that is found by a MAC has another login."""
+    names = order.names
+    return OnLine(names.user_name or order.wish.login, names.framed_ip_address, names.acct_session_id)
 
 
 def _judge(seen: _Seen, order: Order) -> OutcomeKind:
     entitlement = order.wish.entitlement
     names = order.names
-    judged = seen.queues.judge(OnLine(order.wish.login, names.framed_ip_address), entitlement)
+    judged = seen.queues.judge(_on_line(order), entitlement)
     if judged is ReadBack.MATCHES:
         lists = {row.get("list") for row in seen.lists if _is_of(row, names.framed_ip_address)}
         wanted = set() if entitlement.address_list is None else {entitlement.address_list}
         if lists != wanted:
             return OutcomeKind.READ_BACK_DIFFERS
-    if not entitlement.admitted and judged is not ReadBack.GONE:
+    if not entitlement.admitted and judged in (ReadBack.MATCHES, ReadBack.DIFFERS):
         return OutcomeKind.READ_BACK_DIFFERS
     return _OUTCOMES[judged]
 
@@ -252,26 +271,13 @@ def _unlist(connection: RouterConnection, session_ids: set[int]) -> int:
 
 
 def _kick(connection: RouterConnection, order: Order) -> OutcomeKind:
-    for path, properties, login in (
-        (PPP_ACTIVE, PPP_PROPERTIES, "name"),
-        (HOTSPOT_ACTIVE, HOTSPOT_PROPERTIES, "user"),
-    ):
-        ids = [row[".id"] for row in _optional(connection, path, properties) if _is_session(row, login, order)]
+    session, kind = _on_line(order), kind_of(order.names.acct_session_id)
+    listings = [_LISTINGS[kind]] if kind is not None and kind in _LISTINGS else _LISTINGS.values()
+    is_whole = True
+    for path, properties, is_session in listings:
+        rows = _optional(connection, path, properties)
+        ids = [row[".id"] for row in rows or () if is_session(row, session)]
         if ids:
             return OutcomeKind.API_OK if connection.remove(path, ids) == len(ids) else OutcomeKind.API_FAILED
-    return OutcomeKind.GONE
-
-
-def _is_session(row: Row, login: str, order: Order) -> bool:
-    """Compare session ids as integers where both sides give one; else name and address."""
-    told, ours = _integer(row.get("session-id", "")), _integer(f"0x{order.names.acct_session_id}")
-    if told is not None and ours is not None:
-        return told == ours
-    return login_key(row.get(login, "")) == order.wish.login and row.get("address") == order.names.framed_ip_address
-
-
-def _integer(written: str) -> int | None:
-    try:
-        return int(written, 16)
-    except ValueError:
-        return None
+        is_whole &= rows is not None
+    return OutcomeKind.GONE if is_whole else OutcomeKind.API_FAILED

@@ -25,6 +25,7 @@ from enforcement.drivers.coa import CoaClient, Kind
 from enforcement.drivers.coa_ports import CannotSend
 from enforcement.entitlement import Entitlement
 from enforcement.line_change import BY_API_ALONE, DISCONNECTION, LineChange, line_change
+from enforcement.read_back import is_listed
 from enforcement.reconcile import (
     LineState,
     Outcome,
@@ -228,7 +229,7 @@ class Lines:
                 work.before,
                 site.profile,
                 candidates=work.candidates,
-                has_api=site.router.api is not None,
+                has_api=site.router.api is not None and is_listed(work.order.names.acct_session_id),
             )
         except ValueError as error:
             self._log.error("a line cannot be told what it should get", **_names(work.order), error=str(error))

@@ -32,6 +32,24 @@ class Kind(IntEnum):
 
     HOTSPOT = 0x80
     PPP = 0x81
+    WIRELESS = 0x82
+    DHCP = 0x83
+    DOT1X = 0x86
+
+
+COMPARED = frozenset((Kind.HOTSPOT, Kind.PPP))
+"""Whose menus list every session that is open."""
+
+
+def kind_of(acct_session_id: str | None) -> Kind | None:
+    """Return what a session is by its Acct-Session-Id; None for one that is not written as RouterOS writes it."""
+    number = values.session_number(acct_session_id or "")
+    if number is None or len(acct_session_id or "") != SESSION_ID_DIGITS:
+        return None
+    try:
+        return Kind(number >> _KIND_SHIFT)
+    except ValueError:
+        return None
 
 
 class OpenSession(NamedTuple):
@@ -107,7 +125,7 @@ def compare(
     seen: Iterable[SeenSession],
     read_us: Microseconds,
     *,
-    kinds: AbstractSet[Kind] = frozenset(Kind),
+    kinds: AbstractSet[Kind] = COMPARED,
 ) -> Truth:
     """Return how the books differ from what the router showed when it was read, from `read_us` on.
 
@@ -145,22 +163,10 @@ def compare(
     )
 
 
-def find(seen: Iterable[SeenSession], session: OpenSession) -> SeenSession | None:
-    """Return the router's row of `session`, for instance to end it."""
-    number = values.session_number(session.acct_session_id)
-    place = login_key(session.login), session.address
-    for each in seen:
-        if each.number == number if each.number is not None else (login_key(each.login), each.address) == place:
-            return each
-    return None
-
-
 def _number(session: OpenSession, kinds: AbstractSet[Kind]) -> int | None:
     """Return the number of a session that a menu that was read would show."""
-    number = values.session_number(session.acct_session_id)
-    if number is None or len(session.acct_session_id) != SESSION_ID_DIGITS:
-        return None
-    return number if number >> _KIND_SHIFT in kinds else None
+    is_shown = kind_of(session.acct_session_id) in kinds
+    return values.session_number(session.acct_session_id) if is_shown else None
 
 
 def _boot(number: int) -> int:

@@ -43,6 +43,7 @@ from tests.integration.kept_router import (
 from tests.unit.enforcement.entitled import entitled
 from tests.unit.simulator.routeros_box import PASSWORD, RunningBox, running_box
 
+LEASES = "/ip/dhcp-server/lease"
 MANY = 500
 M = 1_000_000
 
@@ -606,6 +607,81 @@ def test_a_line_of_radius_is_read_back_over_the_same_connection(
             assert await running.keepers.kick(site, wished) is OutcomeKind.API_OK
             assert await running.keepers.read_back(site, wished) is OutcomeKind.GONE
             assert box.do(lambda: box.box.connections) == 1
+
+    play(story())
+
+
+def lease(box: RunningBox, **differences: str) -> str:
+    """Let a DHCP client that RADIUS let in have an address; return the `.id` of its lease."""
+    row = {"address": "10.7.0.9", "mac-address": "02:00:00:00:00:09", "radius": "true"} | differences
+    return box.enter(LEASES, row, dynamic=True)
+
+
+def of_a_lease(engine: sqlalchemy.Engine, running: Kept) -> tuple[Site, Order]:
+    """Return where, and the order to give a DHCP session 1 Mbit/s each way."""
+    site, wished = order_of(engine, running, b"desired!")
+    names = SessionNames(user_name="02:00:00:00:00:09", acct_session_id="83300009", framed_ip_address="10.7.0.9")
+    return site, replace(wished, names=names, wish=Wish(entitled(M, M), now(), "line1", "home"))
+
+
+def test_a_lease_of_radius_is_read_back_and_ended_like_every_session(
+    box: RunningBox, engine: sqlalchemy.Engine, database_dsn: str
+) -> None:
+    provision(engine, town(box))
+    lease(box)
+    theirs = lease(box, address="10.7.0.8", **{"mac-address": "02:00:00:00:00:08"})
+    limit = {"name": "dhcp-ds<02:00:00:00:00:09>", "target": "10.7.0.9/32", "max-limit": "8M/8M"}
+    box.enter(QUEUES, limit, dynamic=True)
+
+    async def story() -> None:
+        async with kept(engine, database_dsn) as running:
+            await running.visited()
+            site, wished = of_a_lease(engine, running)
+            assert await running.keepers.read_back(site, wished) is OutcomeKind.READ_BACK_DIFFERS
+            obeyed = replace(wished, wish=Wish(entitled(8 * M, 8 * M), now(), "line1", "home"))
+            assert await running.keepers.read_back(site, obeyed) is OutcomeKind.READ_BACK_MATCHES
+            assert await running.keepers.kick(site, wished) is OutcomeKind.API_OK
+            assert await running.keepers.read_back(site, wished) is OutcomeKind.GONE
+            assert await running.keepers.kick(site, wished) is OutcomeKind.GONE
+
+    play(story())
+    assert [row[".id"] for row in box.rows(LEASES)] == [theirs]
+
+
+def test_a_hotspot_host_that_a_mac_let_in_is_found_by_its_user_name_and_ended(
+    box: RunningBox, engine: sqlalchemy.Engine, database_dsn: str
+) -> None:
+    provision(engine, town(box))
+    box.enter("/ip/hotspot/active", {"user": "02:00:00:00:00:07", "address": "10.7.0.7"})
+
+    async def story() -> None:
+        async with kept(engine, database_dsn) as running:
+            await running.visited()
+            site, wished = of_a_lease(engine, running)
+            names = replace(wished.names, user_name="02-00-00-00-00-07", acct_session_id="80300007")
+            wished = replace(wished, names=replace(names, framed_ip_address="10.7.0.7"))
+            assert await running.keepers.read_back(site, wished) is OutcomeKind.READ_BACK_DIFFERS
+            assert await running.keepers.kick(site, wished) is OutcomeKind.API_OK
+            assert await running.keepers.read_back(site, wished) is OutcomeKind.GONE
+
+    play(story())
+
+
+@pytest.mark.parametrize("menu", ["/ppp/active", LEASES])
+def test_a_menu_that_a_router_refuses_to_show_ends_no_session(
+    box: RunningBox, engine: sqlalchemy.Engine, database_dsn: str, menu: str
+) -> None:
+    provision(engine, town(box))
+
+    async def story() -> None:
+        async with kept(engine, database_dsn) as running:
+            await running.visited()
+            box.fail(ApiFaults(Mishap.BARE_TRAP, at=f"{menu}/print"))
+            site, wished = of_a_lease(engine, running)
+            number = "81300001" if menu == "/ppp/active" else "83300009"
+            wished = replace(wished, names=replace(wished.names, acct_session_id=number))
+            assert await running.keepers.read_back(site, wished) is OutcomeKind.API_FAILED
+            assert await running.keepers.kick(site, wished) is OutcomeKind.API_FAILED
 
     play(story())
 

@@ -15,7 +15,7 @@ from enforcement.polled_accounting import (
     restored,
 )
 from enforcement.polled_readings import Reading, Shown, Source, Subject, readings
-from enforcement.session_truth import Kind, OpenSession, compare, find, seen_sessions
+from enforcement.session_truth import Kind, OpenSession, compare, seen_sessions
 from radius.codes import AcctStatus
 from tests.unit.accounting.records import fold
 
@@ -69,8 +69,6 @@ def test_a_hotspot_host_is_found_by_login_and_address() -> None:
     seen = seen_sessions([], [host])
     assert compare([ours("80300076")], seen, NOW_US) == ((), (), (), False)
     assert compare([], seen, NOW_US).unnamed == tuple(seen)
-    assert find(seen, ours("80300076")) == seen[0]
-    assert find(seen, ours("80300076", login="eva")) is None
 
 
 def test_a_session_that_we_do_not_have_is_adopted_under_the_id_that_radius_will_use() -> None:
@@ -84,13 +82,6 @@ def test_a_session_whose_start_is_under_way_is_not_adopted() -> None:
 
 def test_a_session_of_which_radius_says_nothing_is_not_adopted() -> None:
     assert compare([], seen_sessions([active("81300077", radius="false")], []), NOW_US).unknown == ()
-
-
-def test_a_session_to_be_ended_is_found_by_its_number() -> None:
-    seen = seen_sessions([active("81300076", **{".id": "*1"}), active("81300077")], [])
-    found = find(seen, ours("81300077", login="another spelling"))
-    assert found is not None
-    assert found.entry == "*80000077"
 
 
 def reading(
