@@ -43,6 +43,7 @@ SECTIONS = {
     "Billing": {
         "invoice": Entry("cli.invoice", "invoice", "Run what is due, and show invoices and other documents."),
         "payment": Entry("cli.payment", "payment", "Book, give back and show payments."),
+        "bank": Entry("cli.bank", "bank", "Import files of the bank, and settle what they leave open."),
         "account": Entry("cli.payment", "account", "Show how a customer's account stands, and give orders about it."),
         "calendar": Entry("cli.payment", "calendar", "List the days on which a customer is reminded, slowed, blocked."),
         "reminder": Entry("cli.reminder", "reminder", "Show whom to remind of what is not paid."),

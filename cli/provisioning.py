@@ -38,7 +38,7 @@ def apply(file: Path, dry_run: bool, as_json: bool) -> None:
     try:
         report = client.post("/v1/apply", file.read_bytes(), "application/toml", {"dry_run": str(dry_run).lower()})
     except DaemonError as error:
-        raise _of_file(error, file, as_json=as_json) from error
+        raise of_file(error, file, as_json=as_json) from error
     if as_json:
         write_json(report)
     else:
@@ -62,7 +62,7 @@ def _summary(report: Item) -> str:
     return f"{counts}; nothing was written (--dry-run)" if report["dry_run"] else counts
 
 
-def _of_file(error: DaemonError, file: Path, *, as_json: bool) -> CommandError:
+def of_file(error: DaemonError, file: Path, *, as_json: bool) -> CommandError:
     """Return the error with its mistakes placed in the file; as JSON they are written already."""
     if not error.problems:
         return error
@@ -113,7 +113,7 @@ def import_services(file: Path, as_json: bool) -> None:
     try:
         report = _import(client, file, quiet=as_json or not sys.stderr.isatty())
     except DaemonError as error:
-        raise _of_file(error, file, as_json=as_json) from error
+        raise of_file(error, file, as_json=as_json) from error
     if as_json:
         write_json({key: report[key] for key in ("created", "updated", "unchanged")})
     else:
@@ -123,7 +123,7 @@ def import_services(file: Path, as_json: bool) -> None:
 
 def _import(client: ControlClient, file: Path, *, quiet: bool) -> Item:
     """Send the file and return the report, with a progress bar unless quiet."""
-    events = client.upload("/v1/import/services", _chunks(file), "text/csv")
+    events = client.upload("/v1/import/services", chunks(file), "text/csv")
     if quiet:
         return _report(events, lambda _rows: None)
     from rich.console import Console
@@ -143,7 +143,8 @@ def _report(events: Iterator[Item], tell: Callable[[int], None]) -> Item:
     raise CommandError("the daemon ended before it told the result; see its log, and import the file again")
 
 
-def _chunks(file: Path) -> Iterator[bytes]:
+def chunks(file: Path) -> Iterator[bytes]:
+    """Yield the octets of a file in pieces."""
     with file.open("rb") as document:
         while chunk := document.read(CHUNK_OCTETS):
             yield chunk
@@ -151,7 +152,7 @@ def _chunks(file: Path) -> Iterator[bytes]:
 
 def _rows(file: Path) -> int:
     """Count the rows below the header, near enough for a progress bar."""
-    return max(1, sum(chunk.count(b"\n") for chunk in _chunks(file)) - 1)
+    return max(1, sum(chunk.count(b"\n") for chunk in chunks(file)) - 1)
 
 
 def _write_whole(output: Path, pieces: Iterator[bytes]) -> None:

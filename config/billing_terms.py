@@ -14,6 +14,7 @@ from decimal import Decimal
 from functools import lru_cache
 
 from config import checks
+from config.bank_csv import read_bank_csv
 from config.checks import Check
 from config.hours import days as read_days
 from config.problems import Mistake, Problems
@@ -123,6 +124,7 @@ def _take(table: Table, default: BillingTerms) -> BillingTerms:
         preview_days=take("preview_days", checks.integer(0, 30, "days"), default.preview_days),
         automatic=take("automatic", checks.boolean, default.automatic),
         confirmation_days=take("confirmation_days", checks.integer(0, 30, "days"), default.confirmation_days),
+        bank=read_bank_csv(table.table("bank")),
     )
 
 

@@ -10,7 +10,19 @@ import asyncio
 from fastapi import APIRouter, FastAPI
 from sqlalchemy.exc import SQLAlchemyError
 
-from control import billing, directory, enforcement, errors, models, provisioning, reminders, routers, sessions, usage
+from control import (
+    bank,
+    billing,
+    directory,
+    enforcement,
+    errors,
+    models,
+    provisioning,
+    reminders,
+    routers,
+    sessions,
+    usage,
+)
 from control.ports import ControlPorts
 from control.questions import Ports
 from storage.sessions import open_sessions
@@ -46,6 +58,7 @@ def create(ports: ControlPorts) -> FastAPI:
         provisioning.routes,
         billing.routes,
         reminders.routes,
+        bank.routes,
     ):
         application.include_router(part, prefix=PREFIX)
     return application

@@ -18,7 +18,7 @@ from sqlalchemy.engine import Engine
 from config.settings import Settings
 from domain.errors import CaudalError
 from storage import housekeeping, overrides, rollup
-from storage.billing import clock, gate, run
+from storage.billing import bank, clock, gate, run
 
 ROLL_UP_SECONDS = 30
 STALE_SECONDS = 15
@@ -68,6 +68,7 @@ class Jobs:
             (self._forget_overrides, OVERRIDES_SECONDS),
             (self._bill_day, BILLING_SECONDS),
             (self._collect, BILLING_SECONDS),
+            (self._book_bank, BILLING_SECONDS),
         ):
             self._scheduler.add_job(
                 self._guarded(job),
@@ -152,6 +153,11 @@ class Jobs:
                 looked, reminders = gate.look_at_due(connection, clock.today(connection), ACCOUNTS_PER_LOOK)
             for reminder in reminders:
                 self._log.info("reminder due", customer=reminder.customer_id, number=reminder.number)
+
+    def _book_bank(self) -> None:
+        """Go on with files of the bank whose booking was interrupted."""
+        for booked in bank.book_waiting(self._engine):
+            self._log.info("bank entry", entry=booked.id, state=booked.state, why=booked.why)
 
     def _zone(self) -> ZoneInfo:
         with self._engine.connect() as connection:

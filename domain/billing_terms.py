@@ -13,6 +13,7 @@ from decimal import Decimal
 from enum import Enum
 from types import MappingProxyType
 
+from domain.bank import BankCsv
 from domain.catalogue import Proration
 
 
@@ -166,3 +167,5 @@ class BillingTerms:
     """Whether runs are issued by themselves; else an operator says when."""
     confirmation_days: int = 0
     """How many days an automatic run waits for its confirmation before it is issued without."""
+    bank: BankCsv = field(default_factory=BankCsv)
+    """How the bank writes its CSV files."""

@@ -428,11 +428,19 @@ bank_entry = Table(
     Column("currency", Text, nullable=False),
     Column("customer_id", BigInteger, ForeignKey("customer.id")),
     Column("payment_id", BigInteger, ForeignKey("payment.id")),
-    Column("state", Text, CheckConstraint("state IN ('booked', 'open', 'ignored')"), nullable=False),
+    Column("state", Text, CheckConstraint("state IN ('matched', 'booked', 'open', 'ignored')"), nullable=False),
     Column("why", Text, nullable=False, server_default=text("''")),
     Column("imported_at", _INSTANT, nullable=False, server_default=func.now()),
+    Column("id", BigInteger, Identity(always=True), nullable=False, unique=True),
 )
 Index("bank_entry_open", bank_entry.c.booked_on, postgresql_where=text("(state = 'open'::text)"))
+Index("bank_entry_matched", bank_entry.c.id, postgresql_where=text("(state = 'matched'::text)"))
+Index(
+    "bank_entry_end_to_end",
+    bank_entry.c.entry.op("->>")("end_to_end"),
+    postgresql_where=text("payment_id IS NOT NULL"),
+)
+Index("bank_entry_payment", bank_entry.c.payment_id, postgresql_where=text("payment_id IS NOT NULL"))
 
 collection_step = Table(
     "collection_step",

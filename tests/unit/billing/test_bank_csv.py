@@ -1,0 +1,89 @@
+"""What the rows of a bank's CSV file say, as their columns are described."""
+
+from __future__ import annotations
+
+import pytest
+
+from billing import bank_csv
+from billing.bank_file import BankFileError, keys
+from domain.bank import BankCsv
+
+SPANISH = BankCsv(
+    date="Fecha", date_format="%d/%m/%Y", amount="Importe", decimal=",", reference=("Concepto", "Referencia"),
+    payer="Ordenante", encoding="iso-8859-15", skip_lines=2,
+)  # fmt: skip
+
+
+def read(text: str, form: BankCsv = BankCsv(), encoding: str = "utf-8") -> list[tuple[object, ...]]:  # noqa: B008
+    entries = bank_csv.parse(text.encode(encoding), form, "EUR")
+    return [(each.line, each.booked_on.isoformat(), each.amount, each.text) for each in entries]
+
+
+def test_the_defaults_read_a_plain_file_with_any_usual_delimiter() -> None:
+    for delimiter in ",;\t":
+        text = f"date{delimiter}amount{delimiter}reference\n2026-01-20{delimiter}12.10{delimiter}F2026-000001\n"
+        assert read(text) == [(2, "2026-01-20", 1210, "F2026-000001")]
+
+
+def test_a_file_of_a_spanish_bank_is_read_as_described() -> None:
+    text = (
+        "Cuenta;ES91\n\nFecha;Concepto;Referencia;Ordenante;Importe\n"
+        "20/01/2026;Fibra  Peña;17;Ana;1.212,10\n\n21/01/2026;Luz;;;-50,00\n"
+    )
+    assert read(text, SPANISH, "iso-8859-15") == [
+        (4, "2026-01-20", 121210, "Fibra Peña 17"), (6, "2026-01-21", -5000, "Luz"),
+    ]  # fmt: skip
+
+
+def test_columns_may_be_numbers_and_debits_a_column_of_their_own() -> None:
+    form = BankCsv(date=1, amount=3, debit=2, reference=(4,))
+    assert read("2026-01-20,,5,came\n2026-01-21,7,,went\n", form) == [
+        (1, "2026-01-20", 500, "came"), (2, "2026-01-21", -700, "went"),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("written", "decimal", "minor"),
+    [
+        ("1,234.50", ".", 123450), ("1'234.50-", ".", -123450), ("1.234", ",", 123400), ("1 234,5", ",", 123450),
+        ("+7", ".", 700), ("1,5", ".", None), ("1.234.5", ",", None), ("1e3", ".", None), ("", ".", None),
+    ],
+)  # fmt: skip
+def test_amounts_are_read_by_their_decimal_sign(written: str, decimal: str, minor: int | None) -> None:
+    document = f"date;amount;reference\n2026-01-20;{written};x\n".encode()
+    form = BankCsv(decimal=decimal, delimiter=";")
+    if minor is None:
+        with pytest.raises(BankFileError, match="is no amount with decimal"):
+            bank_csv.parse(document, form, "EUR")
+    else:
+        assert bank_csv.parse(document, form, "EUR")[0].amount == minor
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("2026-01-20", "there is no column 'date' among 2026-01-20"),
+        ("date,amount,reference\n20/01/2026,1,\n2026-01-20,1x,\n", "2 mistakes: line 2: '20/01/2026' is no date"),
+        ("date,amount,reference\n2026-01-20,1.234,\n", "line 2: '1.234' has more decimals than EUR"),
+        ("date,amount,reference\n2026-01-20,1\n", "line 2: has 2 columns"),
+        ('date,amount,reference\n2026-01-20,1,"open\n', "is no CSV"),
+        ("", "there is no header"),
+    ],
+)
+def test_mistakes_are_told_with_their_lines(text: str, message: str) -> None:
+    with pytest.raises(BankFileError, match=message):
+        read(text)
+
+
+def test_a_file_in_another_encoding_is_refused_and_not_guessed() -> None:
+    with pytest.raises(BankFileError, match="line 2: is not utf-8"):
+        bank_csv.parse("date,amount,reference\n2026-01-20,1,Peña\n".encode("latin-1"), BankCsv(), "EUR")
+
+
+def test_equal_rows_of_a_day_are_two_and_a_longer_file_brings_only_what_is_new() -> None:
+    row = "2026-01-20,5,coffee\n"
+    first, longer = (
+        keys(bank_csv.parse(f"date,amount,reference\n{row * count}".encode(), BankCsv(), "EUR")) for count in (2, 3)
+    )
+    assert len({*first}) == 2
+    assert len({*longer} - {*first}) == 1
