@@ -70,7 +70,9 @@ class Draft:
         return self.net + self.tax
 
     def postings(self) -> tuple[Posting, ...]:
-        """Return what the document moves in the books."""
+        """Return what the document moves in the books; a proforma moves nothing."""
+        if self.kind is DocumentKind.PROFORMA:
+            return ()
         total = self.earned.gross
         debit = (wallet if self.paid_from_wallet else receivable)(self.customer_id, total, self.currency)
         return (*((debit,) if total else ()), *self.earned.postings(self.currency))

@@ -12,12 +12,13 @@ from pathlib import Path
 
 import click
 
+from cli import documents
 from cli.client import ControlClient, Item, segment
 from cli.command import Group
 from cli.completion import named
 from cli.errors import CommandError
 from cli.money import AMOUNT, DAY, amount, shown
-from cli.options import Paging, data_directory, json_option, paging_options
+from cli.options import Paging, data_directory, far_future_option, json_option, paging_options
 from cli.tables import Column, Table, show_listing, text, write_details, write_json
 
 RUN_SECONDS = 24 * 3600.0
@@ -55,11 +56,13 @@ def invoice() -> None:
 @click.option("--date", "on", type=DAY, help="What is due by this day.  [default: today]")
 @click.option("--dry-run", is_flag=True, help="Show the totals and the largest differences, and write nothing.")
 @_CUSTOMER
+@far_future_option
 @json_option
-def run(on: str | None, dry_run: bool, customer: str | None, as_json: bool) -> None:
+def run(on: str | None, dry_run: bool, customer: str | None, far_future: bool, as_json: bool) -> None:
     """Make, post and number the documents of all accounts that are due."""
     client = ControlClient(data_directory(), timeout=RUN_SECONDS)
     order = {"date": on or client.get("/v1/clock")["today"], "dry_run": dry_run, "customer": customer}
+    order["far_future"] = far_future
     lines = client.order_lines("/v1/invoice-runs", order)
     report = _followed(lines, quiet=as_json)
     if as_json:
@@ -115,7 +118,7 @@ def _write_report(report: Item) -> None:
 
 @invoice.command("list", example="caudal invoice list --open")
 @_CUSTOMER
-@click.option("--open", "only_open", is_flag=True, help="Only invoices that are not paid.")
+@click.option("--open", "only_open", is_flag=True, help="Only invoices and proformas that are not paid.")
 @click.option(
     "--kind", type=click.Choice(["invoice", "credit-note", "proforma", "receipt"]), help="Documents of one kind."
 )
@@ -142,6 +145,7 @@ def show(number: str, as_json: bool) -> None:
             ("customer", item["customer"]),
             ("date", item["issued_on"] or item["dated"]),
             ("due", item["due_on"] or ""),
+            ("in its place", item["superseded_by"] or ""),
         )
     )
     click.echo()
@@ -207,6 +211,10 @@ def retry(customer: str | None) -> None:
     """Let parked accounts be billed again by the next run."""
     path = "/v1/parked-accounts/retry"
     click.echo(ControlClient(data_directory()).post(path, b"", "text/plain", {"customer": customer})["text"])
+
+
+for _command in (documents.proforma, documents.withdraw, documents.verify):
+    invoice.add_command(_command)
 
 
 def days(starts: str, ends: str) -> str:

@@ -74,6 +74,12 @@ def json_option(function: Decorated) -> Decorated:
     return click.option("--json", "as_json", is_flag=True, help="Write JSON, with exact numbers.")(function)
 
 
+def far_future_option(function: Decorated) -> Decorated:
+    """Add `--yes-far-future`; the command receives it as `far_future`."""
+    option = click.option("--yes-far-future", "far_future", is_flag=True, help="Do it more than 31 days ahead, too.")
+    return option(function)
+
+
 def paging_options(function: Callable[..., None]) -> Callable[..., None]:
     """Add `--limit`, `--all` and `--json`; the command receives them as `paging`."""
 

@@ -31,12 +31,12 @@ from storage.billing import (
     credit_notes,
     gate,
     ledger,
-    numbers,
     payments,
     prices,
     printing,
     reading,
     run,
+    verification,
     wallets,
 )
 
@@ -54,6 +54,7 @@ def run_invoices(ports: Ports, order: models.InvoiceRunOrder) -> StreamingRespon
     with ports.engine.connect() as connection:
         customer = None if order.customer is None else reading.payer_id(connection, order.customer)
         if not order.dry_run:
+            clock.require_near(connection, order.date, far_future=order.far_future)
             ledger.require_open(connection, order.date)
     if order.dry_run:
         lines = _preview(ports, order.date, customer)
@@ -75,13 +76,13 @@ def _preview(ports: ControlPorts, on: date, customer: int | None) -> Iterator[mo
         found.sort(key=lambda each: (-abs(each.difference), each.login))
         del found[MOST_DIFFERENCES:]
         yield models.RunProgress(accounts=progress.accounts, of=due)
-    yield _report(progress, dry_run=True, found=found)
+    yield report(progress, dry_run=True, found=found)
 
 
 def _bill_one(ports: ControlPorts, on: date, customer: int) -> models.RunReport:
     with ports.engine.begin() as connection:
         progress = run.bill_one(connection, customer, on)
-    return _report(progress)
+    return report(progress)
 
 
 def _bill(ports: ControlPorts, on: date) -> Iterator[models.RunProgress | models.RunReport]:
@@ -89,10 +90,11 @@ def _bill(ports: ControlPorts, on: date) -> Iterator[models.RunProgress | models
     told: Any = run.Progress()
     for told in ports.bill(on):
         yield models.RunProgress(accounts=told.accounts, of=due)
-    yield _report(told)
+    yield report(told)
 
 
-def _report(told: Any, *, dry_run: bool = False, found: list[run.Preview] | None = None) -> models.RunReport:
+def report(told: Any, *, dry_run: bool = False, found: list[run.Preview] | None = None) -> models.RunReport:
+    """Return what a run did, or would do."""
     return models.RunReport(
         dry_run=dry_run,
         accounts=told.accounts,
@@ -157,6 +159,7 @@ def show_document(ports: Ports, number: Name) -> models.DocumentDetail:
         **_document(head).model_dump(),
         position=head["position"],
         hash=None if head["hash"] is None else bytes(head["hash"]).hex(),
+        superseded_by=head["superseded_by_number"],
         taxes=[
             models.DocumentTax(
                 code=code,
@@ -404,7 +407,7 @@ def list_balances(ports: Ports) -> Listing[models.Balance]:
 @routes.get("/ledger/check")
 def check_ledger(ports: Ports) -> Listing[models.Difference]:
     """Compute everything anew and list what is not as it should be."""
-    found = [*ledger.check_books(ports.engine), *numbers.check_chains(ports.engine)]
+    found = [*ledger.check_books(ports.engine), *verification.check_chains(ports.engine)]
     items = [
         models.Difference(
             what=each.what,

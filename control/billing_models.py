@@ -24,6 +24,14 @@ class InvoiceRunOrder(BaseModel):
     date: date
     dry_run: bool = False
     customer: str | None = None
+    far_future: bool = Field(False, description="A day more than 31 days ahead is meant.")
+
+
+class ProformaOrder(BaseModel):
+    """What a customer is to be asked for: what is due by a day; none is today."""
+
+    on: date | None = None
+    far_future: bool = Field(False, description="A day more than 31 days ahead is meant.")
 
 
 class RunProgress(Answer):
@@ -108,6 +116,7 @@ class DocumentDetail(Document):
     taxes: list[DocumentTax]
     position: int | None
     hash: str | None
+    superseded_by: str | None = Field(description="Of a proforma: the document in its place.")
 
 
 class Parked(Answer):

@@ -226,6 +226,7 @@ document = Table(
     Column("key", Text, unique=True),
     Column("superseded_by", BigInteger, ForeignKey("document.id")),
     Column("made_at", _INSTANT, nullable=False, server_default=func.now()),
+    Column("digest_form", SmallInteger, nullable=False, server_default=text("2")),
     UniqueConstraint("series_id", "number"),
     UniqueConstraint("series_id", "position"),
     CheckConstraint("gross = (net + tax)"),
@@ -233,6 +234,12 @@ document = Table(
 )
 Index("document_customer", document.c.customer_id, document.c.dated)
 Index("document_open", document.c.customer_id, document.c.due_on, postgresql_where=text("open_amount > 0"))
+Index(
+    "document_proforma",
+    document.c.customer_id,
+    document.c.due_on,
+    postgresql_where=text("(kind = 'proforma'::text) AND (open_amount > 0)"),
+)
 Index("document_unnumbered", document.c.series_id, document.c.id, postgresql_where=text("number IS NULL"))
 
 payment = Table(
@@ -575,3 +582,10 @@ Index(
     postgresql_where=text("subscription_id IS NOT NULL"),
 )
 Index("document_line_waiting", document_line.c.customer_id, postgresql_where=text("document_id IS NULL"))
+
+proforma_line = Table(
+    "proforma_line",
+    metadata,
+    Column("line_id", BigInteger, ForeignKey("document_line.id"), primary_key=True, autoincrement=False),
+    Column("subscription_id", BigInteger, ForeignKey("subscription.id"), nullable=False),
+)

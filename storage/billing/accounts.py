@@ -21,10 +21,11 @@ from billing.claims import Key
 from billing.cycle import Period
 from billing.difference import IssuedLine
 from billing.documents import ChargedLine
-from billing.generation import BEGINNING, Coupon, Discount, OneOff, Subscription
+from billing.generation import BEGINNING, Coupon, Discount, Line, OneOff, Subscription
 from billing.history import Event, EventKind, phases
 from billing.intervals import FOREVER, union
 from billing.prepaid import Wallet
+from billing.proforma import Compared, OpenProforma, Place, compare
 from billing.tax import CreditedLine
 from config import billing_terms, catalogue, plan_rules
 from domain.billing_terms import BillingTerms
@@ -66,6 +67,19 @@ class Account:
     """Of a prepaid account."""
     starved_since: date | None = None
     """Since when its wallet has not paid."""
+    proformas: list[OpenProforma] = field(default_factory=list)
+    """Those that wait to be paid, oldest first."""
+    is_asked_first: bool = False
+    """Whether this time a proforma goes before the invoice, whatever the terms say."""
+
+    @property
+    def asks_first(self) -> bool:
+        """Tell whether a proforma goes before the invoice; a wallet is not asked."""
+        return (self.terms.proforma or self.is_asked_first) and not self.terms.billing.is_prepaid
+
+    def compared(self, lines: Sequence[Line]) -> Compared:
+        """Return what of the lines that are due is not asked for yet, and the proformas whose place it takes."""
+        return compare(lines, self.proformas) if self.asks_first else Compared([*lines], self.proformas)
 
     def seller(self) -> dict[str, str]:
         """Return who issues documents, as they print it."""
@@ -122,6 +136,8 @@ def load(connection: Connection, customer_ids: Sequence[int], on: date, catalogu
     accounts = {account.customer_id: account for account in map(_account, connection.execute(text(_ACCOUNTS), ids))}
     payer_of = {row.id: row.payer for row in connection.execute(text(_MEMBERS), ids)}
     members = {"ids": [*payer_of]}
+    for row in connection.execute(text(_PROFORMAS), ids):
+        accounts[row.payer].proformas.append(_proforma(row))
     for row in connection.execute(text(_DISCOUNTS), members):
         account = accounts[payer_of[row.customer_id]]
         account.texts[row.id] = row.text
@@ -224,6 +240,18 @@ def _account(row: Any) -> Account:
     return account
 
 
+def _proforma(row: Any) -> OpenProforma:
+    places = (
+        Place(customer_id, subscription_id, Key(component, rate), _days(*period), _days(*days), amount, credits_line)
+        for customer_id, subscription_id, component, rate, period, days, amount, credits_line in row.lines
+    )
+    return OpenProforma(row.id, row.due_on, row.open_amount, tuple(places))
+
+
+def _days(starts: str, ends: str) -> Period:
+    return Period(date.fromisoformat(starts), date.fromisoformat(ends))
+
+
 def _discount(row: Any) -> Discount:
     days = Period(row.starts, row.ends or FOREVER)
     percent, amount = (row.value, None) if row.kind == "percent" else (None, row.value)
@@ -242,6 +270,13 @@ _ACCOUNTS = f"""SELECT a.customer_id, a.currency, a.terms || jsonb_build_object(
     WHERE a.customer_id {_AMONG}"""
 _MEMBERS = f"""SELECT id, coalesce(payer_id, id) AS payer FROM customer
     WHERE (id {_AMONG} AND payer_id IS NULL) OR payer_id {_AMONG}"""
+_PROFORMAS = f"""SELECT d.customer_id AS payer, d.id, d.due_on, d.open_amount, (
+        SELECT json_agg(json_build_array(l.customer_id, p.subscription_id, l.component, l.rate,
+            json_build_array(l.period_starts, l.period_ends), json_build_array(l.starts, l.ends), l.amount,
+            l.credits_line))
+        FROM document_line AS l LEFT JOIN proforma_line AS p ON p.line_id = l.id WHERE l.document_id = d.id) AS lines
+    FROM document AS d WHERE d.customer_id {_AMONG} AND d.kind = 'proforma' AND d.open_amount > 0
+    ORDER BY d.due_on, d.id"""
 _SUBSCRIPTIONS = f"""SELECT s.id, s.customer_id, s.service_id, s.billed_to, s.revised_from, v.period_day
     FROM subscription AS s LEFT JOIN service AS v ON v.id = s.service_id
     WHERE s.customer_id {_AMONG} AND s.bundle_id IS NULL ORDER BY s.id"""

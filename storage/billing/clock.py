@@ -14,6 +14,9 @@ from sqlalchemy.engine import Connection
 from billing.cycle import local_day
 from storage.errors import OrderRefused
 
+MOST_AHEAD = timedelta(days=31)
+"""A day that is further ahead is a slip of the hand: what is billed on it would be billed for good."""
+
 
 class ClockError(OrderRefused):
     """The clock of billing cannot be moved so."""
@@ -62,3 +65,20 @@ def advance(connection: Connection, by: timedelta) -> datetime:
         raise ClockError("a clock goes forward only: what was billed stays billed")
     connection.execute(text("UPDATE test_clock SET ahead = ahead + :by"), {"by": by})
     return now(connection)
+
+
+class TooFarAhead(OrderRefused):
+    """Something was to be billed on a day that is probably a mistake."""
+
+    def __init__(self, day: date, today: date) -> None:
+        super().__init__(
+            f"{day} is {(day - today).days} days ahead of {today}; what is billed stays billed, so say "
+            "--yes-far-future (`far_future` in the API) if that day is meant"
+        )
+
+
+def require_near(connection: Connection, day: date, *, far_future: bool = False) -> None:
+    """Raise TooFarAhead where a day to bill is more than a month ahead and that is not said to be meant."""
+    present = today(connection)
+    if not far_future and day > present + MOST_AHEAD:
+        raise TooFarAhead(day, present)

@@ -10,13 +10,13 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import date
-from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import text
 from sqlalchemy.engine import Connection
 
 from billing.cycle import monthly
+from billing.digests import Said, SaidLine, digest
 from billing.documents import DAILY_TRANSFER, Draft
 from domain.billing_terms import BillingType, DocumentKind
 from storage.billing import ledger, lines
@@ -62,7 +62,7 @@ def gather(connection: Connection, found: Sequence[Account], on: date, series: S
         return
     waiting: dict[int, list[Any]] = defaultdict(list)
     rows = connection.execute(
-        text("""SELECT l.id, u.id AS payer, l.net, l.tax, l.taxes, l.text, l.amount
+        text("""SELECT u.id AS payer, l.*
             FROM unnest(CAST(:ids AS bigint[]), CAST(:days AS date[])) AS u(id, before)
             JOIN customer AS c ON c.id = u.id OR c.payer_id = u.id
             JOIN document_line AS l ON l.customer_id = c.id AND l.document_id IS NULL AND l.starts < u.before
@@ -96,7 +96,10 @@ def _issue(connection: Connection, account: Account, held: Sequence[Any], on: da
     }
     gross = sign * (net + tax)
     (document_id,) = list(Ids(connection, "document_id", DOCUMENT_STEP, 1))[:1]
-    digest = sha256(repr([[tuple(row) for row in held], frozen, on.isoformat()]).encode()).digest()
+    said = Said(
+        kind.value, account.partner_id, account.customer_id, account.terms.currency, on, None, sign * net, sign * tax,
+        gross, account.terms.language, frozen,
+    )  # fmt: skip
     copy(
         connection,
         "document",
@@ -107,7 +110,8 @@ def _issue(connection: Connection, account: Account, held: Sequence[Any], on: da
         [
             (
                 document_id, kind.value, account.partner_id, account.customer_id, account.terms.currency, on,
-                sign * net, sign * tax, gross, 0, gross, True, series.id_of(account.partner_id, kind), digest,
+                sign * net, sign * tax, gross, 0, gross, True, series.id_of(account.partner_id, kind),
+                digest(said, map(_said, held)),
                 account.terms.language, frozen,
             )
         ],
@@ -116,3 +120,10 @@ def _issue(connection: Connection, account: Account, held: Sequence[Any], on: da
         text("UPDATE document_line SET document_id = :document WHERE id = ANY(CAST(:ids AS bigint[]))"),
         {"document": document_id, "ids": [row.id for row in held]},
     )
+
+
+def _said(row: Any) -> SaidLine:
+    return SaidLine(
+        row.text, row.starts, row.ends, row.quantity, row.unit_price, row.amount, row.net, row.tax, row.taxes,
+        row.credits_line,
+    )  # fmt: skip

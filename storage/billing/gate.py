@@ -58,9 +58,23 @@ def load(connection: Connection, customer_ids: Sequence[int], today: date) -> li
     """Return how accounts stand, with their calendars."""
     ids = {"ids": [*customer_ids], "today": today}
     debts: dict[int, list[Debt]] = defaultdict(list)
-    for customer_id, *debt in connection.execute(text(_DEBTS), ids):
+    proformas: set[int] = set()
+    for customer_id, is_proforma, *debt in connection.execute(text(_DEBTS), ids):
         debts[customer_id].append(Debt(*debt))
+        proformas |= {customer_id} if is_proforma else set()
+    for customer_id, credit in connection.execute(text(_CREDIT), {"ids": sorted(proformas)}) if proformas else ():
+        debts[customer_id] = _less(debts[customer_id], credit)
     return [_standing(row, debts.get(row.customer_id, [])) for row in connection.execute(text(_ACCOUNTS), ids)]
+
+
+def _less(debts: Iterable[Debt], credit: int) -> list[Debt]:
+    """Return debts without what waits as credit to pay them, the oldest first."""
+    left = []
+    for debt in debts:
+        taken = min(credit, debt.amount)
+        credit -= taken
+        left.append(debt._replace(amount=debt.amount - taken))
+    return left
 
 
 def _standing(row: Any, debts: list[Debt]) -> Standing:
@@ -198,7 +212,14 @@ _ACCOUNTS = f"""SELECT a.customer_id, a.currency, a.terms || jsonb_build_object(
     FROM account AS a JOIN customer AS c ON c.id = a.customer_id JOIN partner AS r ON r.id = c.partner_id
         CROSS JOIN isp AS i
     WHERE a.customer_id {_AMONG}"""
-_DEBTS = f"""SELECT customer_id, id, due_on, open_amount FROM document
-    WHERE customer_id {_AMONG} AND kind = 'invoice' AND open_amount > 0 AND due_on IS NOT NULL ORDER BY due_on, id"""
+_DEBTS = f"""SELECT customer_id, kind = 'proforma', id, due_on, open_amount FROM document
+    WHERE customer_id {_AMONG} AND kind IN ('invoice', 'proforma') AND open_amount > 0 AND due_on IS NOT NULL
+    ORDER BY due_on, id"""
+_CREDIT = f"""SELECT customer_id, sum(amount)::bigint FROM (
+        SELECT customer_id, unused AS amount FROM payment WHERE customer_id {_AMONG} AND unused > 0
+        UNION ALL
+        SELECT customer_id, open_amount FROM document
+            WHERE customer_id {_AMONG} AND kind = 'credit-note' AND open_amount > 0
+    ) AS each GROUP BY 1"""
 _SERVICES = f"""SELECT s.id, coalesce(c.payer_id, c.id) AS payer FROM customer AS c
     JOIN service AS s ON s.customer_id = c.id WHERE coalesce(c.payer_id, c.id) {_AMONG} ORDER BY s.id"""

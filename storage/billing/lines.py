@@ -1,7 +1,8 @@
 """Lines of documents, as they are stored.
 
 Rule: a line has its place (subscription, component, rate, days) and counts how many came before it there; the database
-refuses the same one twice. What was charged once is marked as billed with it.
+refuses the same one twice. What was charged once is marked as billed with it. A line of a proforma charges nothing yet:
+it has no place of its own, and what it is of is kept beside it.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from sqlalchemy import text
 from sqlalchemy.engine import Connection
 
 from billing.documents import Draft, DraftLine
+from domain.billing_terms import DocumentKind
 from storage.billing.ledger import Ids
 from storage.row_staging import copy
 
@@ -27,8 +29,12 @@ _LINE = (
 
 def store(connection: Connection, drafts: Sequence[tuple[int | None, Draft]]) -> None:
     """Store the lines of drafts; the document is None where it is made later."""
-    found = [(id_, position, line) for id_, each in drafts for position, line in enumerate(each.lines, 1)]
-    ids = Ids(connection, "document_line_id", LINE_STEP, len(found))
+    found = [
+        (id_, position, _charging_nothing(line) if each.kind is DocumentKind.PROFORMA else line)
+        for id_, each in drafts
+        for position, line in enumerate(each.lines, 1)
+    ]
+    ids = [id_ for id_, _ in zip(Ids(connection, "document_line_id", LINE_STEP, len(found)), found, strict=False)]
     revisions = _revisions(connection, [line for _, _, line in found])
     copy(
         connection,
@@ -36,14 +42,31 @@ def store(connection: Connection, drafts: Sequence[tuple[int | None, Draft]]) ->
         _LINE,
         [
             _line_row(line_id, document_id, position, line, revision)
-            for line_id, (document_id, position, line), revision in zip(ids, found, revisions, strict=False)
+            for line_id, (document_id, position, line), revision in zip(ids, found, revisions, strict=True)
         ],
     )
+    _keep_subscriptions(connection, ids, drafts)
     one_offs = [line.line.one_off.id for _, _, line in found if line.line.one_off is not None]
     if one_offs:
         connection.execute(
             text("UPDATE one_off SET billed = true WHERE id = ANY(CAST(:ids AS bigint[]))"), {"ids": one_offs}
         )
+
+
+def _keep_subscriptions(connection: Connection, ids: Sequence[int], drafts: Sequence[tuple[int | None, Draft]]) -> None:
+    """Note of which subscriptions the lines of proformas are."""
+    of_lines = [
+        line.line.subscription_id if each.kind is DocumentKind.PROFORMA else None
+        for _, each in drafts
+        for line in each.lines
+    ]
+    kept = [(line_id, of) for line_id, of in zip(ids, of_lines, strict=True) if of is not None]
+    if kept:
+        copy(connection, "proforma_line", ("line_id", "subscription_id"), kept)
+
+
+def _charging_nothing(each: DraftLine) -> DraftLine:
+    return each._replace(line=each.line._replace(subscription_id=None, one_off=None, discount_id=None))
 
 
 def _line_row(id_: int, document_id: int | None, position: int, each: DraftLine, revision: int) -> tuple[object, ...]:

@@ -12,10 +12,9 @@ from datetime import date
 from sqlalchemy import text
 from sqlalchemy.engine import Connection, Engine
 
-from billing.numbering import DEFAULT_SERIES, FIRST_HASH, SeriesState, Unnumbered, assign, link
+from billing.numbering import DEFAULT_SERIES, FIRST_HASH, SeriesState, Unnumbered, assign
 from config import billing_terms
 from domain.billing_terms import DocumentKind, SeriesTerms
-from storage.billing.ledger import Difference
 
 PER_TRANSACTION = 2_000
 """Documents that are numbered at a time: some tenths of a second under the lock of their series."""
@@ -143,25 +142,3 @@ def number_some(connection: Connection, series_id: int, on: date) -> int:
         {"hash": state.last_hash, "on": day, "n": state.documents, "series": series_id},
     )
     return len(numbered)
-
-
-def check_chains(engine: Engine) -> list[Difference]:
-    """Follow every series from its first document; return where a number is missing or a link does not hold."""
-    found = []
-    with engine.connect().execution_options(isolation_level="REPEATABLE READ") as connection, connection.begin():
-        rows = connection.execution_options(yield_per=PER_TRANSACTION).execute(
-            text("""SELECT series_id, position, number, issued_on, digest, hash FROM document
-                WHERE number IS NOT NULL ORDER BY series_id, position""")
-        )
-        series, expected, before = None, 0, FIRST_HASH
-        for row in rows:
-            if row.series_id != series:
-                series, expected, before = row.series_id, 0, FIRST_HASH
-            expected += 1
-            if row.position != expected:
-                found.append(Difference(f"place of {row.number} in its series", row.position, expected, ""))
-                expected = row.position
-            if bytes(row.hash) != link(before, row.number, row.issued_on, bytes(row.digest)):
-                found.append(Difference(f"link of {row.number} to the document before it", row.position, expected, ""))
-            before = bytes(row.hash)
-    return found

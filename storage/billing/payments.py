@@ -7,18 +7,18 @@ key is one payment, for ever. A refund or a reversal is a transfer of its own an
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
-from hashlib import sha256
 from typing import Any
 
 from sqlalchemy import text
 from sqlalchemy.engine import Connection
 
 from billing.allocation import Allocation, Claimed, Money, allocate, take_back
+from billing.digests import Said, digest
 from billing.ledger import Posting, Transfer, cash, receivable, wallet
 from domain.billing_terms import BillingType, DocumentKind
-from storage.billing import allocations, gate, ledger, numbers, run
+from storage.billing import allocations, gate, issuing, ledger, numbers, proformas, run
 from storage.errors import OrderRefused
 from storage.row_staging import copy
 
@@ -81,8 +81,7 @@ def add(connection: Connection, order: Order, today: date) -> Booked:
     _post(connection, account, payment_id, "payment", f"payment/{order.key}", credited, order, today)
     allocated: list[allocations.Allocated] = []
     if not is_prepaid:
-        allocated += _pay_chosen(connection, payment_id, order)
-        allocated += allocations.use_credit(connection, [order.customer_id])
+        allocated += _pay(connection, payment_id, order, today)
     number = _receipt(connection, account, payment_id, order, today)
     if is_prepaid:
         run.bill_one(connection, order.customer_id, today)
@@ -180,6 +179,15 @@ def _post(
     ledger.post(connection, [transfer])
 
 
+def _pay(connection: Connection, payment_id: int, order: Order, today: date) -> list[allocations.Allocated]:
+    """Let a payment pay what was chosen, then what is open; proformas that are paid so become invoices."""
+    series = numbers.SeriesBook(connection)
+    chosen = proformas.accept(connection, order.documents, order.amount, today, series)
+    paid = _pay_chosen(connection, payment_id, replace(order, documents=chosen))
+    paid += allocations.use_credit(connection, [order.customer_id])
+    return paid + run.settle(connection, order.customer_id, today, series)
+
+
 def _pay_chosen(connection: Connection, payment_id: int, order: Order) -> list[allocations.Allocated]:
     if not order.documents:
         return []
@@ -215,13 +223,16 @@ def _unused(connection: Connection, payment_id: int) -> int:
 def _receipt(connection: Connection, account: Any, payment_id: int, order: Order, today: date) -> str:
     """Issue the receipt of a payment, with its number."""
     series_id = numbers.series_of(connection, account.partner_id, DocumentKind.RECEIPT)
-    (document_id,) = list(ledger.Ids(connection, "document_id", run.DOCUMENT_STEP, 1))[:1]
+    (document_id,) = list(ledger.Ids(connection, "document_id", issuing.DOCUMENT_STEP, 1))[:1]
     frozen = {
         "buyer": {"login": account.login, "name": account.name, "email": account.email} | account.details,
         "payment": {"method": order.method, "reference": order.reference, "amount": order.amount},
     }
-    digest = sha256(f"receipt {payment_id} {order.amount} {account.currency} {order.method}".encode()).digest()
     terms = run.terms_of(account.terms, account.currency, connection, account.partner_id)
+    said = Said(
+        DocumentKind.RECEIPT.value, account.partner_id, order.customer_id, account.currency, today, None, order.amount,
+        0, order.amount, terms.language, frozen, payment_id=payment_id,
+    )  # fmt: skip
     copy(
         connection,
         "document",
@@ -232,7 +243,7 @@ def _receipt(connection: Connection, account: Any, payment_id: int, order: Order
         [
             (
                 document_id, DocumentKind.RECEIPT.value, account.partner_id, order.customer_id, account.currency, today,
-                order.amount, 0, order.amount, 0, series_id, digest, terms.language, frozen, payment_id,
+                order.amount, 0, order.amount, 0, series_id, digest(said), terms.language, frozen, payment_id,
             )
         ],
     )  # fmt: skip

@@ -68,7 +68,7 @@ def documents(
                 FROM document AS d JOIN customer AS c ON c.id = d.customer_id
                 WHERE (CAST(:customer AS bigint) IS NULL OR d.customer_id = :customer)
                     AND (CAST(:kind AS text) IS NULL OR d.kind = :kind)
-                    AND (NOT :open OR (d.open_amount > 0 AND d.kind = 'invoice'))
+                    AND (NOT :open OR (d.open_amount > 0 AND d.kind IN ('invoice', 'proforma')))
                     AND (CAST(:before AS bigint) IS NULL OR d.id < :before)
                 ORDER BY d.id DESC LIMIT :limit"""),
             {"customer": customer, "kind": kind, "open": only_open, "before": before, "limit": limit},
@@ -82,9 +82,11 @@ def document(connection: Connection, id_: int) -> tuple[RowMapping, Sequence[Row
     """Return a document with everything that it prints, and its lines."""
     head = (
         connection.execute(
-            text("""SELECT d.*, c.login AS customer, p.number AS credits_number, r.name AS partner
+            text("""SELECT d.*, c.login AS customer, p.number AS credits_number, r.name AS partner,
+                    h.number AS superseded_by_number
                 FROM document AS d JOIN customer AS c ON c.id = d.customer_id JOIN partner AS r ON r.id = d.partner_id
-                    LEFT JOIN document AS p ON p.id = d.credits_document WHERE d.id = :id"""),
+                    LEFT JOIN document AS p ON p.id = d.credits_document
+                    LEFT JOIN document AS h ON h.id = d.superseded_by WHERE d.id = :id"""),
             {"id": id_},
         )
         .mappings()

@@ -7,11 +7,9 @@ that cannot be billed is parked with the reason, and the others go on.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
-from hashlib import sha256
 from typing import Any
 
 from sqlalchemy import text
@@ -21,28 +19,21 @@ from sqlalchemy.exc import OperationalError
 from billing.cycle import Cycle, monthly
 from billing.documents import Draft, assemble
 from billing.generation import AccountTerms, Generated, generate
-from billing.ledger import Transfer
 from config import billing_terms
 from domain.billing_terms import BillingTerms, BillingType, DocumentKind
 from domain.catalogue import CycleUnit, Mode
 from domain.errors import CaudalError
-from storage.billing import accounts, allocations, daily, gate, ledger, lines, numbers
+from storage.billing import accounts, allocations, daily, gate, ledger, numbers, proformas
 from storage.billing.accounts import Account, Catalogue
-from storage.row_staging import copy
+from storage.billing.allocations import Allocated
 
 ACCOUNTS_PER_TRANSACTION = 500
 """About half a second of work: what a killed run repeats, and what another one waits for."""
-DOCUMENT_STEP = 100
 LONGEST_REASON = 500
 CONFLICTS = ("40001", "40P01")
 """SQLSTATEs of transactions that wait for each other."""
 MOST_CONFLICTS = 100
 """In one run; more are no accident."""
-
-_DOCUMENT = (
-    "id", "kind", "partner_id", "customer_id", "currency", "dated", "due_on", "net", "tax", "gross", "open_amount",
-    "paid_at_once", "series_id", "digest", "language", "frozen", "credits_document", "key",
-)  # fmt: skip
 
 
 @dataclass(slots=True)
@@ -133,8 +124,11 @@ def bill_due(
                 told(progress)
 
 
-def bill_one(connection: Connection, customer_id: int, on: date) -> Progress:
-    """Bill one account, due or not, and number what it makes, within the present transaction. Raise BooksClosed."""
+def bill_one(connection: Connection, customer_id: int, on: date, *, asks_first: bool = False) -> Progress:
+    """Bill one account, due or not, and number what it makes, within the present transaction. Raise BooksClosed.
+
+    With `asks_first` it is a proforma, whatever the account's terms are.
+    """
     progress = Progress()
     ledger.require_open(connection, on)
     catalogue, series = Catalogue.read(connection), numbers.SeriesBook(connection)
@@ -146,11 +140,11 @@ def bill_one(connection: Connection, customer_id: int, on: date) -> Progress:
         ).one()
         if day == before:
             break
-        _bill(connection, [customer_id], day, catalogue, series, 0, progress)
+        _bill(connection, [customer_id], day, catalogue, series, 0, progress, asks_first=asks_first)
     partner_id = connection.execute(
         text("SELECT partner_id FROM customer WHERE id = :id"), {"id": customer_id}
     ).scalar_one()
-    kinds = (DocumentKind.INVOICE, DocumentKind.CREDIT_NOTE)
+    kinds = (DocumentKind.INVOICE, DocumentKind.CREDIT_NOTE, DocumentKind.PROFORMA)
     numbers.number_documents(connection, [series.id_of(partner_id, kind) for kind in kinds], on)
     return progress
 
@@ -226,10 +220,11 @@ def draft(account: Account, catalogue: Catalogue, on: date) -> tuple[Generated, 
         one_offs=account.one_offs,
         coupons=account.coupons,
     )
-    if not found.lines:
+    lines, replaced = account.compared(found.lines)
+    if not lines:
         return found, []
     made = assemble(
-        found.lines,
+        lines,
         account.terms,
         catalogue.products,
         catalogue.applied,
@@ -239,6 +234,11 @@ def draft(account: Account, catalogue: Catalogue, on: date) -> tuple[Generated, 
         dated=on,
         texts=account.texts,
     )
+    if account.asks_first and made.kind is DocumentKind.INVOICE and made.gross:
+        made.kind = DocumentKind.PROFORMA
+    if made.due_on is not None:
+        # Changes do not put off what was due already.
+        made.due_on = min([made.due_on, *(each.due_on for each in replaced)])
     made.frozen = frozen(account, made)
     return found, [made]
 
@@ -301,18 +301,23 @@ def _bill(
     series: numbers.SeriesBook,
     slot: int,
     progress: Progress,
+    *,
+    asks_first: bool = False,
 ) -> None:
     """Bill accounts; where together they fail, each by itself."""
     try:
         with connection.begin_nested():
-            made = _make(accounts.load(connection, ids, on, catalogue), catalogue, on)
+            found = accounts.load(connection, ids, on, catalogue)
+            for account in found:
+                account.is_asked_first = asks_first
+            made = _make(found, catalogue, on)
             _write(connection, made, on, series, slot)
     except Exception as error:
         if _is_conflict(error):
             raise
         if len(ids) > 1:
             for customer_id in ids:
-                _bill(connection, [customer_id], on, catalogue, series, slot, progress)
+                _bill(connection, [customer_id], on, catalogue, series, slot, progress, asks_first=asks_first)
             return
         if not _is_of_the_account(error):
             raise
@@ -377,11 +382,11 @@ def park(connection: Connection, customer_id: int, reason: str) -> None:
 def _write(connection: Connection, made: _Made, on: date, series: numbers.SeriesBook, slot: int) -> None:
     for customer_id, reason in made.parked:
         park(connection, customer_id, reason)
-    if made.drafts:
-        issue(connection, made.drafts, on, series, slot=slot)
+    waiting = proformas.write(connection, made.found, made.drafts, on, series, slot)
     if made.daily:
         daily.charge(connection, made.daily, on, slot)
-    _move_subscriptions(connection, made.found)
+    # What a proforma asks for is not billed before it is paid.
+    _move_subscriptions(connection, [each for each in made.found if each[0].customer_id not in waiting])
     _move_accounts(connection, made.found, on)
     daily.gather(connection, [account for account, _ in made.found], on, series)
     _starve(connection, made, on)
@@ -412,51 +417,43 @@ def _starve(connection: Connection, made: _Made, on: date) -> None:
         gate.reassess(connection, sorted([*starved, *made.fed]), on)
 
 
-def issue(
-    connection: Connection, drafts: Sequence[Draft], on: date, series: numbers.SeriesBook, *, slot: int = 0
-) -> list[int]:
-    """Store documents without numbers, post them, and let unused credit pay them; return their ids."""
-    ids = ledger.Ids(connection, "document_id", DOCUMENT_STEP, len(drafts))
-    numbered = list(zip(ids, drafts, strict=False))
-    copy(connection, "document", _DOCUMENT, [_document_row(id_, each, series) for id_, each in numbered])
-    lines.store(connection, [(id_, each) for id_, each in numbered])
-    transfers = [each.transfer(id_, on) for id_, each in numbered]
-    ledger.post(connection, [transfer for transfer in transfers if isinstance(transfer, Transfer)], slot=slot)
-    allocations.use_credit(connection, sorted({each.customer_id for each in drafts}))
-    return [id_ for id_, _ in numbered]
-
-
-def _document_row(id_: int, each: Draft, series: numbers.SeriesBook) -> tuple[object, ...]:
-    at_once = each.gross if each.paid_from_wallet else 0
-    return (
-        id_, each.kind.value, each.partner_id, each.customer_id, each.currency, each.dated, each.due_on, each.net,
-        each.tax, each.gross, each.gross - at_once, at_once, series.id_of(each.partner_id, each.kind), digest(each),
-        each.language, each.frozen, each.credits_document, each.key,
-    )  # fmt: skip
-
-
-def digest(each: Draft) -> bytes:
-    """Return what a document says, in 32 octets."""
-    said = [
-        each.kind.value, each.partner_id, each.customer_id, each.currency, each.dated.isoformat(),
-        each.due_on and each.due_on.isoformat(), each.net, each.tax, each.gross, each.frozen,
-        [
-            [line.text, str(line.line.quantity), str(line.line.unit_price), line.line.amount, line.net, line.tax]
-            for line in each.lines
-        ],
-    ]  # fmt: skip
-    return sha256(json.dumps(said, ensure_ascii=False, separators=(",", ":")).encode()).digest()
-
-
 def _move_subscriptions(connection: Connection, found: Sequence[tuple[Account, Generated]]) -> None:
     """Note until when subscriptions are billed; what is in the future of a billing day stays open."""
     rows = [(each.id, generated.horizon) for account, generated in found for each in account.subscriptions]
     if rows:
         connection.execute(
-            text("""UPDATE subscription AS s SET billed_to = greatest(s.billed_to, u.horizon), revised_from = NULL
+            # A run of a day that is past by now has not seen all that was revised.
+            text("""UPDATE subscription AS s SET billed_to = greatest(s.billed_to, u.horizon),
+                    revised_from = CASE WHEN s.billed_to > u.horizon THEN s.revised_from END
                 FROM unnest(CAST(:ids AS bigint[]), CAST(:horizons AS date[])) AS u(id, horizon) WHERE s.id = u.id"""),
             {"ids": [id_ for id_, _ in rows], "horizons": [horizon for _, horizon in rows]},
         )
+
+
+def settle(connection: Connection, customer_id: int, on: date, series: numbers.SeriesBook) -> list[Allocated]:
+    """Let what a customer has too much pay proformas, and number their invoices; return what was paid."""
+    proformas.settle(connection, [customer_id], on, series)
+    asked = connection.execute(
+        text("""SELECT max(dated) AS day, array_agg(DISTINCT partner_id) AS partners FROM document
+            WHERE customer_id = :id AND kind = 'proforma'"""),
+        {"id": customer_id},
+    ).one()
+    if asked.day is None:
+        return []
+    paid = allocations.use_credit(connection, [customer_id])
+    invoices = [series.id_of(partner_id, DocumentKind.INVOICE) for partner_id in asked.partners]
+    numbers.number_documents(connection, invoices, on)
+    _note_billed(connection, customer_id, asked.day)
+    return paid
+
+
+def _note_billed(connection: Connection, customer_id: int, on: date) -> None:
+    """Note until when an account is billed whose proformas are paid; where something is missing, a run will find it."""
+    catalogue = Catalogue.read(connection)
+    (account,) = accounts.load(connection, [customer_id], on, catalogue)
+    found, drafts = draft(account, catalogue, on)
+    if not drafts and not account.proformas:
+        _move_subscriptions(connection, [(account, found)])
 
 
 def _move_accounts(connection: Connection, found: Sequence[tuple[Account, Generated]], on: date) -> None:
@@ -479,7 +476,8 @@ def _billed_before(connection: Connection, ids: Sequence[int], on: date) -> Mapp
     """Return what accounts were billed in the month before a day."""
     rows = connection.execute(
         text("""SELECT customer_id, sum(CASE kind WHEN 'credit-note' THEN -gross ELSE gross END)::bigint FROM document
-            WHERE customer_id = ANY(CAST(:ids AS bigint[])) AND kind IN ('invoice', 'credit-note')
+            WHERE customer_id = ANY(CAST(:ids AS bigint[]))
+                AND (kind IN ('invoice', 'credit-note') OR (kind = 'proforma' AND open_amount > 0))
                 AND dated >= :on - interval '1 month' AND dated < :on GROUP BY 1"""),
         {"ids": [*ids], "on": on},
     )

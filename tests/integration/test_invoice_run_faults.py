@@ -16,7 +16,7 @@ from sqlalchemy.engine import Connection
 
 from config.isp import SubscriptionEntry
 from daemon import invoice_runner
-from storage.billing import numbers, provisioning, run
+from storage.billing import numbers, provisioning, run, verification
 from storage.database import create_engine
 from tests.integration.billed_isp import HEAD, assert_books_are_right, customer, provide, rows, sold
 
@@ -45,7 +45,7 @@ def assert_each_was_billed_once(engine: sqlalchemy.Engine, accounts: int) -> Non
     assert rows(engine, "SELECT count(*), count(DISTINCT customer_id) FROM document") == [(accounts, accounts)]
     given = [number for (number,) in rows(engine, "SELECT number FROM document ORDER BY position")]
     assert given == [f"F2026-{place:06}" for place in range(1, accounts + 1)]
-    assert numbers.check_chains(engine) == []
+    assert verification.check_chains(engine) == []
     assert_books_are_right(engine)
     assert run.bill_due(engine, DAY).documents == 0
 
