@@ -14,6 +14,7 @@ from datetime import date, timedelta
 from decimal import Decimal
 from functools import lru_cache
 from pathlib import Path
+from threading import Lock
 from types import MappingProxyType
 from typing import Any
 
@@ -27,6 +28,8 @@ from domain.money import decimal, decimal_text
 
 TEMPLATE = Path(__file__).parent / "templates" / "document.typ"
 USUAL_COLOUR = "#1f5c7a"
+MOST_TEMPLATES = 16
+"""Of partners that are kept ready; the one that was not used longest is read again."""
 MOST_DAYS = 62
 """A chart of more days could not be read."""
 _QR_KINDS = frozenset({"invoice", "proforma"})
@@ -38,6 +41,11 @@ _WORDS = MappingProxyType(
             "days": "Period", "quantity": "Quantity", "price": "Price", "net": "Net", "total": "Total",
             "open": "To pay", "paid": "Paid", "method": "Paid by", "reference": "Reference", "usage": "Usage by day",
             "transfer": "Please pay to {iban} and give {number} as reference.", "vat": "{code} {percent} % of {base}",
+            "credits": "Corrects invoice", "asked": "Proforma", "pays": "Document", "amount": "Amount",
+            "received": "Received", "credit": "On account for what comes", "replaced": "Replaced by {number}.",
+            "withdrawn": "Withdrawn: there is nothing to pay.",
+            "no-invoice": "This is no invoice. The invoice is issued when it is paid.",
+            "cash": "cash", "card": "card", "transfer-method": "bank transfer",
         },
         "es": {
             "invoice": "Factura", "credit-note": "Factura rectificativa", "proforma": "Factura proforma",
@@ -46,9 +54,16 @@ _WORDS = MappingProxyType(
             "total": "Total", "open": "A pagar", "paid": "Pagado", "method": "Forma de pago",
             "reference": "Referencia", "usage": "Consumo por día",
             "transfer": "Pague a {iban} e indique {number} como referencia.", "vat": "{code} {percent} % sobre {base}",
+            "credits": "Rectifica la factura", "asked": "Proforma", "pays": "Documento", "amount": "Importe",
+            "received": "Recibido", "credit": "A cuenta de próximas facturas", "replaced": "Sustituida por {number}.",
+            "withdrawn": "Anulada: no hay nada que pagar.",
+            "no-invoice": "Este documento no es una factura. La factura se emite al recibir el pago.",
+            "cash": "efectivo", "card": "tarjeta", "transfer-method": "transferencia",
         },
     }
 )  # fmt: skip
+_METHODS = MappingProxyType({"cash": "cash", "card": "card", "transfer": "transfer-method"})
+"""Of these methods of payment the names are known; any other one is printed as it is."""
 
 
 class CannotPrint(BillingError):
@@ -66,27 +81,46 @@ class Printed:
     logo: str = ""
     colour: str = USUAL_COLOUR
     e_invoice: bool = False
+    template: str = ""
+    """The partner's own, in Typst; empty: ours."""
+    corrects: Sequence[str] = ()
+    """Of a credit note: the numbers of the invoices that it corrects."""
+    heir: str | None = None
+    """Of a proforma: the number of the document in its place."""
     frozen: Mapping[str, Any] = field(default_factory=dict)
 
 
 def pdf(document: Printed) -> bytes:
     """Return the PDF of a document; an invoice with data inside is PDF/A-3. Raise CannotPrint."""
-    data = json.dumps(_contents(document), ensure_ascii=False)
-    try:
-        compiler = _compiler()
-        plain = compiler.compile(
-            format="pdf", sys_inputs={"document": data}, pdf_standards="a-3b" if document.e_invoice else []
-        )
-    except typst.TypstError as error:
-        raise CannotPrint(f"document {document.head['number']} cannot be printed: {error}") from error
-    assert isinstance(plain, bytes)
+    name = f"document {document.head['number'] or document.head['id']}"
+    plain = render(_contents(document), document.template, name=name, is_archived=document.e_invoice)
     return _with_data(plain, xml(document), document) if document.e_invoice else plain
 
 
-@lru_cache(maxsize=1)
-def _compiler() -> typst.Compiler:
-    """Return the compiler of the template; it finds the fonts once."""
-    return typst.Compiler(str(TEMPLATE))
+def render(contents: Mapping[str, object], template: str = "", *, name: str, is_archived: bool = False) -> bytes:
+    """Return the PDF of what a template prints; an archived one is PDF/A-3. Raise CannotPrint with that name."""
+    data = json.dumps(contents, ensure_ascii=False)
+    source = template.encode() if template else TEMPLATE.read_bytes()
+    compiler, lock = _compiler(source)
+    try:
+        with lock:
+            plain = compiler.compile(
+                source, format="pdf", sys_inputs={"document": data}, pdf_standards="a-3b" if is_archived else []
+            )
+    except typst.TypstError as error:
+        whose = "the partner's template" if template else "the template"
+        raise CannotPrint(f"{name} cannot be printed by {whose}: {error}") from error
+    assert isinstance(plain, bytes)
+    return plain
+
+
+@lru_cache(maxsize=MOST_TEMPLATES)
+def _compiler(source: bytes) -> tuple[typst.Compiler, Lock]:
+    """Return the compiler of a template, which finds the fonts once, and who may use it: one at a time.
+
+    It reads no file but those beside our own template: whoever writes one sees nothing of this machine.
+    """
+    return typst.Compiler(source, root=str(TEMPLATE.parent)), Lock()
 
 
 def _with_data(plain: bytes, data: bytes, document: Printed) -> bytes:
@@ -110,58 +144,118 @@ def _language(document: Printed) -> str:
     return "en" if document.head["language"] == "en" else "es"
 
 
-def _contents(document: Printed) -> dict[str, object]:
-    head, language = document.head, _language(document)
-    words, currency = _WORDS[language], head["currency"]
-    seller, buyer = document.frozen.get("seller", {}), document.frozen.get("buyer", {})
+@dataclass(frozen=True, slots=True)
+class Locale:
+    """How a language writes amounts and days."""
 
-    def money(minor: int) -> str:
-        return format_currency(decimal(minor, currency), currency, locale=language)
+    language: str
+    currency: str
 
-    def day(value: date) -> str:
-        return format_date(value, "short" if language == "es" else "medium", locale=language)
+    def money(self, minor: int) -> str:
+        """Return an amount as people read it."""
+        return format_currency(decimal(minor, self.currency), self.currency, locale=self.language)
 
-    number = head["number"] or f"({head['id']})"
-    facts = [(words["number"], number), (words["date"], day(head["issued_on"] or head["dated"]))]
-    if head["due_on"] is not None:
-        facts.append((words["due"], day(head["due_on"])))
-    facts.append((words["customer"], buyer.get("login", "")))
-    sums = [(words["net"], money(head["net"]))] if document.lines else []
-    for code, _, percent, base, tax, reason in document.frozen.get("taxes", ()):
-        label = words["vat"].format(
-            code=code.upper(), percent=format_decimal(Decimal(percent), locale=language), base=money(base)
-        )
-        sums.append((label if reason is None else f"{code.upper()}: {reason}", money(tax)))
+    def day(self, value: date) -> str:
+        """Return a day as people read it."""
+        return format_date(value, "dd/MM/yyyy" if self.language == "es" else "d MMM yyyy", locale=self.language)
+
+    def number(self, value: Decimal, form: str | None = None) -> str:
+        """Return a number as people read it."""
+        return format_decimal(value, locale=self.language, format=form)
+
+
+def column(title: str, *, is_number: bool = False, is_wide: bool = False) -> dict[str, object]:
+    """Return a column of a template: numbers stand right, a wide one takes the room that is left."""
+    return {"title": title, "align": "right" if is_number else "left", "wide": is_wide}
+
+
+def letter(seller: Mapping[str, Any], buyer: Mapping[str, Any], *, colour: str, logo: str) -> dict[str, object]:
+    """Return what everything that is printed has in common."""
+    usual = " · ".join(seller[key] for key in ("name", "tax_id", "phone", "email") if seller.get(key))
     return {
-        "title": words[head["kind"]],
-        "language": language,
-        "colour": document.colour or USUAL_COLOUR,
-        "logo": document.logo,
+        "colour": colour or USUAL_COLOUR,
+        "logo": logo,
         "seller": _party(seller, "Caudal"),
         "buyer": _party(buyer, buyer.get("login", "")),
-        "head": facts,
-        "columns": [words[key] for key in ("text", "days", "quantity", "price", "net")],
-        "lines": [
-            {
-                "text": line["text"],
-                "days": _days(line["starts"], line["ends"], day),
-                "quantity": format_decimal(line["quantity"].normalize(), locale=language),
-                "price": format_decimal(line["unit_price"], locale=language, format="#,##0.00####"),
-                "net": money(_sign(head) * line["net"]),
-            }
-            for line in document.lines
-        ],
-        "sums": sums,
-        "total": [words["total"], money(head["gross"])],
-        "notes": _notes(document, words, number, money),
-        "footer": seller.get("footer", "") or " · ".join(
-            seller[key] for key in ("name", "tax_id", "phone", "email") if seller.get(key)
-        ),
+        "footer": seller.get("footer", "") or usual,
+    }
+
+
+def _contents(document: Printed) -> dict[str, object]:
+    head, language = document.head, _language(document)
+    words, locale = _WORDS[language], Locale(language, head["currency"])
+    seller, buyer = document.frozen.get("seller", {}), document.frozen.get("buyer", {})
+    number = head["number"] or f"({head['id']})"
+    columns, rows = (
+        _receipt_rows(document, words, locale) if head["kind"] == "receipt" else _rows(document, words, locale)
+    )
+    return {
+        **letter(seller, buyer, colour=document.colour, logo=document.logo),
+        "title": words[head["kind"]],
+        "language": language,
+        "head": _facts(document, words, locale, number),
+        "columns": columns,
+        "rows": rows,
+        "sums": _sums(document, words, locale),
+        "total": [words["received" if head["kind"] == "receipt" else "total"], locale.money(head["gross"])],
+        "notes": _notes(document, words, number, locale),
         "qr": _qr(document, number),
-        "usage": [{"day": day(on), "octets": octets} for on, octets in document.usage[-MOST_DAYS:]],
+        "usage": [{"day": locale.day(on), "octets": octets} for on, octets in document.usage[-MOST_DAYS:]],
         "usage_title": words["usage"],
-        "usage_total": f"{format_decimal(round(sum(o for _, o in document.usage) / 1e9, 1), locale=language)} GB",
-    }  # fmt: skip
+        "usage_total": f"{locale.number(Decimal(sum(o for _, o in document.usage)).scaleb(-9), '#,##0.0')} GB",
+    }
+
+
+def _facts(document: Printed, words: Mapping[str, str], locale: Locale, number: str) -> list[tuple[str, str]]:
+    head = document.head
+    facts = [(words["number"], number), (words["date"], locale.day(head["issued_on"] or head["dated"]))]
+    if head["due_on"] is not None:
+        facts.append((words["due"], locale.day(head["due_on"])))
+    if document.corrects:
+        facts.append((words["credits"], ", ".join(document.corrects)))
+    if document.frozen.get("proforma"):
+        facts.append((words["asked"], document.frozen["proforma"]))
+    return [*facts, (words["customer"], document.frozen.get("buyer", {}).get("login", ""))]
+
+
+def _rows(
+    document: Printed, words: Mapping[str, str], locale: Locale
+) -> tuple[list[dict[str, object]], list[list[str]]]:
+    columns = [
+        column(words[key], is_number=key not in ("text", "days"), is_wide=key == "text")
+        for key in ("text", "days", "quantity", "price", "net")
+    ]
+    rows = [
+        [
+            line["text"],
+            _days(line["starts"], line["ends"], locale),
+            locale.number(line["quantity"].normalize()),
+            locale.number(line["unit_price"], "#,##0.00####"),
+            locale.money(_sign(document.head) * line["net"]),
+        ]
+        for line in document.lines
+    ]
+    return columns, rows
+
+
+def _receipt_rows(
+    document: Printed, words: Mapping[str, str], locale: Locale
+) -> tuple[list[dict[str, object]], list[list[str]]]:
+    """Return what a payment pays, and what is left of it."""
+    paid = document.frozen.get("payment", {}).get("pays", ())
+    rows = [[number, locale.money(amount)] for number, amount in paid]
+    left = document.head["gross"] - sum(amount for _, amount in paid)
+    if rows and left:
+        rows.append([words["credit"], locale.money(left)])
+    return [column(words["pays"], is_wide=True), column(words["amount"], is_number=True)], rows
+
+
+def _sums(document: Printed, words: Mapping[str, str], locale: Locale) -> list[tuple[str, str]]:
+    sums = [(words["net"], locale.money(document.head["net"]))] if document.lines else []
+    for code, _, percent, base, tax, reason in document.frozen.get("taxes", ()):
+        label = words["vat"].format(code=code.upper(), percent=locale.number(Decimal(percent)), base=locale.money(base))
+        sums.append((label if reason is None else f"{code.upper()}: {reason}", locale.money(tax)))
+    return sums
 
 
 def _sign(head: Mapping[str, Any]) -> int:
@@ -178,23 +272,28 @@ def _party(who: Mapping[str, Any], name: str) -> dict[str, str]:
     }
 
 
-def _days(starts: date, ends: date, day: Any) -> str:
+def _days(starts: date, ends: date, locale: Locale) -> str:
     last = ends - timedelta(days=1)
-    return str(day(starts)) if last <= starts else f"{day(starts)} - {day(last)}"
+    return locale.day(starts) if last <= starts else f"{locale.day(starts)} - {locale.day(last)}"
 
 
-def _notes(document: Printed, words: Mapping[str, str], number: str, money: Any) -> list[str]:
+def _notes(document: Printed, words: Mapping[str, str], number: str, locale: Locale) -> list[str]:
     head, seller = document.head, document.frozen.get("seller", {})
     notes = []
     payment = document.frozen.get("payment")
     if payment:
-        notes.append(f"{words['method']}: {payment['method']}")
+        method = payment["method"]
+        notes.append(f"{words['method']}: {words[_METHODS[method]] if method in _METHODS else method}")
         if payment["reference"]:
             notes.append(f"{words['reference']}: {payment['reference']}")
     elif head["kind"] == "invoice" and head["open_amount"] < head["gross"]:
-        notes.append(f"{words['paid']}: {money(head['gross'] - head['open_amount'])}")
+        notes.append(f"{words['paid']}: {locale.money(head['gross'] - head['open_amount'])}")
+    elif head["kind"] == "proforma":
+        heir = document.heir
+        ended = words["replaced"].format(number=heir) if heir else words["withdrawn"]
+        notes.append(words["no-invoice"] if head["open_amount"] else ended)
     if head["kind"] in _QR_KINDS and head["open_amount"]:
-        notes.append(f"{words['open']}: {money(head['open_amount'])}")
+        notes.append(f"{words['open']}: {locale.money(head['open_amount'])}")
         if seller.get("iban"):
             notes.append(words["transfer"].format(iban=_spaced(seller["iban"]), number=number))
     return notes

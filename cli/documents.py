@@ -5,6 +5,8 @@ Rule: an order may be given twice; the second one finds nothing to do and says s
 
 from __future__ import annotations
 
+import sys
+
 import click
 
 from cli.client import ControlClient, segment
@@ -40,6 +42,15 @@ def withdraw(number: str) -> None:
     """End a proforma that waits to be paid; what is still sold is asked for again on the next billing day."""
     path = f"/v1/proforma-withdrawals/{segment(number)}"
     click.echo(ControlClient(data_directory()).post_json(path, {})["text"])
+
+
+@click.command("template", cls=Command, example="caudal invoice template > ours.typ")
+@click.option("--partner", metavar="NAME", help="The one by which a partner's documents are printed.")
+def template(partner: str | None) -> None:
+    """Write the template of documents, to begin one of your own with."""
+    for piece in ControlClient(data_directory()).pieces("/v1/document-template", {"partner": partner}):
+        sys.stdout.buffer.write(piece)
+    sys.stdout.flush()
 
 
 @click.command("verify", cls=Command, example="caudal invoice verify")

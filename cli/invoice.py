@@ -213,7 +213,7 @@ def retry(customer: str | None) -> None:
     click.echo(ControlClient(data_directory()).post(path, b"", "text/plain", {"customer": customer})["text"])
 
 
-for _command in (documents.proforma, documents.withdraw, documents.verify):
+for _command in (documents.proforma, documents.withdraw, documents.verify, documents.template):
     invoice.add_command(_command)
 
 

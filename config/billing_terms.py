@@ -36,6 +36,7 @@ from domain.errors import CaudalError
 LANGUAGES = ("en", "es")
 LONGEST_TEXT = 500
 LONGEST_LOGO = 100_000
+LONGEST_TEMPLATE = 100_000
 LATEST_DAY = 999
 """Later than that no debt is collected in steps."""
 MOST_REMINDERS = 9
@@ -121,6 +122,7 @@ def _take(table: Table, default: BillingTerms) -> BillingTerms:
         series=_series(table),
         seller=_seller(table),
         e_invoice=take("e_invoice", checks.boolean, default.e_invoice),
+        template=take("template", _template, default.template),
         preview_days=take("preview_days", checks.integer(0, 30, "days"), default.preview_days),
         automatic=take("automatic", checks.boolean, default.automatic),
         confirmation_days=take("confirmation_days", checks.integer(0, 30, "days"), default.confirmation_days),
@@ -252,6 +254,15 @@ def _iban(value: object) -> str:
 def _logo(value: object) -> str:
     if not isinstance(value, str) or "<svg" not in value or len(value) > LONGEST_LOGO:
         raise Mistake(f"must be the text of an SVG picture of at most {LONGEST_LOGO:,} characters")
+    return value
+
+
+def _template(value: object) -> str:
+    if not isinstance(value, str) or "sys.inputs.document" not in value or len(value) > LONGEST_TEMPLATE:
+        raise Mistake(
+            f"must be the text of a Typst template of at most {LONGEST_TEMPLATE:,} characters that reads "
+            "sys.inputs.document; `caudal invoice template` writes one to begin with"
+        )
     return value
 
 

@@ -6,13 +6,15 @@ Rule: each order is one transaction and safe to be sent twice.
 from __future__ import annotations
 
 from fastapi import APIRouter
+from fastapi.responses import PlainTextResponse
 
+from billing.printing import TEMPLATE
 from control import billing_models as models
 from control.billing import report
 from control.errors import bad_request
 from control.models import Listing
-from control.questions import Name, Ports
-from storage.billing import clock, ledger, proformas, reading, run, verification
+from control.questions import Name, NameFilter, Ports
+from storage.billing import clock, ledger, printing, proformas, reading, run, verification
 
 routes = APIRouter(tags=["billing"])
 
@@ -37,6 +39,15 @@ def withdraw_proforma(ports: Ports, number: Name) -> models.Done:
     with ports.engine.begin() as connection:
         proformas.withdraw(connection, reading.document_id(connection, number), clock.today(connection))
     return models.Done(text=f"{number} asks for nothing any more")
+
+
+@routes.get("/document-template", response_class=PlainTextResponse)
+def show_template(ports: Ports, partner: NameFilter = None) -> PlainTextResponse:
+    """Write the template by which a partner's documents are printed; without a partner the one that comes with us."""
+    if partner is None:
+        return PlainTextResponse(TEMPLATE.read_text())
+    with ports.engine.connect() as connection:
+        return PlainTextResponse(printing.template_of(connection, partner) or TEMPLATE.read_text())
 
 
 @routes.get("/document-verification")

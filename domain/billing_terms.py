@@ -161,6 +161,8 @@ class BillingTerms:
     seller: Seller = field(default_factory=Seller)
     e_invoice: bool = False
     """Whether PDFs carry the EN 16931 XML."""
+    template: str = ""
+    """What documents are printed by, in Typst; empty: the product's own."""
     preview_days: int = 0
     """How many days before a billing day its run can be seen."""
     automatic: bool = False

@@ -83,14 +83,18 @@ class Account:
 
     def seller(self) -> dict[str, str]:
         """Return who issues documents, as they print it."""
-        seller = self.terms.seller
-        found = {name: str(getattr(seller, name)) for name in seller.__slots__}
-        return {name: value for name, value in found.items() if value and name != "logo"}
+        return seller(self.terms)
 
     def buyer(self) -> dict[str, Any]:
         """Return who gets documents, as they print it."""
         party = self.party
         return {"login": party.login, "name": party.name, "email": party.email, **party.details}
+
+
+def seller(terms: BillingTerms) -> dict[str, str]:
+    """Return who issues documents under some terms, as they print it."""
+    found = {name: str(getattr(terms.seller, name)) for name in terms.seller.__slots__}
+    return {name: value for name, value in found.items() if value and name != "logo"}
 
 
 class Catalogue:

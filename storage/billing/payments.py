@@ -18,7 +18,7 @@ from billing.allocation import Allocation, Claimed, Money, allocate, take_back
 from billing.digests import Said, digest
 from billing.ledger import Posting, Transfer, cash, receivable, wallet
 from domain.billing_terms import BillingType, DocumentKind
-from storage.billing import allocations, gate, issuing, ledger, numbers, proformas, run
+from storage.billing import accounts, allocations, gate, issuing, ledger, numbers, proformas, run
 from storage.errors import OrderRefused
 from storage.row_staging import copy
 
@@ -220,15 +220,32 @@ def _unused(connection: Connection, payment_id: int) -> int:
     return int(connection.execute(text("SELECT unused FROM payment WHERE id = :id"), {"id": payment_id}).scalar_one())
 
 
+def _pays(connection: Connection, payment_id: int) -> list[list[object]]:
+    """Return the numbers of the documents that a payment pays, with the amounts."""
+    rows = connection.execute(
+        text("""SELECT coalesce(d.number, CAST(d.id AS text)), sum(a.amount)::bigint FROM allocation AS a
+            JOIN document AS d ON d.id = a.document_id WHERE a.payment_id = :id
+            GROUP BY d.id ORDER BY d.due_on, d.id"""),
+        {"id": payment_id},
+    )
+    return [[number, amount] for number, amount in rows]
+
+
 def _receipt(connection: Connection, account: Any, payment_id: int, order: Order, today: date) -> str:
-    """Issue the receipt of a payment, with its number."""
+    """Issue the receipt of a payment, with its number, and with those of what it pays."""
+    terms = run.terms_of(account.terms, account.currency, connection, account.partner_id)
     series_id = numbers.series_of(connection, account.partner_id, DocumentKind.RECEIPT)
     (document_id,) = list(ledger.Ids(connection, "document_id", issuing.DOCUMENT_STEP, 1))[:1]
     frozen = {
+        "seller": accounts.seller(terms),
         "buyer": {"login": account.login, "name": account.name, "email": account.email} | account.details,
-        "payment": {"method": order.method, "reference": order.reference, "amount": order.amount},
+        "payment": {
+            "method": order.method,
+            "reference": order.reference,
+            "amount": order.amount,
+            "pays": _pays(connection, payment_id),
+        },
     }
-    terms = run.terms_of(account.terms, account.currency, connection, account.partner_id)
     said = Said(
         DocumentKind.RECEIPT.value, account.partner_id, order.customer_id, account.currency, today, None, order.amount,
         0, order.amount, terms.language, frozen, payment_id=payment_id,

@@ -14,17 +14,31 @@ from sqlalchemy.engine import Connection
 
 from billing.printing import MOST_DAYS, USUAL_COLOUR, Printed
 from config import billing_terms
+from domain.billing_terms import BillingTerms
 from storage.billing import reading
+
+
+def template_of(connection: Connection, partner: str) -> str:
+    """Return a partner's template, or the ISP's; empty where ours is used. Raise NoSuch."""
+    found = connection.scalar(text("SELECT id FROM partner WHERE name = :name"), {"name": partner})
+    if found is None:
+        raise reading.NoSuch("partner", partner)
+    return terms_of(connection, int(found)).template
+
+
+def terms_of(connection: Connection, partner_id: int) -> BillingTerms:
+    """Return the terms of a partner: how its documents look."""
+    row = connection.execute(
+        text("SELECT i.billing, r.document, i.currency FROM isp AS i CROSS JOIN partner AS r WHERE r.id = :id"),
+        {"id": partner_id},
+    ).one()
+    return billing_terms.resolve(row.billing, row.document, currency=row.currency)
 
 
 def printed(connection: Connection, document_id: int) -> Printed:
     """Return a document with what it prints."""
     head, lines = reading.document(connection, document_id)
-    row = connection.execute(
-        text("""SELECT i.billing, r.document, i.currency FROM isp AS i CROSS JOIN partner AS r WHERE r.id = :id"""),
-        {"id": head["partner_id"]},
-    ).one()
-    terms = billing_terms.resolve(row.billing, row.document, currency=row.currency)
+    terms = terms_of(connection, head["partner_id"])
     return Printed(
         dict(head),
         [dict(line) for line in lines],
@@ -32,8 +46,23 @@ def printed(connection: Connection, document_id: int) -> Printed:
         terms.seller.logo,
         terms.seller.colour or USUAL_COLOUR,
         terms.e_invoice and head["kind"] in ("invoice", "credit-note") and head["number"] is not None,
+        terms.template,
+        _corrected(connection, dict(head)) if head["kind"] == "credit-note" else (),
+        head["superseded_by_number"],
         head["frozen"],
     )
+
+
+def _corrected(connection: Connection, head: Mapping[str, Any]) -> list[str]:
+    """Return the numbers of the invoices whose lines a credit note takes back."""
+    rows = connection.scalars(
+        text("""SELECT number FROM document WHERE id = :credited OR id IN (
+                SELECT l.document_id FROM document_line AS k JOIN document_line AS l ON l.id = k.credits_line
+                WHERE k.document_id = :id)
+            ORDER BY position"""),
+        {"id": head["id"], "credited": head["credits_document"]},
+    )
+    return [number for number in rows if number is not None]
 
 
 def _usage(

@@ -7,7 +7,10 @@ from collections.abc import Iterator
 import pytest
 import sqlalchemy
 
-from tests.integration.billed_isp import HEAD, bill, customer, documents, provide, rows, sold
+from billing.printing import TEMPLATE
+from storage.billing import printing
+from storage.exporting import export
+from tests.integration.billed_isp import HEAD, VAULT, bill, customer, documents, provide, rows, sold
 from tests.integration.billing_command import Command, commands, set_clock
 
 WALLET = 'billing = { type = "prepaid-daily" }'
@@ -90,3 +93,30 @@ def test_verification_ends_with_status_1_when_a_document_was_changed(
     assert (wrong.status, "F2030-000001" in wrong.out) == (1, True)
     assert "F2030-000001" in caudal("invoice", "verify", "--json").json[0]["what"]
     assert caudal("ledger", "check").status == 1
+
+
+def test_a_partners_documents_have_its_template_seller_and_logo(engine: sqlalchemy.Engine, caudal: Command) -> None:
+    logo = '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 9 9"><circle r="4"/></svg>'
+    template = "#let it = json(bytes(sys.inputs.document))\n#it.seller.name, #it.footer"
+    provide(
+        engine,
+        "[isp]\nname = 'Valdelagua'\nbilling = { seller = { name = 'Valdelagua SL' } }",
+        "[[partner]]\nname = 'north'",
+        f"[partner.billing]\ntemplate = '''{template}'''",
+        f"[partner.billing.seller]\nname = 'Norte SL'\nfooter = 'tomo 12'\nlogo = '''{logo}'''",
+        customer("eva", 'partner = "north"'),
+        sold("eva", "rent", "2030-01-01"),
+    )
+    caudal("invoice", "run", "--customer", "eva")
+    caudal("invoice", "run", "--customer", "ana")
+    with engine.connect() as connection:
+        eva, ana = (
+            printing.printed(connection, id_)
+            for (id_,) in rows(engine, "SELECT id FROM document ORDER BY partner_id DESC")
+        )
+    assert (eva.frozen["seller"]["name"], eva.logo, eva.template.strip()) == ("Norte SL", logo, template)
+    assert (ana.frozen["seller"]["name"], ana.logo, ana.template) == ("Valdelagua SL", "", "")
+    assert caudal("invoice", "template", "--partner", "north").out.strip() == template
+    assert caudal("invoice", "template").out == TEMPLATE.read_text()
+    assert export(engine, VAULT).count("sys.inputs.document") == 1
+    assert provide(engine, export(engine, VAULT)).changes == ()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import date, timedelta
 from decimal import Decimal
 from typing import Any
@@ -40,7 +41,7 @@ USAGE = [(date(2026, 12, 1) + timedelta(days=number), number * 10**9) for number
 def printed(**more: Any) -> Printed:
     head = HEAD | more.pop("head", {})
     frozen = {"seller": SELLER, "buyer": BUYER, "taxes": TAXES}
-    return Printed(head, more.pop("lines", LINES), USAGE, frozen=more.pop("frozen", frozen), **more)
+    return Printed(head, more.pop("lines", LINES), more.pop("usage", USAGE), frozen=more.pop("frozen", frozen), **more)
 
 
 @pytest.mark.parametrize("kind", ["invoice", "credit-note", "proforma"])
@@ -51,9 +52,12 @@ def test_every_kind_is_printed_in_both_languages(kind: str, language: str) -> No
 
 
 def test_a_receipt_tells_the_payment() -> None:
-    frozen = {"buyer": BUYER, "payment": {"method": "cash", "reference": "17", "amount": 3980}}
+    payment = {"method": "cash", "reference": "17", "amount": 3980, "pays": [["F2027-000001", 3000]]}
+    frozen = {"seller": SELLER, "buyer": BUYER, "payment": payment}
     contents = _contents(printed(head={"kind": "receipt", "due_on": None}, lines=[], frozen=frozen))
-    assert contents["notes"] == ["Forma de pago: cash", "Referencia: 17"]
+    assert contents["notes"] == ["Forma de pago: efectivo", "Referencia: 17"]
+    assert contents["rows"] == [["F2027-000001", "30,00\xa0€"], ["A cuenta de próximas facturas", "9,80\xa0€"]]
+    assert contents["seller"]["name"] == "Valdelagua SL"  # type: ignore[index]
     assert pdf(printed(head={"kind": "receipt", "due_on": None}, lines=[], frozen=frozen)).startswith(b"%PDF")
 
 
@@ -61,7 +65,8 @@ def test_amounts_and_days_are_written_as_the_language_has_them() -> None:
     spanish, english = (_contents(printed(head={"language": language})) for language in ("es", "en"))
     assert spanish["total"] == ["Total", "39,80\xa0€"]
     assert english["total"] == ["Total", "€39.80"]
-    assert spanish["lines"][0]["days"] == "1/1/27 - 31/1/27"  # type: ignore[index]
+    assert spanish["rows"][0][1] == "01/01/2027 - 31/01/2027"  # type: ignore[index]
+    assert english["rows"][0][1] == "1 Jan 2027 - 31 Jan 2027"  # type: ignore[index]
     assert "ES91 2100 0418 4502 0005 1332" in str(spanish["notes"])
 
 
@@ -96,6 +101,41 @@ def test_one_pdf_takes_at_most_50_milliseconds() -> None:
     pdf(document)
     best = min(_timed(document) for _ in range(5))
     assert best <= 0.05, f"{best * 1000:.1f} ms"
+
+
+def test_many_print_at_once() -> None:
+    document = printed()
+    with ThreadPoolExecutor(4) as threads:
+        found = list(threads.map(lambda _: pdf(document)[:5], range(40)))
+    assert found == [b"%PDF-"] * 40
+
+
+def test_a_credit_note_names_what_it_corrects_and_an_invoice_its_proforma() -> None:
+    note = _contents(printed(head={"kind": "credit-note", "due_on": None}, corrects=["F2027-000001"]))
+    assert ("Rectifica la factura", "F2027-000001") in note["head"]  # type: ignore[operator]
+    frozen = {"seller": SELLER, "buyer": BUYER, "taxes": TAXES, "proforma": "P2027-000009"}
+    assert ("Proforma", "P2027-000009") in _contents(printed(frozen=frozen))["head"]  # type: ignore[operator]
+
+
+def test_a_proforma_says_that_it_is_no_invoice_and_what_became_of_it() -> None:
+    head = {"kind": "proforma", "language": "en"}
+    assert "no invoice" in str(_contents(printed(head=head))["notes"])
+    ended = head | {"open_amount": 0}
+    assert _contents(printed(head=ended, heir="F2027-000003"))["notes"] == ["Replaced by F2027-000003."]
+    assert _contents(printed(head=ended))["notes"] == ["Withdrawn: there is nothing to pay."]
+
+
+def test_a_partners_own_template_prints_its_documents() -> None:
+    template = """#let it = json(bytes(sys.inputs.document))
+        #set page(width: 100mm, height: 50mm)
+        #it.seller.name: #it.total.at(1)"""
+    assert pdf(printed(template=template)) != pdf(printed())
+    assert len({len(pdf(printed(template=template))) for _ in range(3)}) == 1
+    reading = '#read("/etc/passwd") // sys.inputs.document'
+    with pytest.raises(CannotPrint, match="file not found"):
+        pdf(printed(template=reading))
+    with pytest.raises(CannotPrint, match="document F2027-000001 cannot be printed by the partner's template"):
+        pdf(printed(template="#it.nothing // sys.inputs.document"))
 
 
 def _timed(document: Printed) -> float:
