@@ -164,6 +164,11 @@ class Locale:
         return format_decimal(value, locale=self.language, format=form)
 
 
+def method_name(method: str, language: str) -> str:
+    """Return what people call a method of payment."""
+    return _WORDS[language][_METHODS[method]] if method in _METHODS else method
+
+
 def column(title: str, *, is_number: bool = False, is_wide: bool = False) -> dict[str, object]:
     """Return a column of a template: numbers stand right, a wide one takes the room that is left."""
     return {"title": title, "align": "right" if is_number else "left", "wide": is_wide}
@@ -282,8 +287,7 @@ def _notes(document: Printed, words: Mapping[str, str], number: str, locale: Loc
     notes = []
     payment = document.frozen.get("payment")
     if payment:
-        method = payment["method"]
-        notes.append(f"{words['method']}: {words[_METHODS[method]] if method in _METHODS else method}")
+        notes.append(f"{words['method']}: {method_name(payment['method'], locale.language)}")
         if payment["reference"]:
             notes.append(f"{words['reference']}: {payment['reference']}")
     elif head["kind"] == "invoice" and head["open_amount"] < head["gross"]:

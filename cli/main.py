@@ -45,6 +45,7 @@ SECTIONS = {
         "payment": Entry("cli.payment", "payment", "Book, give back and show payments."),
         "bank": Entry("cli.bank", "bank", "Import files of the bank, and settle what they leave open."),
         "account": Entry("cli.payment", "account", "Show how a customer's account stands, and give orders about it."),
+        "statement": Entry("cli.statement", "statement", "Show a customer's account: every document and payment."),
         "calendar": Entry("cli.payment", "calendar", "List the days on which a customer is reminded, slowed, blocked."),
         "reminder": Entry("cli.reminder", "reminder", "Show whom to remind of what is not paid."),
         "price": Entry("cli.price", "price", "Change what products cost."),

@@ -119,6 +119,30 @@ class DocumentDetail(Document):
     superseded_by: str | None = Field(description="Of a proforma: the document in its place.")
 
 
+class StatementEntry(Answer):
+    """A document or payment of a statement; what is charged is positive, what is paid or credited negative."""
+
+    on: date
+    kind: str
+    number: str | None
+    method: str = Field(description="How a payment came in; empty where it is none.")
+    text: str
+    amount: str
+    balance: str
+
+
+class StatementAnswer(Answer):
+    """The account of a customer on some days; a negative balance is the customer's own."""
+
+    customer: str
+    currency: str
+    first: date
+    last: date
+    opening: str
+    entries: list[StatementEntry]
+    closing: str
+
+
 class Parked(Answer):
     """An account that runs leave out."""
 

@@ -5,16 +5,25 @@ Rule: each order is one transaction and safe to be sent twice.
 
 from __future__ import annotations
 
-from fastapi import APIRouter
-from fastapi.responses import PlainTextResponse
+from datetime import date, timedelta
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+from fastapi.responses import PlainTextResponse, Response
 
 from billing.printing import TEMPLATE
+from billing.statement_printing import statement_pdf
 from control import billing_models as models
 from control.billing import report
 from control.errors import bad_request
 from control.models import Listing
 from control.questions import Name, NameFilter, Ports
-from storage.billing import clock, ledger, printing, proformas, reading, run, verification
+from domain.money import decimal_text
+from storage.billing import clock, ledger, printing, proformas, reading, run, statements, verification
+
+A_YEAR = timedelta(days=365)
+First = Annotated[date | None, Query(alias="from", description="The first day; a year before the last if left out.")]
+Last = Annotated[date | None, Query(alias="to", description="The last day; today if left out.")]
 
 routes = APIRouter(tags=["billing"])
 
@@ -39,6 +48,58 @@ def withdraw_proforma(ports: Ports, number: Name) -> models.Done:
     with ports.engine.begin() as connection:
         proformas.withdraw(connection, reading.document_id(connection, number), clock.today(connection))
     return models.Done(text=f"{number} asks for nothing any more")
+
+
+@routes.get("/statements/{customer:path}")
+def show_statement(ports: Ports, customer: Name, first: First = None, last: Last = None) -> models.StatementAnswer:
+    """Show the account of a customer: what stood, every document and payment of some days, and what stands."""
+    with ports.engine.connect().execution_options(isolation_level="REPEATABLE READ") as connection:
+        found = statements.read(
+            connection, reading.payer_id(connection, customer), *_days(clock.today(connection), first, last)
+        )
+
+    def amount(minor: int) -> str:
+        return decimal_text(minor, found.currency)
+
+    return models.StatementAnswer(
+        customer=found.customer,
+        currency=found.currency,
+        first=found.first,
+        last=found.last,
+        opening=amount(found.opening),
+        closing=amount(found.closing),
+        entries=[
+            models.StatementEntry(
+                on=entry.movement.on,
+                kind=entry.movement.kind,
+                number=entry.movement.number,
+                method=entry.movement.method,
+                text=entry.movement.text,
+                amount=amount(entry.movement.amount),
+                balance=amount(entry.balance),
+            )
+            for entry in found.entries
+        ],
+    )
+
+
+@routes.get("/statement-files/{customer:path}", response_class=Response)
+def print_statement(ports: Ports, customer: Name, first: First = None, last: Last = None) -> Response:
+    """Print the statement of a customer as PDF."""
+    with ports.engine.connect().execution_options(isolation_level="REPEATABLE READ") as connection:
+        today = clock.today(connection)
+        payer = reading.payer_id(connection, customer)
+        printed = statements.printed(connection, payer, *_days(today, first, last), today)
+    return Response(statement_pdf(printed), media_type="application/pdf")
+
+
+def _days(today: date, first: date | None, last: date | None) -> tuple[date, date]:
+    """Return the days of a statement: the year up to today where nothing is said."""
+    ends = last or today
+    begins = first or ends - A_YEAR
+    if begins > ends:
+        raise bad_request(f"the statement would end on {ends}, before it begins on {begins}", "exchange the days")
+    return begins, ends
 
 
 @routes.get("/document-template", response_class=PlainTextResponse)

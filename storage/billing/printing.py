@@ -28,11 +28,16 @@ def template_of(connection: Connection, partner: str) -> str:
 
 def terms_of(connection: Connection, partner_id: int) -> BillingTerms:
     """Return the terms of a partner: how its documents look."""
+    currency = connection.execute(text("SELECT currency FROM isp")).scalar_one()
+    return billing_terms.resolve(*layers_of(connection, partner_id), currency=currency)
+
+
+def layers_of(connection: Connection, partner_id: int) -> tuple[dict[str, object], dict[str, object]]:
+    """Return what the ISP and a partner say of billing."""
     row = connection.execute(
-        text("SELECT i.billing, r.document, i.currency FROM isp AS i CROSS JOIN partner AS r WHERE r.id = :id"),
-        {"id": partner_id},
+        text("SELECT i.billing, r.document FROM isp AS i CROSS JOIN partner AS r WHERE r.id = :id"), {"id": partner_id}
     ).one()
-    return billing_terms.resolve(row.billing, row.document, currency=row.currency)
+    return row.billing, row.document
 
 
 def printed(connection: Connection, document_id: int) -> Printed:
