@@ -1,4 +1,4 @@
-"""`caudal invoice proforma`, `withdraw` and `verify`: what is asked for before it is billed, and what was issued.
+"""`caudal invoice confirm`, `proforma`, `verify` and what else there is beside the run itself.
 
 Rule: an order may be given twice; the second one finds nothing to do and says so.
 """
@@ -6,16 +6,59 @@ Rule: an order may be given twice; the second one finds nothing to do and says s
 from __future__ import annotations
 
 import sys
+from datetime import UTC, datetime
 
 import click
 
-from cli.client import ControlClient, segment
+from cli.client import ControlClient, Item, segment
 from cli.command import Command
 from cli.completion import named
 from cli.errors import CommandError
+from cli.line import operator
 from cli.money import DAY, shown
-from cli.options import data_directory, far_future_option, json_option
-from cli.tables import Table, text, write_json, write_json_array
+from cli.options import Paging, data_directory, far_future_option, json_option
+from cli.tables import Column, Table, count, show_listing, text, write_json, write_json_array
+
+RUN_COLUMNS = (
+    text("DAY", "on"),
+    text("STATE", "state"),
+    text("ISSUED WITHOUT ON", "automatic_on", spare=2),
+    count("ACCOUNTS", "accounts", spare=3),
+    count("DOCUMENTS", "documents", spare=1),
+    count("PARKED", "parked", spare=4),
+    Column("TOTAL", lambda item, _now: ", ".join(shown(*each[::-1]) for each in item["totals"].items()), number=True),
+    text("CONFIRMED BY", "confirmed_by", spare=2),
+)
+
+
+@click.command("confirm", cls=Command, example="caudal invoice confirm 2027-02-01")
+@click.argument("on", metavar="DATE", type=DAY)
+def confirm(on: str) -> None:
+    """Let the run of a day that was previewed be issued: on that day, or at once if it has come.
+
+    It bills the days before it too.
+    """
+    answer = ControlClient(data_directory()).post_json(f"/v1/invoice-runs/{on}/confirm", {"confirmed_by": operator()})
+    click.echo(f"run of {on}: {waits_for(answer)}")
+
+
+@click.command("runs", cls=Command, example="caudal invoice runs")
+@json_option
+def runs(as_json: bool) -> None:
+    """List the runs that were previewed, the latest first, and what they wait for."""
+    show_listing("/v1/invoice-runs", {}, RUN_COLUMNS, Paging(None, as_json), datetime.now(UTC))
+
+
+def waits_for(planned: Item) -> str:
+    """Return what a run that was previewed waits for, as a sentence without its end."""
+    if planned["state"] == "nothing":
+        return "there is nothing to bill"
+    if planned["state"] == "issued":
+        return "it is issued"
+    if planned["state"] == "confirmed":
+        return "it is confirmed, and issued on that day or, if it has come, at once"
+    without = f"without it on {planned['automatic_on']}" if planned["automatic_on"] else "never without it"
+    return f"it is issued when it is confirmed, {without}"
 
 
 @click.command("proforma", cls=Command, example="caudal invoice proforma ana.garcia --date 2027-02-01")

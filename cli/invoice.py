@@ -71,6 +71,20 @@ def run(on: str | None, dry_run: bool, customer: str | None, far_future: bool, a
         _write_report(report)
 
 
+@invoice.command("preview", example="caudal invoice preview --date 2027-02-01")
+@click.option("--date", "on", type=DAY, help="The day of the run.  [default: that of the next one]")
+@json_option
+def preview(on: str | None, as_json: bool) -> None:
+    """Show what the next run would be, and keep it to be confirmed; nothing is issued."""
+    client = ControlClient(data_directory(), timeout=RUN_SECONDS)
+    answer = _followed(client.order_lines("/v1/invoice-previews", {"on": on}), quiet=as_json)
+    if as_json:
+        write_json(answer)
+        return
+    click.echo(f"run of {answer['on']}: {documents.waits_for(answer)}")
+    _write_report(answer)
+
+
 def _followed(lines: Iterable[Item], *, quiet: bool) -> Item:
     """Return the report, with a progress bar unless quiet."""
     if quiet:
@@ -213,7 +227,14 @@ def retry(customer: str | None) -> None:
     click.echo(ControlClient(data_directory()).post(path, b"", "text/plain", {"customer": customer})["text"])
 
 
-for _command in (documents.proforma, documents.withdraw, documents.verify, documents.template):
+for _command in (
+    documents.confirm,
+    documents.runs,
+    documents.proforma,
+    documents.withdraw,
+    documents.verify,
+    documents.template,
+):
     invoice.add_command(_command)
 
 

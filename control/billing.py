@@ -30,6 +30,7 @@ from storage.billing import (
     collecting,
     credit_notes,
     gate,
+    invoice_runs,
     ledger,
     payments,
     prices,
@@ -40,7 +41,6 @@ from storage.billing import (
     wallets,
 )
 
-MOST_DIFFERENCES = 1000
 routes = APIRouter(tags=["billing"])
 
 _LINES: dict[int | str, dict[str, Any]] = {
@@ -69,14 +69,11 @@ def run_invoices(ports: Ports, order: models.InvoiceRunOrder) -> StreamingRespon
 
 def _preview(ports: ControlPorts, on: date, customer: int | None) -> Iterator[models.RunProgress | models.RunReport]:
     due = 1 if customer is not None else run.count_due(ports.engine, on)
-    found: list[run.Preview] = []
-    progress = run.Progress()
-    for some, progress in run.preview(ports.engine, on, customer):
-        found += [each for each in some if each.difference]
-        found.sort(key=lambda each: (-abs(each.difference), each.login))
-        del found[MOST_DIFFERENCES:]
-        yield models.RunProgress(accounts=progress.accounts, of=due)
-    yield report(progress, dry_run=True, found=found)
+    seen = invoice_runs.Seen()
+    for some, seen.progress in run.preview(ports.engine, on, customer):
+        seen.add(some)
+        yield models.RunProgress(accounts=seen.progress.accounts, of=due)
+    yield report(seen.progress, dry_run=True, found=seen.differences)
 
 
 def _bill_one(ports: ControlPorts, on: date, customer: int) -> models.RunReport:

@@ -65,6 +65,41 @@ class RunReport(Answer):
     differences: list[CustomerDifference] = Field([], description="Of a dry run: the largest differences first.")
 
 
+class PreviewOrder(BaseModel):
+    """The day of a run that is to be seen; none is that of the next one."""
+
+    on: date | None = None
+
+
+class PreviewReport(RunReport):
+    """The last line of a preview's answer."""
+
+    on: date
+    state: str = Field(description="`preview`, `confirmed`, `issued`, or `nothing` where nobody would be billed.")
+    automatic_on: date | None = Field(description="When the run is issued without confirmation; null: never.")
+
+
+class ConfirmOrder(BaseModel):
+    """Who lets a run be issued."""
+
+    confirmed_by: Text = ""
+
+
+class PlannedRun(Answer):
+    """A run that was seen before it is issued."""
+
+    on: date
+    state: str = Field(description="`preview`, `confirmed` or `issued`.")
+    automatic_on: date | None = Field(description="When it is issued without confirmation; null: never.")
+    accounts: int
+    documents: int
+    parked: int
+    totals: dict[str, str] = Field(description="Gross by currency, as the preview had it.")
+    made_at: datetime
+    confirmed_by: str | None
+    issued_at: datetime | None
+
+
 class Document(Answer):
     """An invoice, credit note, proforma or receipt."""
 

@@ -20,7 +20,7 @@ from typing import Any
 from sqlalchemy.engine import Engine
 
 from domain.errors import CaudalError
-from storage.billing import numbers, run
+from storage.billing import invoice_runs, numbers, run
 from storage.database import create_engine
 
 MOST_RUNNERS = 8
@@ -38,6 +38,7 @@ class Errand:
     on: str
     slot: int
     only_prepaid: bool
+    is_preview: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,12 +73,25 @@ def bill(engine: Engine, dsn: str, on: date, *, runners: int, only_prepaid: bool
             process.stdin.close()
     failed = [process for process in processes if process.wait() != 0]
     numbers.number_waiting(engine, on)
+    if not failed and not only_prepaid:
+        invoice_runs.mark_issued(engine, on)
     if failed:
         reasons = {report["error"] for report in latest.values() if "error" in report}
         raise RunFailed(
             "; ".join(sorted(reasons)) or "a runner of the invoice run was ended from outside; run it again to go on"
         )
     yield _together(latest)
+
+
+def see(dsn: str, on: date) -> None:
+    """Compute and keep what the run of a day would be, with one runner. Raise RunFailed."""
+    told: queue.Queue[tuple[int, dict[str, Any] | None]] = queue.Queue()
+    process = _start(Errand(dsn, on.isoformat(), 0, only_prepaid=False, is_preview=True), told)
+    reasons = [report["error"] for _, report in iter(told.get, (0, None)) if report and "error" in report]
+    assert process.stdin is not None
+    process.stdin.close()
+    if process.wait() != 0:
+        raise RunFailed("; ".join(reasons) or f"the preview of {on} was ended from outside; it is made again")
 
 
 def usual_runners() -> int:
@@ -126,6 +140,10 @@ def main() -> None:
         _write(asdict(progress))
 
     try:
+        if errand.is_preview:
+            for _ in invoice_runs.make(engine, date.fromisoformat(errand.on)):
+                pass
+            return
         tell(
             run.bill_due(
                 engine, date.fromisoformat(errand.on), slot=errand.slot, only_prepaid=errand.only_prepaid, told=tell

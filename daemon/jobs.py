@@ -7,7 +7,7 @@ again at its next time, never carried into the packet path.
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import sqlalchemy
@@ -18,7 +18,7 @@ from sqlalchemy.engine import Engine
 from config.settings import Settings
 from domain.errors import CaudalError
 from storage import housekeeping, overrides, rollup
-from storage.billing import bank, clock, gate, run
+from storage.billing import bank, clock, gate, invoice_runs, run
 
 ROLL_UP_SECONDS = 30
 STALE_SECONDS = 15
@@ -44,9 +44,11 @@ class Jobs:
         listening_since: Callable[[], datetime],
         take_counts: Callable[[housekeeping.Gauges | None, int], None],
         bill: Callable[[date, bool], None],
+        see: Callable[[date], None],
     ) -> None:
         self._engine = engine
         self._bill = bill
+        self._see = see
         self._settings = settings
         self._listening_since = listening_since
         self._take_counts = take_counts
@@ -138,12 +140,27 @@ class Jobs:
             overrides.forget_ended(connection, datetime.now(UTC))
 
     def _bill_day(self) -> None:
-        """Let wallets pay what is due today; where runs are automatic, bill everybody."""
-        with self._engine.connect() as connection:
-            today = clock.today(connection)
-            is_automatic = run.is_automatic(connection)
-        if run.count_due(self._engine, today, only_prepaid=not is_automatic):
-            self._bill(today, not is_automatic)
+        """Let wallets pay what is due today; make the previews that are due; issue what was confirmed or waits no more.
+
+        Where runs are automatic and wait for nobody, everybody is billed on the day.
+        """
+        with invoice_runs.alone(self._engine) as is_ours:
+            if not is_ours:
+                return
+            with self._engine.connect() as connection:
+                today, terms = clock.today(connection), invoice_runs.terms(connection)
+            waits = not terms.automatic or terms.confirmation_days > 0
+            if run.count_due(self._engine, today, only_prepaid=waits):
+                self._bill(today, waits)
+            if terms.preview_days or (terms.automatic and waits):
+                with self._engine.connect() as connection:
+                    unseen = invoice_runs.unseen(connection, today + timedelta(days=terms.preview_days))
+                for day in unseen:
+                    self._see(day)
+            with self._engine.connect() as connection:
+                issued = invoice_runs.to_issue(connection, today)
+            for day in issued:
+                self._bill(day, False)
 
     def _collect(self) -> None:
         """Do what is due about debts, some accounts at a time."""

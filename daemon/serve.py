@@ -227,6 +227,7 @@ class Daemon:
             lambda: self._receiving_since,
             self._take_counts,
             partial(self._bill, engine),
+            lambda on: invoice_runner.see(self._database.dsn, on),
         )
         await asyncio.to_thread(jobs.prepare)
         if self._demo:

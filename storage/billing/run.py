@@ -65,6 +65,8 @@ class Preview:
     currency: str
     gross: int
     before: int
+    is_idle: bool = False
+    """Whether nothing would be made for it."""
 
     @property
     def difference(self) -> int:
@@ -164,13 +166,9 @@ def count_due(engine: Engine, on: date, *, only_prepaid: bool = False) -> int:
         return int(connection.scalar(text(f"SELECT count(*) FROM account WHERE {_DUE}"), given) or 0)
 
 
-def is_automatic(connection: Connection) -> bool:
-    """Tell whether runs are issued without anybody's order."""
-    row = connection.execute(text("SELECT billing, currency FROM isp")).one()
-    return billing_terms.resolve(row.billing, currency=row.currency).automatic
-
-
-def preview(engine: Engine, on: date, customer: int | None = None) -> Iterator[tuple[Sequence[Preview], Progress]]:
+def preview(
+    engine: Engine, on: date, customer: int | None = None, *, with_wallets: bool = True
+) -> Iterator[tuple[Sequence[Preview], Progress]]:
     """Yield what accounts would be billed, some at a time, and write nothing."""
     progress = Progress()
     last = 0
@@ -181,8 +179,9 @@ def preview(engine: Engine, on: date, customer: int | None = None) -> Iterator[t
                 connection.scalars(
                     text(f"""SELECT customer_id FROM account
                         WHERE CASE WHEN CAST(:customer AS bigint) IS NULL THEN {_DUE} ELSE customer_id = :customer END
+                            AND (:wallets OR billing NOT IN ('prepaid-daily', 'prepaid-period'))
                             AND customer_id > :last ORDER BY customer_id LIMIT {ACCOUNTS_PER_TRANSACTION}"""),
-                    {"on": on, "prepaid": False, "customer": customer, "last": last},
+                    {"on": on, "prepaid": False, "customer": customer, "wallets": with_wallets, "last": last},
                 )
             )
             if not ids:
@@ -203,10 +202,35 @@ def preview(engine: Engine, on: date, customer: int | None = None) -> Iterator[t
                 gross = sum(-d.gross if d.kind is DocumentKind.CREDIT_NOTE else d.gross for d in drafts)
                 customer_id = account.customer_id
                 found.append(
-                    Preview(customer_id, account.party.login, account.terms.currency, gross, before.get(customer_id, 0))
+                    Preview(
+                        customer_id,
+                        account.party.login,
+                        account.terms.currency,
+                        gross,
+                        before.get(customer_id, 0),
+                        not drafts,
+                    )
                 )
             transaction.rollback()
         yield found, progress
+
+
+def pass_over(engine: Engine, ids: Sequence[int], on: date) -> None:
+    """Take accounts off the list of a day on which nothing is due of them; one that has something by now stays."""
+    with engine.begin() as connection:
+        locked = connection.scalars(
+            text("""SELECT customer_id FROM account
+                WHERE customer_id = ANY(CAST(:ids AS bigint[])) AND next_bill_on <= :on
+                ORDER BY customer_id FOR UPDATE SKIP LOCKED"""),
+            {"ids": [*ids], "on": on},
+        ).all()
+        catalogue, idle = Catalogue.read(connection), []
+        for account in accounts.load(connection, locked, on, catalogue):
+            found, drafts = draft(account, catalogue, on)
+            if not drafts and not account.compared(found.lines).replaced:
+                idle.append((account, found))
+        _move_subscriptions(connection, [each for each in idle if not each[0].proformas])
+        _move_accounts(connection, idle, on)
 
 
 def draft(account: Account, catalogue: Catalogue, on: date) -> tuple[Generated, list[Draft]]:

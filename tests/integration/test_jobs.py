@@ -25,7 +25,9 @@ def test_an_override_that_ended_by_itself_is_forgotten(engine: sqlalchemy.Engine
             overrides.set_override(connection, service_id, change, now)
 
     async def story() -> None:
-        jobs = Jobs(engine, Settings, lambda: now, lambda _counts, _closed: None, lambda _on, _prepaid: None)
+        jobs = Jobs(
+            engine, Settings, lambda: now, lambda _counts, _closed: None, lambda _on, _prepaid: None, lambda _on: None
+        )
         jobs.start()
         try:
             async with asyncio.timeout(SECONDS):
