@@ -19,8 +19,8 @@ from billing import journal
 from billing.prices import PriceScope
 from billing.printing import pdf, xml
 from control import billing_models as models
-from control.errors import bad_request
-from control.models import Listing
+from control.errors import bad_request, refusal_of
+from control.models import Answer, Listing
 from control.ports import ControlPorts
 from control.questions import DEFAULT_LIMIT, AfterNumber, Limit, Name, NameFilter, Ports
 from domain.money import decimal_text, minor_units
@@ -62,9 +62,16 @@ def run_invoices(ports: Ports, order: models.InvoiceRunOrder) -> StreamingRespon
         lines = iter([_bill_one(ports, order.date, customer)])
     else:
         lines = _bill(ports, order.date)
-    return StreamingResponse(
-        (line.model_dump_json().encode() + b"\n" for line in lines), media_type="application/x-ndjson"
-    )
+    return StreamingResponse(_told(lines), media_type="application/x-ndjson")
+
+
+def _told(lines: Iterator[Answer]) -> Iterator[bytes]:
+    """Yield answers as lines; where the answer has begun, an error is its last line."""
+    try:
+        for line in lines:
+            yield line.model_dump_json().encode() + b"\n"
+    except Exception as error:  # noqa: BLE001 - whatever it was, the caller is told
+        yield refusal_of(error).answer.model_dump_json().encode() + b"\n"
 
 
 def _preview(ports: ControlPorts, on: date, customer: int | None) -> Iterator[models.RunProgress | models.RunReport]:

@@ -1,11 +1,13 @@
 """The invoice run in processes of its own: the core goes on while accounts are billed on every processor.
 
 Rule: a runner is told its errand on standard input and tells its progress on standard output, a line of JSON each; it
-dies with whoever started it. Numbers are given at the end, by whoever started the runners.
+dies with whoever started it. Numbers are given at the end, by whoever started the runners. A run in which a runner or
+the database was killed says so; the next one goes on where it ended.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import queue
@@ -18,6 +20,7 @@ from datetime import date
 from typing import Any
 
 from sqlalchemy.engine import Engine
+from sqlalchemy.exc import SQLAlchemyError
 
 from domain.errors import CaudalError
 from storage.billing import invoice_runs, numbers, run
@@ -72,14 +75,17 @@ def bill(engine: Engine, dsn: str, on: date, *, runners: int, only_prepaid: bool
             assert process.stdin is not None
             process.stdin.close()
     failed = [process for process in processes if process.wait() != 0]
-    numbers.number_waiting(engine, on)
-    if not failed and not only_prepaid:
-        invoice_runs.mark_issued(engine, on)
     if failed:
+        with contextlib.suppress(SQLAlchemyError):
+            # What is posted gets its number; where the database is away, from the next run.
+            numbers.number_waiting(engine, on)
         reasons = {report["error"] for report in latest.values() if "error" in report}
         raise RunFailed(
             "; ".join(sorted(reasons)) or "a runner of the invoice run was ended from outside; run it again to go on"
         )
+    numbers.number_waiting(engine, on)
+    if not only_prepaid:
+        invoice_runs.mark_issued(engine, on)
     yield _together(latest)
 
 
@@ -113,17 +119,23 @@ def _together(latest: dict[int, dict[str, Any]]) -> RunTold:
 
 def _start(errand: Errand, told: queue.Queue[tuple[int, dict[str, Any] | None]]) -> subprocess.Popen[bytes]:
     process = subprocess.Popen(
-        [sys.executable, "-m", "daemon.invoice_runner"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        [sys.executable, "-m", "daemon.invoice_runner"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0
     )
     assert process.stdin is not None
-    process.stdin.write(json.dumps(asdict(errand)).encode() + b"\n")
-    process.stdin.flush()
+    with contextlib.suppress(BrokenPipeError):
+        # It is gone already, and its exit status says so.
+        process.stdin.write(json.dumps(asdict(errand)).encode() + b"\n")
 
     def listen() -> None:
         assert process.stdout is not None
-        for line in process.stdout:
-            told.put((errand.slot, json.loads(line)))
-        told.put((errand.slot, None))
+        try:
+            for line in process.stdout:
+                told.put((errand.slot, json.loads(line)))
+        except json.JSONDecodeError:
+            # It was killed within a line.
+            process.kill()
+        finally:
+            told.put((errand.slot, None))
 
     threading.Thread(target=listen, daemon=True).start()
     return process
@@ -134,7 +146,7 @@ def main() -> None:
     errand = Errand(**json.loads(sys.stdin.buffer.readline()))
     done = threading.Event()
     threading.Thread(target=_die_with_parent, args=(done,), daemon=True).start()
-    engine = create_engine(errand.dsn)
+    engine = create_engine(errand.dsn, application_name=f"caudal invoice runner {errand.slot}")
 
     def tell(progress: run.Progress) -> None:
         _write(asdict(progress))
@@ -151,6 +163,10 @@ def main() -> None:
         )
     except CaudalError as error:
         _write({"error": str(error)})
+        raise SystemExit(1) from None
+    except SQLAlchemyError as error:
+        reason = " ".join(str(getattr(error, "orig", error)).split())
+        _write({"error": f"the database ended the invoice run: {reason}; run it again to go on"})
         raise SystemExit(1) from None
     finally:
         done.set()

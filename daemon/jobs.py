@@ -18,7 +18,7 @@ from sqlalchemy.engine import Engine
 from config.settings import Settings
 from domain.errors import CaudalError
 from storage import housekeeping, overrides, rollup
-from storage.billing import bank, clock, gate, invoice_runs, run
+from storage.billing import bank, clock, gate, invoice_runs, numbers, run
 
 ROLL_UP_SECONDS = 30
 STALE_SECONDS = 15
@@ -152,6 +152,9 @@ class Jobs:
             waits = not terms.automatic or terms.confirmation_days > 0
             if run.count_due(self._engine, today, only_prepaid=waits):
                 self._bill(today, waits)
+            else:
+                # What a run had posted that was killed before it gave the numbers.
+                numbers.number_waiting(self._engine, today)
             if terms.preview_days or (terms.automatic and waits):
                 with self._engine.connect() as connection:
                     unseen = invoice_runs.unseen(connection, today + timedelta(days=terms.preview_days))

@@ -225,9 +225,9 @@ format = "json"
             cursor.execute(sql, parameters)
             return list(cursor.fetchall())
 
-    def await_rows(self, sql: str, *parameters: Any) -> list[tuple[Any, ...]]:
+    def await_rows(self, sql: str, *parameters: Any, seconds: float = WRITTEN_SECONDS) -> list[tuple[Any, ...]]:
         """Return the rows of a query as soon as there are any: for what is written behind an answer."""
-        give_up = time.monotonic() + WRITTEN_SECONDS
+        give_up = time.monotonic() + seconds
         while True:
             found = self.query(sql, *parameters)
             if found or time.monotonic() > give_up:
