@@ -55,7 +55,7 @@ def trust(connection: Connection, customer_id: int, today: date, made_by: str = 
     terms = standing.terms.trust_unlock
     if terms is None:
         raise NotTrusted("this account gets no days on trust; set trust_unlock in its billing terms")
-    if standing.trusted:
+    if standing.trusted_until:
         raise NotTrusted("this account is trusted already; see `caudal calendar`")
     month = today.replace(day=1)
     given = connection.scalar(
@@ -73,11 +73,6 @@ def trust(connection: Connection, customer_id: int, today: date, made_by: str = 
     if terms.price:
         gate.charge(connection, customer_id, terms.price, today, f"trust-unlock/{customer_id}/{today}")
     gate.reassess(connection, [customer_id], today)
-    # The day after the last one it is looked at again, whatever happens until then.
-    connection.execute(
-        text("""UPDATE account SET next_look_on = least(next_look_on, :after) WHERE customer_id = :customer"""),
-        {"customer": customer_id, "after": until + timedelta(days=1)},
-    )
     return until
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, timedelta
 from typing import Any
 
 from sqlalchemy import text
@@ -40,7 +40,8 @@ class Standing:
     terms: BillingTerms
     state: str
     out_of_balance: bool
-    trusted: bool
+    trusted_until: date | None
+    """The last day on trust, if it is not over."""
     situation: Situation
     steps: list[Step] = field(default_factory=list)
 
@@ -82,7 +83,7 @@ def _standing(row: Any, debts: list[Debt]) -> Standing:
     minimum = rounded(minor_units(terms.collection.minimum_debt, terms.currency))
     situation = Situation(debts, row.promised, minimum)
     steps = [] if terms.billing.is_prepaid else calendar(terms.collection, situation)
-    return Standing(row.customer_id, terms, row.state, row.out_of_balance, row.trusted, situation, steps)
+    return Standing(row.customer_id, terms, row.state, row.out_of_balance, row.trusted_until, situation, steps)
 
 
 def reassess(connection: Connection, customer_ids: Sequence[int], today: date) -> list[Reminder]:
@@ -99,13 +100,13 @@ def reassess(connection: Connection, customer_ids: Sequence[int], today: date) -
 
 def _act(each: Standing, today: date) -> CollectionAct | None:
     act = standing(each.steps, today)
-    return None if each.trusted and act is not CollectionAct.DEACTIVATE else act
+    return None if each.trusted_until and act is not CollectionAct.DEACTIVATE else act
 
 
 def _line_state(each: Standing, act: CollectionAct | None) -> AccountState:
     if each.state == "inactive":
         return AccountState.BLOCKED
-    if each.out_of_balance and not each.trusted:
+    if each.out_of_balance and not each.trusted_until:
         return AccountState.NO_BALANCE
     return _STATES[act]
 
@@ -171,7 +172,11 @@ def _move_accounts(
                 connection, each.customer_id, each.terms.collection.reactivation_fee, today,
                 f"reactivation-fee/{each.customer_id}/{today}",
             )  # fmt: skip
-        rows.append((each.customer_id, state, None if following is None else following.on))
+        looks = [following.on] if following is not None else []
+        if each.trusted_until is not None:
+            # Whatever happens until then, trust ends.
+            looks.append(each.trusted_until + timedelta(days=1))
+        rows.append((each.customer_id, state, min(looks, default=None)))
     connection.execute(
         text("""UPDATE account AS a SET state = u.state, next_look_on = u.next_on,
                 next_bill_on = CASE WHEN EXISTS (
@@ -207,8 +212,8 @@ _ACCOUNTS = f"""SELECT a.customer_id, a.currency, a.terms || jsonb_build_object(
             AS promised,
         EXISTS (SELECT FROM rest AS x WHERE x.customer_id = a.customer_id AND x.cause = 'no_balance'
             AND x.starts <= :today AND x.ends IS NULL) AS out_of_balance,
-        EXISTS (SELECT FROM trust_unlock AS t WHERE t.customer_id = a.customer_id
-            AND t.from_day <= :today AND t.until >= :today) AS trusted
+        (SELECT max(until) FROM trust_unlock AS t WHERE t.customer_id = a.customer_id
+            AND t.from_day <= :today AND t.until >= :today) AS trusted_until
     FROM account AS a JOIN customer AS c ON c.id = a.customer_id JOIN partner AS r ON r.id = c.partner_id
         CROSS JOIN isp AS i
     WHERE a.customer_id {_AMONG}"""

@@ -427,10 +427,6 @@ def _starve(connection: Connection, made: _Made, on: date) -> None:
                     WHERE r.customer_id = u.id AND r.cause = 'no_balance' AND r.ends IS NULL)"""),
             {"ids": starved, "on": on},
         )
-        connection.execute(
-            text("UPDATE account SET next_bill_on = :next WHERE customer_id = ANY(CAST(:ids AS bigint[]))"),
-            {"ids": starved, "next": on + timedelta(days=1)},
-        )
     if made.fed:
         connection.execute(
             text("""UPDATE rest SET ends = greatest(starts, :on)
@@ -439,6 +435,12 @@ def _starve(connection: Connection, made: _Made, on: date) -> None:
         )
     if starved or made.fed:
         gate.reassess(connection, sorted([*starved, *made.fed]), on)
+    if starved:
+        # Last: whatever waits to be charged, this day has nothing to pay it with.
+        connection.execute(
+            text("UPDATE account SET next_bill_on = :next WHERE customer_id = ANY(CAST(:ids AS bigint[]))"),
+            {"ids": starved, "next": on + timedelta(days=1)},
+        )
 
 
 def _move_subscriptions(connection: Connection, found: Sequence[tuple[Account, Generated]]) -> None:

@@ -8,7 +8,7 @@ import pytest
 import sqlalchemy
 from sqlalchemy import text
 
-from storage.billing import payments
+from storage.billing import collecting, gate, payments
 from storage.billing.payments import Order
 from tests.integration.billed_isp import HEAD, assert_books_are_right, bill, customer, documents, provide, rows, sold
 
@@ -132,6 +132,53 @@ def test_m19_a_wallet_pays_whole_periods_with_their_tax(engine: sqlalchemy.Engin
     assert line_state(engine) == "no_balance"
     assert wallet(engine) == 359
     assert_books_are_right(engine)
+
+
+def test_m9_a_wallet_pays_for_those_it_is_shared_with(engine: sqlalchemy.Engine) -> None:
+    head = NO_TAX.replace('price = "10"', 'price = "1.20"')
+    more = (customer("hijo", 'payer = "ana"'), sold("hijo", "television", "2026-01-01"))
+    ana = world(engine, 'type = "prepaid-period"', *more, head=head)
+    pay(engine, ana, 130, "2026-01-01")
+    assert wallet(engine) == 10
+    assert documents(engine, "hijo") == []
+    assert_books_are_right(engine)
+
+
+def trusting(engine: sqlalchemy.Engine, ana: int, on: str) -> date:
+    with engine.begin() as connection:
+        return collecting.trust(connection, ana, date.fromisoformat(on))
+
+
+def look(engine: sqlalchemy.Engine, on: str) -> str:
+    with engine.begin() as connection:
+        gate.look_at_due(connection, date.fromisoformat(on), 10)
+    return line_state(engine)
+
+
+def test_days_on_trust_end_also_when_something_happens_meanwhile(engine: sqlalchemy.Engine) -> None:
+    terms = "due_days = 1, block_after = 1, trust_unlock = { days = 3, most_per_month = 1 }"
+    ana = world(engine, terms, sold("ana", "television", "2026-01-01"))
+    bill(engine, "2026-01-01")
+    assert look(engine, "2026-01-03") == "blocked"
+    assert trusting(engine, ana, "2026-01-04") == date(2026, 1, 6)
+    assert line_state(engine) == "active"
+    pay(engine, ana, 100, "2026-01-05")
+    assert look(engine, "2026-01-06") == "active"
+    assert look(engine, "2026-01-07") == "blocked"
+    with pytest.raises(collecting.NotTrusted, match="all that its terms allow"):
+        trusting(engine, ana, "2026-01-08")
+
+
+def test_days_on_trust_of_a_wallet_that_does_not_pay_end_too(engine: sqlalchemy.Engine) -> None:
+    terms = 'type = "prepaid-daily", trust_unlock = { days = 2, most_per_month = 1, price = "1" }'
+    ana = world(engine, terms, sold("ana", "television", "2026-01-01"))
+    bill(engine, "2026-01-01")
+    assert line_state(engine) == "no_balance"
+    trusting(engine, ana, "2026-01-01")
+    assert line_state(engine) == "active"
+    bill(engine, "2026-01-02")
+    assert look(engine, "2026-01-02") == "active"
+    assert look(engine, "2026-01-03") == "no_balance"
 
 
 def test_periods_of_some_days_are_paid_before_they_begin(engine: sqlalchemy.Engine) -> None:
