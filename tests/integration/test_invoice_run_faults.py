@@ -203,6 +203,29 @@ def test_what_is_issued_and_posted_cannot_be_changed_by_anybody(engine: sqlalche
     assert accounts
 
 
+def test_i5_the_same_line_a_second_time_is_refused_by_the_database(engine: sqlalchemy.Engine, accounts: int) -> None:
+    run.bill_due(engine, DAY)
+    columns = ", ".join(name for (name,) in rows(engine, _COLUMNS) if name not in ("id", "document_id"))
+    copy = f"""INSERT INTO document_line (id, document_id, {columns})
+        SELECT id + 1000000, document_id, {columns} FROM document_line ORDER BY id LIMIT 1"""
+    with pytest.raises(sqlalchemy.exc.IntegrityError, match="document_line_once"), engine.begin() as connection:
+        connection.execute(text(copy))
+    assert accounts
+
+
+_COLUMNS = "SELECT column_name FROM information_schema.columns WHERE table_name = 'document_line'"
+
+
+def test_n4_numbers_of_a_transaction_that_is_undone_are_given_again(engine: sqlalchemy.Engine, accounts: int) -> None:
+    run.bill_due(engine, DAY)
+    (series,) = rows(engine, "SELECT DISTINCT series_id FROM document")[0]
+    with engine.connect() as connection, connection.begin() as transaction:
+        assert numbers.number_some(connection, series, DAY) == accounts
+        transaction.rollback()
+    numbers.number_waiting(engine, DAY)
+    assert_each_was_billed_once(engine, accounts)
+
+
 def test_l2_an_unbalanced_transfer_is_refused_by_the_database_at_the_commit(
     engine: sqlalchemy.Engine, accounts: int
 ) -> None:

@@ -67,6 +67,14 @@ class TestDraw:
         assert taken[1460] == taken[1500]
         assert draw(cap, 1500, PERIOD, NOW, carried_octets=100, top_ups=top_ups).over == 40
 
+    def test_m13_what_comes_first_is_used_up_before_what_comes_next(self) -> None:
+        drawn = draw(Cap(100), 120, PERIOD, NOW, top_ups=[top_up(1, 100)])
+        assert shares(drawn) == {"plan": (100, 0), "t1": (20, 80)}
+
+    def test_m16_without_anything_to_use_all_is_beyond(self) -> None:
+        drawn = draw(Cap(0), 50, PERIOD, NOW)
+        assert (drawn.over, drawn.remaining) == (50, 0)
+
     def test_remaining_and_over_are_never_both(self) -> None:
         assert (draw(CAP, 900, PERIOD, NOW).remaining, draw(CAP, 900, PERIOD, NOW).over) == (100, 0)
         assert (draw(CAP, 1100, PERIOD, NOW).remaining, draw(CAP, 1100, PERIOD, NOW).over) == (0, 100)
