@@ -193,7 +193,7 @@ def line_text(line: Line, product: Product, language: str, texts: Mapping[int, s
     if component.startswith(DISCOUNT):
         return f"{name}: {texts.get(line.discount_id or 0) or words['discount']}"
     if component == OVERAGE:
-        return f"{name}: {words['usage']}"
+        return name if product.metered else f"{name}: {words['usage']}"
     return f"{name}: {words['credit']}" if line.credits_line is not None else name
 
 

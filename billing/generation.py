@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, timedelta
 from decimal import Decimal
 from fractions import Fraction
 from typing import NamedTuple
@@ -31,6 +31,7 @@ ONE_OFF = "one-off-"
 COUPON = "coupon-"
 PART = "part-"
 BEGINNING = date.min
+_DAY = timedelta(days=1)
 _HUNDRED = 100
 
 
@@ -70,9 +71,13 @@ class UsagePeriod(NamedTuple):
     """Of the whole period, rounded."""
     units: int
     """What is charged for, in the tariff's units."""
-    octets: int
-    """What was beyond the plan's own."""
+    facts: Mapping[str, object]
+    """What was measured of it, as it is kept beside the line."""
     unit_price: Decimal = Decimal(0)
+    bill_at: int | None = None
+    """Of a period that is not over: the least that is billed before its end; None: nothing is."""
+    product_id: int | None = None
+    """What costs it; None: whatever was sold last in the period."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,6 +189,9 @@ def generate(
         raise TooManyLines(len(result.lines))
     if result.next_on is not None and not (terms.at_once or terms.mode is Mode.DAILY):
         result.next_on = _billing_day(terms.cycle, result.next_on)
+    if any(usage.bill_at is not None for subscription in subscriptions for usage in subscription.usage):
+        # What is used until then may have to be billed on any day.
+        result.next_on = _earlier(result.next_on, on + _DAY)
     return result
 
 
@@ -329,20 +337,22 @@ class _Work:
         """Yield what usage costs beyond what was charged for it; a period that was rated again may be credited."""
         subscription = self._subscription
         for usage in subscription.usage:
-            if usage.period.ends > horizon:
-                continue
-            billed = metered.get(usage.period, [])
+            billed = [
+                line
+                for line in metered.get(usage.period, ())
+                if usage.product_id is None or line.key.rate == str(usage.product_id)
+            ]
             change = usage.amount - sum(line.amount for line in billed)
-            if not change:
+            if not change or (usage.period.ends > horizon and (usage.bill_at is None or change < usage.bill_at)):
                 continue
-            phase = self._phase_of(usage.period)
-            if phase is None:
+            product_id = usage.product_id or self._product_of(usage.period)
+            if product_id is None:
                 continue
-            product = self._products[phase.product_id]
+            product = self._products[product_id]
             yield Line(
                 subscription.customer_id,
                 subscription.id,
-                Key(OVERAGE, str(phase.product_id)),
+                Key(OVERAGE, str(product_id)),
                 usage.period,
                 usage.period,
                 change,
@@ -355,10 +365,10 @@ class _Work:
                 usage,
             )
 
-    def _phase_of(self, period: Period) -> Phase | None:
-        """Return the last phase that touches a period: its plan says what the usage of the period costs."""
+    def _product_of(self, period: Period) -> int | None:
+        """Return what was sold last in a period: its plan says what the usage of the period costs."""
         touching = [phase for phase in self._phases if phase.days.overlap(*period)]
-        return touching[-1] if touching else None
+        return touching[-1].product_id if touching else None
 
 
 def _divided(issued: Sequence[IssuedLine]) -> tuple[list[IssuedLine], dict[Period, list[IssuedLine]]]:

@@ -42,6 +42,13 @@ LINE_COLUMNS = (
     text("NET", "net"),
     text("TAX", "tax", spare=1),
 )
+RATED_COLUMNS = (
+    text("TEXT", "text"),
+    Column("DAYS", lambda item, _now: days(item["starts"], item["ends"])),
+    amount("BILLED", "billed"),
+    amount("NOW", "amount"),
+    amount("DIFFERENCE", "difference"),
+)
 _CUSTOMER = click.option(
     "--customer", metavar="LOGIN", shell_complete=named("/v1/customers", "login"), help="Of this customer alone."
 )
@@ -209,6 +216,18 @@ def credit(number: str, line: int | None, amount: str | None, reason: str, key: 
     """Take back a line of an invoice, or a part of it, with its share of the tax."""
     order = {"line": line, "amount": amount, "reason": reason, "key": key or uuid.uuid4().hex}
     click.echo(ControlClient(data_directory()).post_json(f"/v1/credits/{segment(number)}", order)["text"])
+
+
+@invoice.command("rerate", example="caudal invoice rerate F2027-000001")
+@click.argument("number", metavar="NUMBER")
+@json_option
+def rerate(number: str, as_json: bool) -> None:
+    """Rate the usage of a document again, and show the difference; --json tells the facts it sums.
+
+    What differs is charged or credited by the next run of the account.
+    """
+    path = f"/v1/rated-usage/{segment(number)}"
+    show_listing(path, {}, RATED_COLUMNS, Paging(None, as_json), datetime.now(UTC))
 
 
 @invoice.command("parked", example="caudal invoice parked")

@@ -46,6 +46,8 @@ SECTIONS = {
         "bank": Entry("cli.bank", "bank", "Import files of the bank, and settle what they leave open."),
         "account": Entry("cli.payment", "account", "Show how a customer's account stands, and give orders about it."),
         "statement": Entry("cli.statement", "statement", "Show a customer's account: every document and payment."),
+        "wallet": Entry("cli.wallet", "wallet", "Keep amounts of a wallet for something under way, and charge them."),
+        "meter": Entry("cli.meter", "meter", "Report and show what is charged by events."),
         "calendar": Entry("cli.payment", "calendar", "List the days on which a customer is reminded, slowed, blocked."),
         "reminder": Entry("cli.reminder", "reminder", "Show whom to remind of what is not paid."),
         "price": Entry("cli.price", "price", "Change what products cost."),

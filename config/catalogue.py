@@ -16,6 +16,7 @@ from typing import TypeVar
 from config import checks
 from config.billing_terms import LANGUAGES, LONGEST_TEXT, StoredTermsError
 from config.checks import show, write_amount
+from config.metered import metering_document, read_metering
 from config.problems import Mistake, Problems
 from config.table import Table
 from domain.catalogue import (
@@ -38,7 +39,7 @@ Read = TypeVar("Read")
 
 COMMERCIAL_KEYS = (
     "price", "prices", "taxes", "price_includes_tax", "names", "unit", "every", "align", "charged", "proration",
-    "activation_fee", "introduction", "contract", "part", "voice",
+    "activation_fee", "introduction", "contract", "part", "voice", "metered",
 )  # fmt: skip
 """What a product says of itself, and a plan beside its network half."""
 MOST_MONTHS = 120
@@ -152,6 +153,7 @@ def product_document(product: Product) -> dict[str, object]:
             for part in product.parts
         ]
         or None,
+        metered=product.metered and metering_document(product.metered),
         voice=voice
         and _written(
             line=voice.line,
@@ -200,6 +202,7 @@ def _product(table: Table, code: str, kind: ProductKind) -> Product:
         activation_fee=table.take("activation_fee", _AMOUNT, Decimal(0)),
         introduction=_inner(table, "introduction", _introduction),
         voice=_inner(table, "voice", _voice) if kind is ProductKind.VOICE else None,
+        metered=_inner(table, "metered", read_metering) if kind is ProductKind.RECURRING else None,
     )
 
 

@@ -17,6 +17,7 @@ from control import (
     documents,
     enforcement,
     errors,
+    metering,
     models,
     previews,
     provisioning,
@@ -24,6 +25,7 @@ from control import (
     routers,
     sessions,
     usage,
+    wallets,
 )
 from control.ports import ControlPorts
 from control.questions import Ports
@@ -63,6 +65,8 @@ def create(ports: ControlPorts) -> FastAPI:
         billing.routes,
         reminders.routes,
         bank.routes,
+        metering.routes,
+        wallets.routes,
     ):
         application.include_router(part, prefix=PREFIX)
     return application

@@ -345,7 +345,7 @@ def show_account(ports: Ports, customer: Name) -> models.AccountAnswer:
             None if account.wallet is None else wallets.days_left(account, accounts.Catalogue.read(connection), today)
         )
     currency = row["currency"]
-    amounts = {key: decimal_text(row[key], currency) for key in ("owed", "wallet")}
+    amounts = {key: decimal_text(row[key], currency) for key in ("owed", "wallet", "reserved")}
     return models.AccountAnswer(**{**row, **amounts}, days_left=left)
 
 

@@ -131,7 +131,7 @@ class DocumentLine(Answer):
     component: str
     credits_line: int | None
     id: int
-    usage: dict[str, int] | None
+    usage: dict[str, int | str] | None
 
 
 class DocumentTax(Answer):
@@ -252,6 +252,7 @@ class AccountAnswer(Answer):
     state: str
     owed: str
     wallet: str
+    reserved: str = Field(description="What of the wallet is kept for something under way.")
     days_left: int | None = Field(description="Of a prepaid account: days from tomorrow on that its wallet pays.")
     next_bill_on: date | None
     parked: str | None
@@ -370,4 +371,77 @@ class UnlockOrder(BaseModel):
 class Done(Answer):
     """What was done, as a sentence."""
 
+    text: str
+
+
+class MeteredOrder(BaseModel):
+    """What is reported of a subscription that is charged by events."""
+
+    units: Annotated[str, Field(pattern=r"^-?[0-9]{1,15}(\.[0-9]{1,9})?$", description="Units, or an amount.")] = "1"
+    on: date | None = None
+    text: Text = ""
+    key: Key
+    made_by: Text = ""
+
+
+class MeteredAdded(Answer):
+    """A report that is kept; `again`: it was before."""
+
+    id: int
+    subscription: str
+    on: date
+    units: str
+    again: bool
+
+
+class MeteredEvent(Answer):
+    """What was reported."""
+
+    id: int
+    on: date
+    units: str
+    text: str
+    key: str
+
+
+class RatedLine(Answer):
+    """A line of usage: what its period was billed in all, what it costs now, and the facts that it sums."""
+
+    id: int
+    text: str
+    starts: date
+    ends: date
+    currency: str
+    billed: str
+    amount: str
+    difference: str
+    facts: list[dict[str, int | str]] = Field(description="Octets of days by class, or what was reported.")
+
+
+class ReserveOrder(BaseModel):
+    """What is kept of a wallet, and for how long."""
+
+    amount: Amount
+    minutes: Annotated[int, Field(ge=1, le=100_000)] = 60
+    text: Text = ""
+    key: Key
+
+
+class SpendOrder(BaseModel):
+    """What of a reservation is charged; nothing said: all of it."""
+
+    product: str
+    amount: Amount | None = None
+
+
+class Reservation(Answer):
+    """An amount of a wallet that is kept, was charged, or is free again."""
+
+    id: int
+    customer: str
+    amount: str
+    posted: str
+    currency: str
+    state: str
+    expires_at: datetime
     text: str

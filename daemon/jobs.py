@@ -18,7 +18,7 @@ from sqlalchemy.engine import Engine
 from config.settings import Settings
 from domain.errors import CaudalError
 from storage import housekeeping, overrides, rollup
-from storage.billing import bank, clock, gate, invoice_runs, numbers, run
+from storage.billing import bank, clock, gate, invoice_runs, numbers, run, wallets
 
 ROLL_UP_SECONDS = 30
 STALE_SECONDS = 15
@@ -68,6 +68,7 @@ class Jobs:
             (self._count, GAUGES_SECONDS),
             (self._retain, RETENTION_SECONDS),
             (self._forget_overrides, OVERRIDES_SECONDS),
+            (self._expire_reservations, OVERRIDES_SECONDS),
             (self._bill_day, BILLING_SECONDS),
             (self._collect, BILLING_SECONDS),
             (self._book_bank, BILLING_SECONDS),
@@ -138,6 +139,11 @@ class Jobs:
         """A line was given its own again at the moment an override ended; only the row is left."""
         with self._engine.begin() as connection:
             overrides.forget_ended(connection, datetime.now(UTC))
+
+    def _expire_reservations(self) -> None:
+        """They kept nothing any more from their end on; only the state of the row is left."""
+        with self._engine.begin() as connection:
+            wallets.expire(connection)
 
     def _bill_day(self) -> None:
         """Let wallets pay what is due today; make the previews that are due; issue what was confirmed or waits no more.

@@ -13,6 +13,8 @@ from enum import Enum
 from types import MappingProxyType
 from typing import NewType
 
+from domain.tariff import Metering
+
 ProductId = NewType("ProductId", int)
 NOT_KEPT = ProductId(0)
 """Of a product that a file describes and the database has not numbered."""
@@ -136,6 +138,8 @@ class Product:
     activation_fee: Decimal = Decimal(0)
     introduction: IntroductoryDiscount | None = None
     voice: VoiceTerms | None = None
+    metered: Metering | None = None
+    """How what is reported of it is charged, beside its price."""
 
     def name(self, language: str) -> str:
         """Return what documents in a language call it."""

@@ -1,4 +1,4 @@
-"""What usage costs: tiers, blocks and their rounding, what is free, the least and the most.
+"""What usage costs: tiers, blocks and their rounding, shares of amounts, what is free, the least and the most.
 
 Rule: pure and exact. Units are whole or fractions of them (octets, for a line); what a block is begun of is rounded as
 the tariff says, and nothing else is. The same function tells from which units on a bill stays at its ceiling.
@@ -6,12 +6,16 @@ the tariff says, and nothing else is. The same function tells from which units o
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from enum import Enum
 from fractions import Fraction
 from functools import lru_cache
 from math import ceil, floor
+
+_NOTHING = Decimal(0)
+_HUNDRED = 100
 
 
 class TierModel(Enum):
@@ -54,14 +58,86 @@ class Tariff:
     """Units of each period that cost nothing."""
     minimum: Decimal = Decimal(0)
     ceiling: Decimal | None = None
+    bill_at: Decimal | None = None
+    """What waits for its document is billed before the period is over when it comes to so much."""
+
+
+@dataclass(frozen=True, slots=True)
+class Commission:
+    """What events cost that have an amount: a share of it, and so much for each; in the major unit."""
+
+    percent: Decimal
+    fixed: Decimal = Decimal(0)
+    free: int = 0
+    """The first events of each period that cost nothing."""
+    free_amount: Decimal = Decimal(0)
+    """So much of the amounts of each period costs nothing, and neither does an event that lies in it as a whole."""
+    minimum: Decimal = Decimal(0)
+    ceiling: Decimal | None = None
+    bill_at: Decimal | None = None
+
+
+class Measure(Enum):
+    """What of events is charged for; the values are the configuration's."""
+
+    SUM = "sum"
+    """The units of a period's events."""
+    HELD = "held"
+    """The units that events gave and took, for the days on which they were held."""
+    AMOUNT = "amount"
+    """A share of the amounts of a period's events."""
+
+
+@dataclass(frozen=True, slots=True)
+class Metering:
+    """How a product is charged by events; a commission is of amounts, a tariff of units."""
+
+    measure: Measure
+    tariff: Tariff | Commission
 
 
 def rate(tariff: Tariff, units: int | Fraction) -> Fraction:
     """Return what units of a period cost."""
+    return _bounded(tariff, _tiered(tariff, units))
+
+
+def rate_held(tariff: Tariff, held: Sequence[tuple[Fraction, Fraction]]) -> Fraction:
+    """Return what units cost that were held for shares of a period: pairs of units and share.
+
+    What reaching a tier costs is charged once and whole, by the most units that were held.
+    """
+    flats = [_flats(tariff, units) for units, _ in held]
+    prices = [_tiered(tariff, units) - flat for (units, _), flat in zip(held, flats, strict=True)]
+    shared = sum((price * share for price, (_, share) in zip(prices, held, strict=True)), Fraction(0))
+    return _bounded(tariff, shared + max(flats, default=Fraction(0)))
+
+
+def commission(terms: Commission, amounts: Iterable[Decimal]) -> Fraction:
+    """Return what events of a period cost, given their amounts in the order in which they happened."""
+    charged, events, so_far = Fraction(0), 0, Fraction(0)
+    for place, amount in enumerate(amounts):
+        so_far += Fraction(amount)
+        beyond = min(Fraction(amount), so_far - Fraction(terms.free_amount))
+        if place >= terms.free and (beyond > 0 or not terms.free_amount):
+            charged += beyond
+            events += 1
+    return _bounded(terms, charged * Fraction(terms.percent) / _HUNDRED + events * Fraction(terms.fixed))
+
+
+def _bounded(terms: Tariff | Commission, amount: Fraction) -> Fraction:
+    amount = max(amount, Fraction(terms.minimum))
+    return amount if terms.ceiling is None else min(amount, Fraction(terms.ceiling))
+
+
+def _tiered(tariff: Tariff, units: int | Fraction) -> Fraction:
     charged = max(Fraction(0), Fraction(units) - tariff.free)
-    amount = (_graduated if tariff.model is TierModel.GRADUATED else _volume)(tariff, charged)
-    amount = max(amount, Fraction(tariff.minimum))
-    return amount if tariff.ceiling is None else min(amount, Fraction(tariff.ceiling))
+    return (_graduated if tariff.model is TierModel.GRADUATED else _volume)(tariff, charged)
+
+
+def _flats(tariff: Tariff, units: Fraction) -> Fraction:
+    """Return what the tiers cost that units reach, without the units."""
+    free = replace(tariff, tiers=tuple(replace(tier, price=_NOTHING) for tier in tariff.tiers))
+    return _tiered(free, units)
 
 
 def blocks(tariff: Tariff, units: int) -> int:

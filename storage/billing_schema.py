@@ -480,6 +480,20 @@ discount = Table(
 )
 Index("discount_customer", discount.c.customer_id)
 
+metered_event = Table(
+    "metered_event",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("subscription_id", BigInteger, ForeignKey("subscription.id"), nullable=False),
+    Column("on_day", Date, nullable=False),
+    Column("units", Numeric, CheckConstraint("units <> 0::numeric"), nullable=False),
+    Column("text", Text, nullable=False, server_default=text("''")),
+    Column("key", Text, nullable=False, unique=True),
+    Column("made_by", Text, nullable=False, server_default=text("''")),
+    Column("made_at", _INSTANT, nullable=False, server_default=func.now()),
+)
+Index("metered_event_subscription", metered_event.c.subscription_id, metered_event.c.on_day)
+
 one_off = Table(
     "one_off",
     metadata,

@@ -33,7 +33,7 @@ from domain.catalogue import Product
 from domain.money import minor_units, rounded
 from domain.plan_rules import PlanRules
 from domain.tax import AppliedTax, Tax, TaxCategory
-from storage.billing import clock, metering
+from storage.billing import clock, metered, metering
 
 
 class Party(NamedTuple):
@@ -131,10 +131,13 @@ class Catalogue:
         return found
 
 
-def load(connection: Connection, customer_ids: Sequence[int], on: date, catalogue: Catalogue) -> list[Account]:
+def load(
+    connection: Connection, customer_ids: Sequence[int], on: date, catalogue: Catalogue, *, since: date | None = None
+) -> list[Account]:
     """Return accounts with what they and those they pay for have; in the order of their ids.
 
-    The days on which a wallet has not paid are over on `on`: that is the day on which it is asked again.
+    The days on which a wallet has not paid are over on `on`: that is the day on which it is asked again. With `since`
+    usage is there from that day on, whatever was billed.
     """
     ids = {"ids": [*customer_ids]}
     accounts = {account.customer_id: account for account in map(_account, connection.execute(text(_ACCOUNTS), ids))}
@@ -164,16 +167,22 @@ def load(connection: Connection, customer_ids: Sequence[int], on: date, catalogu
         )
     found = list(connection.execute(text(_SUBSCRIPTIONS), members))
     events, issued = _histories(connection, [row.id for row in found], accounts, payer_of)
-    floors = {row.id: _floor(row) for row in found}
-    metered = [
+    floors = {row.id: min(_floor(row), since or FOREVER) for row in found}
+    carried = [
         metering.Metered(row.id, row.service_id, row.period_day, phases(events[row.id]), floors[row.id], currency)
         for row in found
         if row.service_id is not None and any(event.product_id in catalogue.rules for event in events[row.id])
         for currency in (accounts[payer_of[row.customer_id]].terms.currency,)
     ]
-    usage = metering.charged(connection, metered, catalogue.rules, catalogue.zone, on) if metered else {}
+    usage = metering.charged(connection, carried, catalogue.rules, catalogue.zone, on) if carried else {}
+    reported = metered.reports(connection, events, catalogue.products)
     for row in found:
-        accounts[payer_of[row.customer_id]].subscriptions.append(
+        account = accounts[payer_of[row.customer_id]]
+        if row.id in reported:
+            usage[row.id] = metered.usage(
+                events[row.id], reported[row.id], catalogue.products, account.terms, floors[row.id], on
+            )
+        account.subscriptions.append(
             Subscription(
                 row.id,
                 row.customer_id,
@@ -195,6 +204,15 @@ def _floor(row: Any) -> date:
     return floor
 
 
+def events_of(connection: Connection, subscription_ids: Sequence[int]) -> dict[int, list[Event]]:
+    """Return the histories of subscriptions."""
+    events: dict[int, list[Event]] = defaultdict(list)
+    rows = connection.execute(text(_EVENTS), {"ids": [*subscription_ids]})
+    for subscription_id, on, id_, kind, product_id, price, quantity, anchor in rows:
+        events[subscription_id].append(Event(on, id_, EventKind(kind), product_id, price, quantity, anchor))
+    return events
+
+
 def _histories(
     connection: Connection,
     subscription_ids: Sequence[int],
@@ -202,9 +220,7 @@ def _histories(
     payer_of: Mapping[int, int],
 ) -> tuple[dict[int, list[Event]], dict[int, list[IssuedLine]]]:
     ids = {"ids": [*subscription_ids]}
-    events: dict[int, list[Event]] = defaultdict(list)
-    for subscription_id, on, id_, kind, product_id, price, quantity, anchor in connection.execute(text(_EVENTS), ids):
-        events[subscription_id].append(Event(on, id_, EventKind(kind), product_id, price, quantity, anchor))
+    events = events_of(connection, subscription_ids)
     issued: dict[int, list[IssuedLine]] = defaultdict(list)
     for row in connection.execute(text(_ISSUED), ids):
         line = IssuedLine(

@@ -76,7 +76,7 @@ def _line_row(id_: int, document_id: int | None, position: int, each: DraftLine,
         line.period.starts, line.period.ends, line.days.starts, line.days.ends, revision, line.amount, each.net,
         each.tax, tax_rows(each), line.price_includes_tax, line.product_id, line.unit_price, line.quantity, each.text,
         line.credits_line, None if line.one_off is None else line.one_off.id, line.discount_id,
-        None if line.usage is None else {"octets": line.usage.octets, "units": line.usage.units},
+        None if line.usage is None else line.usage.facts,
     )  # fmt: skip
 
 

@@ -1,8 +1,8 @@
 """What the usage of services costs: octets beyond the cap of each period that is over, rated by the plan that was sold.
 
 Rule: what counts is read as enforcement reads it, and what might be used is what the end of the period said (top-ups,
-what rolled over); where it said nothing, the cap and its bonus. Nothing is kept: a period that is asked for again is
-rated again from the same facts.
+what rolled over); where it said nothing, the cap and its bonus. While a period lasts it is all that can still come to
+that. Nothing is kept: a period that is asked for again is rated again from the same facts.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import date, datetime, timedelta
+from decimal import Decimal
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
@@ -21,7 +22,7 @@ from billing.generation import UsagePeriod
 from billing.history import Phase
 from domain.money import decimal, digits, minor_units, rounded
 from domain.plan_rules import Cap, PlanRules
-from domain.tariff import blocks, rate
+from domain.tariff import Tariff, blocks, rate
 from enforcement.periods import Span, almanac, midnight
 from enforcement.standing import Counter
 from storage import usage
@@ -51,7 +52,7 @@ class _Asked(NamedTuple):
 def charged(
     connection: Connection, found: Sequence[Metered], rules: Mapping[int, PlanRules], zone: ZoneInfo, on: date
 ) -> dict[int, list[UsagePeriod]]:
-    """Return what the periods that are over by `on` cost, by subscription."""
+    """Return what the periods that are over by `on` cost, by subscription; and the present one, if it may be billed."""
     asked = [each for metered in found for each in _periods(metered, rules, zone, on)]
     octets = usage.used(
         connection,
@@ -59,35 +60,40 @@ def charged(
         zone,
         midnight(zone, on),
     )
-    limits = _limits(connection, asked)
+    limits = _limits(connection, asked, on)
     result: dict[int, list[UsagePeriod]] = defaultdict(list)
     for each, (up, down) in zip(asked, octets, strict=True):
         cap = _cap(each.rules)
         used = Counter(each.span.begins, up, down).octets(cap.direction)
         limit = limits.get((each.metered.service_id, each.span.begins), cap.octets + cap.bonus_octets)
-        result[each.metered.subscription_id].append(_rated(each, max(0, used - limit)))
+        rated = _rated(each, used, limit)
+        if each.days.ends > on:
+            bill_at = minor_units(_tariff(each.rules).bill_at or Decimal(0), each.metered.currency)
+            rated = rated._replace(bill_at=rounded(bill_at))
+        result[each.metered.subscription_id].append(rated)
     return result
 
 
-def _rated(each: _Asked, over: int) -> UsagePeriod:
-    assert each.rules.overage is not None
-    tariff, currency = each.rules.overage.tariff, each.metered.currency
+def _rated(each: _Asked, used: int, limit: int) -> UsagePeriod:
+    tariff, currency = _tariff(each.rules), each.metered.currency
+    over = max(0, used - limit)
     amount = rounded(rate(tariff, over) * 10 ** digits(currency))
     units = blocks(tariff, over)
     price = tariff.tiers[0].price
+    facts = {"octets": over, "units": units, "used_octets": used, "limit_octets": limit}
     if len(tariff.tiers) == 1 and rounded(minor_units(price, currency) * units) == amount:
-        return UsagePeriod(each.days, amount, units, over, price)
-    return UsagePeriod(each.days, amount, 1, over, decimal(amount, currency))
+        return UsagePeriod(each.days, amount, units, facts, price)
+    return UsagePeriod(each.days, amount, 1, facts, decimal(amount, currency))
 
 
 def _periods(metered: Metered, rules: Mapping[int, PlanRules], zone: ZoneInfo, on: date) -> Iterator[_Asked]:
-    """Yield the periods of the cap that are over and may have to be charged, the latest first."""
+    """Yield the periods of the cap that are over, the latest first; before them the present one if it may be billed."""
     if not metered.phases:
         return
     begun = max(metered.floor, metered.phases[0].days.starts)
     at = midnight(zone, on)
-    for _ in range(MOST_PERIODS):
-        before = at - timedelta(microseconds=1)
+    for number in range(MOST_PERIODS):
+        before = at - timedelta(microseconds=1 if number else 0)
         phase = _phase_on(metered.phases, before.astimezone(zone).date())
         plan = None if phase is None else rules.get(phase.product_id)
         if plan is None:
@@ -100,7 +106,7 @@ def _periods(metered: Metered, rules: Mapping[int, PlanRules], zone: ZoneInfo, o
         days = Period(span.begins.astimezone(zone).date(), span.ends.astimezone(zone).date())
         if days.ends <= begun:
             return
-        if days.ends <= on:
+        if days.ends <= on or _tariff(plan).bill_at is not None:
             yield _Asked(metered, span, days, plan)
         at = span.begins
 
@@ -114,7 +120,12 @@ def _cap(rules: PlanRules) -> Cap:
     return rules.cap
 
 
-def _limits(connection: Connection, asked: Sequence[_Asked]) -> dict[tuple[int, datetime], int]:
+def _tariff(rules: PlanRules) -> Tariff:
+    assert rules.overage is not None
+    return rules.overage.tariff
+
+
+def _limits(connection: Connection, asked: Sequence[_Asked], on: date) -> dict[tuple[int, datetime], int]:
     rows = connection.execute(
         text("""SELECT service_id, begins, limit_octets FROM usage_period
             WHERE (service_id, begins) IN (
@@ -124,4 +135,19 @@ def _limits(connection: Connection, asked: Sequence[_Asked]) -> dict[tuple[int, 
             "begins": [each.span.begins for each in asked],
         },
     )
-    return {(service_id, begins): limit for service_id, begins, limit in rows}
+    limits = {(service_id, begins): limit for service_id, begins, limit in rows}
+    present = {each.metered.service_id: each for each in asked if each.days.ends > on}
+    if present:
+        given = {"ids": list(present), "begins": [each.span.begins for each in present.values()]}
+        for service_id, more in connection.execute(text(_MORE), given):
+            each = present[service_id]
+            limits[service_id, each.span.begins] = _cap(each.rules).octets + _cap(each.rules).bonus_octets + more
+    return limits
+
+
+# What rolled over into a period that is not over, and all that was bought for it.
+_MORE = """SELECT u.id, (coalesce((SELECT sum(lot) FROM meter AS m, unnest(m.carried_lots) AS lot
+            WHERE m.service_id = u.id AND m.carried_for = u.begins), 0)
+        + coalesce((SELECT sum(greatest(0, t.octets - t.spent_octets)) FROM top_up AS t
+            WHERE t.service_id = u.id AND t.kind = 'octets' AND t.ends_at > u.begins), 0))::bigint
+    FROM unnest(CAST(:ids AS bigint[]), CAST(:begins AS timestamptz[])) AS u(id, begins)"""

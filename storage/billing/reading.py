@@ -145,7 +145,9 @@ def account(connection: Connection, id_: int) -> RowMapping:
                         AS owed,
                     coalesce((SELECT -sum(b.amount) FROM balance AS b JOIN ledger_account AS l
                         ON l.id = b.ledger_account_id WHERE l.kind = 'wallet' AND b.customer_id = c.id), 0)::bigint
-                        AS wallet
+                        AS wallet,
+                    coalesce((SELECT sum(v.amount) FROM reservation AS v WHERE v.customer_id = c.id
+                        AND v.state = 'pending' AND v.expires_at > now()), 0)::bigint AS reserved
                 FROM account AS a JOIN customer AS c ON c.id = a.customer_id WHERE a.customer_id = :id"""),
             {"id": id_},
         )

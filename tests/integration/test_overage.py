@@ -12,6 +12,7 @@ import sqlalchemy
 from sqlalchemy import text
 
 from storage import rollup
+from storage.billing import rating
 from storage.exporting import export
 from tests.integration.billed_isp import (
     HEAD,
@@ -49,6 +50,11 @@ LINE = '[[service]]\nlogin = "ana-line"\npassword = "a-password"\nplan = "metere
 def world(engine: sqlalchemy.Engine, overage: str = OVERAGE) -> None:
     """Provide a line that was sold on the first of the year."""
     provide(engine, HEAD, plan(overage), customer("ana"), LINE)
+    sell(engine)
+
+
+def sell(engine: sqlalchemy.Engine) -> None:
+    """Let everything be sold since the first of the year."""
     with engine.begin() as connection:
         connection.execute(text("UPDATE subscription_event SET on_day = '2026-01-01'"))
         connection.execute(text("UPDATE account SET next_bill_on = '2026-01-01'"))
@@ -143,6 +149,66 @@ def test_tariffs(engine: sqlalchemy.Engine, overage: str, octets: int, expected:
     assert_books_are_right(engine)
 
 
+def test_hours_that_do_not_count_are_not_charged(engine: sqlalchemy.Engine) -> None:
+    counting = 'counting = [{ hours = "00:00-08:00", percent = 0 }, { hours = "20:00-00:00", percent = 50 }]'
+    provide(engine, HEAD, plan(OVERAGE, counting), customer("ana"), LINE)
+    sell(engine)
+    with lane(engine) as one:
+        for hour, octets in (("02", 200), ("12", 100), ("21", 14)):
+            one.write(Fact(1, f"2026-01-10T{hour}:10Z", f"2026-01-10T{hour}:20Z", 0, octets * GIGA))
+        rollup.roll_up(engine, MADRID)
+    bill(engine, "2026-02-01")
+    assert [(line[2], line[4]) for line in lines(engine)] == [(2, 100)], "100 + 14 / 2 less 105 were to be paid"
+
+
+def test_g14_what_comes_to_so_much_is_billed_before_the_month_is_over(engine: sqlalchemy.Engine) -> None:
+    world(engine, '[plan.overage]\nprice = "0.50"\nbill_at = "10"\n')
+    with engine.begin() as connection:
+        connection.execute(
+            text("""INSERT INTO top_up (service_id, name, kind, bought_at, begins_at, ends_at, octets, origin)
+                SELECT id, 'more', 'octets', '2026-01-05', '2026-01-05', '2026-03-01', 10000000000, 'operator'
+                FROM service""")
+        )
+        connection.execute(
+            text("""INSERT INTO meter (service_id, carried_for, carried_lots)
+                SELECT id, '2026-01-01T00:00+01:00', '{2000000000,3000000000}' FROM service""")
+        )
+    bill(engine, "2026-01-01")
+    carry(engine, "2026-01-10", (100 + 5 + 10 + 5 + 19) * GIGA)
+    bill(engine, "2026-01-11")
+    assert lines(engine) == [], "19 blocks come to less, and what rolled over or was bought is not charged"
+    carry(engine, "2026-01-11", GIGA)
+    bill(engine, "2026-01-11")
+    assert lines(engine) == [], "the day is not over"
+    bill(engine, "2026-01-12")
+    assert [line[4] for line in lines(engine)] == [1000]
+    carry(engine, "2026-01-20", 5 * GIGA)
+    for on in ("2026-01-21", "2026-02-01", "2026-02-02"):
+        bill(engine, on)
+    assert [line[4] for line in lines(engine)] == [1000, 250 + 750]
+    assert_books_are_right(engine)
+
+
+def test_a_line_of_usage_tells_what_it_sums_and_what_it_would_cost_now(engine: sqlalchemy.Engine) -> None:
+    world(engine)
+    carry(engine, "2026-01-10", 100 * GIGA)
+    carry(engine, "2026-01-31", 7 * GIGA)
+    bill(engine, "2026-02-01")
+    used = {"octets": 2 * GIGA, "units": 2, "used_octets": 107 * GIGA, "limit_octets": 105 * GIGA}
+    assert rows(engine, "SELECT usage FROM document_line WHERE component = 'overage'") == [(used,)]
+    (document,) = rows(engine, "SELECT max(id) FROM document")[0]
+
+    def again() -> tuple[int, int, list[tuple[date, int]]]:
+        with engine.connect() as connection:
+            (rated,) = rating.rate_again(connection, document, date(2026, 2, 1))
+        return rated.billed, rated.amount, [(fact["on"], fact["octets_down"]) for fact in rated.facts]
+
+    first, last = date(2026, 1, 10), date(2026, 1, 31)
+    assert again() == (100, 100, [(first, 100 * GIGA), (last, 7 * GIGA)])
+    carry(engine, "2026-01-31", 3 * GIGA)
+    assert again() == (100, 250, [(first, 100 * GIGA), (last, 10 * GIGA)])
+
+
 def test_what_a_period_said_goes_before_the_cap(engine: sqlalchemy.Engine) -> None:
     """Top-ups and what rolled over are in the limit that the end of the period wrote."""
     world(engine)
@@ -159,7 +225,7 @@ def test_what_a_period_said_goes_before_the_cap(engine: sqlalchemy.Engine) -> No
 def test_an_overage_comes_back_from_an_export(engine: sqlalchemy.Engine) -> None:
     tiers = '[{ up_to = "10G", price = "1", flat = "2" }, { price = "0.10" }]'
     tiers = f'[plan.overage]\nfree = "1G"\nmodel = "volume"\ntier = {tiers}\n'
-    for overage in (OVERAGE, tiers):
+    for overage in (OVERAGE, tiers, '[plan.overage]\nprice = "1"\nbill_at = "20"\n'):
         world(engine, overage)
         written = export(engine, VAULT)
         assert "[plan.overage]" in written

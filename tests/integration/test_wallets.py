@@ -7,37 +7,46 @@ from datetime import UTC, date, datetime, timedelta
 import pytest
 import sqlalchemy
 
-from billing.ledger import AccountKind, LedgerAccount, Posting, Transfer, wallet
 from storage.billing import payments, wallets
 from storage.billing.payments import Order
 from storage.billing.wallets import BalanceTooLow
-from tests.integration.billed_isp import HEAD, assert_books_are_right, customer, provide, rows
+from storage.errors import OrderRefused
+from tests.integration.billed_isp import HEAD, assert_books_are_right, bill, customer, documents, provide, rows
 
 DAY = date(2026, 1, 1)
 SOON = datetime.now(UTC) + timedelta(hours=1)
+PRODUCTS = """
+[[product]]
+name = "film"
+kind = "one-time"
+price = "0"
+[[product]]
+name = "taxed"
+kind = "one-time"
+price = "0"
+taxes = ["iva"]
+"""
 
 
 @pytest.fixture
 def ana(engine: sqlalchemy.Engine) -> int:
     """Provide a prepaid customer with 100 and posted debits of 70."""
-    provide(engine, HEAD, customer("ana", 'billing = { type = "prepaid-period" }'))
+    provide(engine, HEAD, PRODUCTS, customer("ana", 'billing = { type = "prepaid-period" }'))
     id_ = int(rows(engine, "SELECT id FROM customer")[0][0])
     with engine.begin() as connection:
         payments.add(connection, Order(id_, 100, "cash", "one"), DAY)
         first = wallets.reserve(connection, id_, 70, "first", SOON, DAY)
-        wallets.spend(connection, first, spent(id_, 70), 70)
+        wallets.post(connection, first, "film", 70, DAY)
     return id_
 
 
-def spent(customer_id: int, amount: int) -> Transfer:
-    revenue = Posting(LedgerAccount(AccountKind.REVENUE, "voice", "EUR"), -amount)
-    return Transfer(
-        DAY, "call", f"call {amount}", (wallet(customer_id, amount, "EUR"), revenue), customer_id=customer_id
-    )
+def state(engine: sqlalchemy.Engine, key: str) -> tuple[str, int]:
+    ((found, posted),) = rows(engine, "SELECT state, posted FROM reservation WHERE key = :key", key=key)
+    return found, posted
 
 
 def test_m18_a_reservation_beyond_the_balance_is_refused_when_it_is_made(engine: sqlalchemy.Engine, ana: int) -> None:
-    told = "50 minor units were to be reserved, and 30 are available"
+    told = r"0\.50 were to be reserved, and 0\.30 EUR are available"
     with pytest.raises(BalanceTooLow, match=told), engine.begin() as connection:
         wallets.reserve(connection, ana, 50, "second", SOON, DAY)
     assert_books_are_right(engine)
@@ -47,14 +56,52 @@ def test_what_is_reserved_cannot_be_reserved_again_until_it_is_free(engine: sqla
     with engine.begin() as connection:
         held = wallets.reserve(connection, ana, 20, "second", SOON, DAY)
         assert wallets.reserve(connection, ana, 20, "second", SOON, DAY) == held, "one key is one reservation"
-    with pytest.raises(BalanceTooLow, match="10 are available"), engine.begin() as connection:
+        assert [row["id"] for row in wallets.pending(connection, ana)] == [held]
+    with pytest.raises(BalanceTooLow, match=r"0\.10 EUR are available"), engine.begin() as connection:
         wallets.reserve(connection, ana, 11, "third", SOON, DAY)
     with engine.begin() as connection:
         wallets.release(connection, held)
         wallets.reserve(connection, ana, 30, "third", SOON, DAY)
+        with pytest.raises(OrderRefused, match="free again"):
+            wallets.post(connection, held, "film", 20, DAY)
 
 
 def test_a_reservation_that_has_run_out_holds_nothing(engine: sqlalchemy.Engine, ana: int) -> None:
     with engine.begin() as connection:
-        wallets.reserve(connection, ana, 30, "second", datetime.now(UTC) - timedelta(seconds=1), DAY)
-        assert wallets.reserve(connection, ana, 30, "third", SOON, DAY)
+        late = wallets.reserve(connection, ana, 30, "second", datetime.now(UTC) - timedelta(seconds=1), DAY)
+        wallets.reserve(connection, ana, 30, "third", SOON, DAY)
+        with pytest.raises(OrderRefused, match="free again"):
+            wallets.post(connection, late, "film", 30, DAY)
+        assert wallets.expire(connection) == 1
+        assert wallets.expire(connection) == 0
+    assert [state(engine, key) for key in ("second", "third")] == [("expired", 0), ("pending", 0)]
+
+
+def test_a_part_is_charged_with_its_tax_once_and_the_rest_is_free(engine: sqlalchemy.Engine, ana: int) -> None:
+    with engine.begin() as connection:
+        held = wallets.reserve(connection, ana, 30, "second", SOON, DAY, "El sur")
+    for _ in range(2):
+        with engine.begin() as connection:
+            wallets.post(connection, held, "taxed", 24, DAY)
+    assert state(engine, "second") == ("posted", 24)
+    assert documents(engine, "ana")[-1][2:] == (20, 4, 24, 0)
+    assert rows(engine, "SELECT text FROM document_line ORDER BY id DESC LIMIT 1") == [("El sur",)]
+    with engine.begin() as connection:
+        wallets.reserve(connection, ana, 6, "third", SOON, DAY)
+        with pytest.raises(OrderRefused, match="was charged"):
+            wallets.release(connection, held)
+    assert bill(engine, "2026-01-01", "ana").documents == 0
+    assert_books_are_right(engine)
+
+
+def test_no_more_than_was_reserved_is_charged(engine: sqlalchemy.Engine, ana: int) -> None:
+    with engine.begin() as connection:
+        held = wallets.reserve(connection, ana, 23, "second", SOON, DAY)
+    for product, amount, told in (("film", 24, "keeps less"), ("nothing", 23, "no product")):
+        with pytest.raises(OrderRefused, match=told), engine.begin() as connection:
+            wallets.post(connection, held, product, amount, DAY)
+    assert state(engine, "second") == ("pending", 0)
+    with engine.begin() as connection:
+        wallets.post(connection, held, "taxed", 23, DAY)
+    assert documents(engine, "ana")[-1][2:5] == (19, 4, 23)
+    assert_books_are_right(engine)

@@ -33,7 +33,7 @@ def test_i1_a_month_is_billed_once_however_often_the_run_is_made() -> None:
 def test_i2_an_amount_is_compared_rounded() -> None:
     account = Account(mode=Mode.ARREARS, at_once=True)
     account.starts("2023-02-01", "0")
-    account.usage = [UsagePeriod(span("2023-02-01", "2023-03-01"), 369, 55, 55)]
+    account.usage = [UsagePeriod(span("2023-02-01", "2023-03-01"), 369, 55, {})]
     assert account.run("2023-03-01") == [369]
     assert account.run("2023-03-01") == []
 
@@ -454,12 +454,39 @@ def test_usage_that_is_rated_again_brings_the_difference() -> None:
     account = Account(mode=Mode.ADVANCE)
     account.starts("2026-01-01", "10.00")
     period = span("2026-01-01", "2026-02-01")
-    account.usage = [UsagePeriod(period, 500, 5, 5)]
+    account.usage = [UsagePeriod(period, 500, 5, {})]
     assert account.run("2026-02-01") == [1000, 1000, 500]
-    account.usage = [UsagePeriod(period, 700, 7, 7)]
+    account.usage = [UsagePeriod(period, 700, 7, {})]
     assert account.run("2026-02-01") == [200]
-    account.usage = [UsagePeriod(period, 300, 3, 3)]
+    account.usage = [UsagePeriod(period, 300, 3, {})]
     assert account.run("2026-02-01") == [-400]
+
+
+def test_g14_usage_that_was_billed_before_the_end_is_subtracted_at_the_end() -> None:
+    account = Account(mode=Mode.ARREARS, at_once=False)
+    account.starts("2026-01-01", "31.00")
+
+    def uses(amount: int) -> None:
+        account.usage = [UsagePeriod(span("2026-01-01", "2026-02-01"), amount, 1, {}, bill_at=20000)]
+
+    uses(19999)
+    assert account.run("2026-01-14") == []
+    uses(20000)
+    assert account.run("2026-01-15") == [20000]
+    assert account.run("2026-01-15") == []
+    uses(39999)
+    assert account.run("2026-01-31") == []
+    uses(40000)
+    assert sorted(account.run("2026-02-01")) == [3100, 20000]
+    assert account.total == 43100
+
+
+def test_what_is_billed_before_the_end_is_looked_for_every_day() -> None:
+    account = Account(at_once=False)
+    account.starts("2026-01-01", "10.00")
+    assert account.would("2026-01-07").next_on == day("2026-02-01")
+    account.usage = [UsagePeriod(span("2026-01-01", "2026-02-01"), 0, 0, {}, bill_at=100)]
+    assert account.would("2026-01-07").next_on == day("2026-01-08")
 
 
 def test_a_history_that_would_make_thousands_of_lines_is_refused() -> None:

@@ -2,14 +2,29 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from decimal import Decimal
 from fractions import Fraction
+from random import Random
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from domain.tariff import BlockRounding, Tariff, Tier, TierModel, ceiling_units, rate
+from billing.tax import TaxableLine, settle
+from domain.billing_terms import TaxRounding
+from domain.tariff import (
+    BlockRounding,
+    Commission,
+    Tariff,
+    Tier,
+    TierModel,
+    ceiling_units,
+    commission,
+    rate,
+    rate_held,
+)
+from domain.tax import AppliedTax, TaxCategory
 
 
 def tier(up_to: int | None, price: str, flat: str = "0", block: int = 1) -> Tier:
@@ -68,6 +83,42 @@ def test_g10_a_minimum_without_usage() -> None:
     assert rate(Tariff((tier(None, "1"),), minimum=Decimal(1000)), 0) == 1000
 
 
+PERCENTAGE = Commission(Decimal(1), Decimal(5))
+VAT = AppliedTax("vat", TaxCategory.STANDARD, Decimal(20), False)
+
+
+def amounts(*given: int) -> list[Decimal]:
+    return [Decimal(amount) for amount in given]
+
+
+def test_g4_a_share_of_amounts_and_so_much_for_each_event_of_which_some_are_free() -> None:
+    terms = replace(PERCENTAGE, free=3)
+    assert commission(terms, amounts(10, 10, 10)) == 0
+    assert commission(terms, amounts(10, 10, 10, 10)) == Fraction("5.10")
+    assert settle([TaxableLine(510, (VAT,))], TaxRounding.RATE).gross == 612
+
+
+def test_g5_a_share_of_amounts_of_which_the_first_is_free() -> None:
+    terms = replace(PERCENTAGE, free_amount=Decimal(15))
+    assert commission(terms, amounts(4, 4, 4)) == 0
+    assert commission(terms, amounts(4, 4, 4, 4)) == Fraction("5.01")
+    assert commission(terms, amounts(4, 4, 4, 4, 10)) == Fraction("10.11")
+
+
+def test_a_commission_has_a_least_and_a_most() -> None:
+    terms = replace(PERCENTAGE, minimum=Decimal(2), ceiling=Decimal(6))
+    assert [commission(terms, amounts(*given)) for given in ((), (10,), (10, 10))] == [2, Fraction("5.10"), 6]
+
+
+def test_g13_units_that_are_added_within_a_period_cost_their_days() -> None:
+    graduated = Tariff((tier(5, "10", "100"), tier(None, "4", "20")))
+    share = Fraction(21, 30)
+    assert rate_held(graduated, [(Fraction(0), 1 - share), (Fraction(2), share)]) == 100 + 20 * share == 114
+    assert rate_held(graduated, [(Fraction(6), Fraction(1))]) == rate(graduated, 6)
+    assert rate_held(graduated, [(Fraction(6), share), (Fraction(0), 1 - share)]) == 120 + 54 * share
+    assert rate_held(graduated, []) == 0
+
+
 TIERS = st.lists(
     st.tuples(st.integers(1, 1000), st.integers(0, 500), st.integers(1, 40), st.integers(0, 500)),
     min_size=1,
@@ -92,3 +143,16 @@ def test_a_graduated_tariff_never_falls_and_its_ceiling_is_where_it_is_told(
     if reached is not None:
         assert rate(tariff, reached) == Fraction(cents, 100)
         assert reached == 0 or rate(tariff, reached - 1) < Fraction(cents, 100)
+
+
+@given(st.lists(st.tuples(st.integers(0, 60), st.integers(1, 30)), min_size=1, max_size=6), st.randoms())
+def test_units_held_for_all_of_a_period_cost_as_much_as_in_any_parts(
+    parts: list[tuple[int, int]], random: Random
+) -> None:
+    whole = sum(days for _, days in parts)
+    held = [(Fraction(units), Fraction(days, whole)) for units, days in parts]
+    expected = rate_held(GRADUATED, held)
+    random.shuffle(held)
+    assert rate_held(GRADUATED, held) == expected
+    assert rate_held(GRADUATED, [(units, share / 2) for units, share in held for _ in range(2)]) == expected
+    assert rate_held(GRADUATED, [(Fraction(7), share) for _, share in held]) == rate(GRADUATED, 7)

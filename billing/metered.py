@@ -1,0 +1,110 @@
+"""Decides what products cost that are charged by events: the events of each period, rated.
+
+Rule: pure; a period is that of the account's billing day, and what a product costs is what it says now. Events of days
+on which it was not sold cost nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import date
+from decimal import Decimal
+from fractions import Fraction
+from itertools import pairwise
+from typing import NamedTuple
+
+from billing.cycle import Cycle, Period, share
+from billing.generation import UsagePeriod
+from billing.history import Phase
+from billing.intervals import intersection
+from domain.catalogue import Proration
+from domain.money import decimal, digits, minor_units, rounded
+from domain.tariff import Commission, Measure, Metering, Tariff, blocks, commission, rate, rate_held
+
+MOST_PERIODS = 60
+"""Of one subscription in one run: five years, by the month."""
+_NOTHING = Decimal(0)
+
+
+class Reported(NamedTuple):
+    """Units that were used, given or taken back on a day; or an amount, where these are charged."""
+
+    on: date
+    units: Decimal
+
+
+class Sold(NamedTuple):
+    """Where a product that is charged by events was sold, and by which periods."""
+
+    product_id: int
+    metering: Metering
+    phases: Sequence[Phase]
+    cycle: Cycle
+    proration: Proration
+    currency: str
+
+
+def charged(sold: Sold, events: Iterable[Reported], floor: date, on: date) -> Iterator[UsagePeriod]:
+    """Yield what the periods cost that end after `floor` and are over on `on`, and the present one if it may be billed.
+
+    `events` are in the order of their days.
+    """
+    days = [phase.days for phase in sold.phases]
+    if not days:
+        return
+    found = [event for event in events if any(held.starts <= event.on < held.ends for held in days)]
+    period = sold.cycle.period(max(floor, days[0].starts))
+    for _ in range(MOST_PERIODS):
+        if period.starts > on or (period.ends > on and sold.metering.tariff.bill_at is None):
+            return
+        held = intersection(days, [period])
+        if held:
+            yield _rated(sold, found, period, held, on)
+        period = sold.cycle.period(period.ends)
+
+
+def _rated(sold: Sold, events: Sequence[Reported], period: Period, held: list[Period], on: date) -> UsagePeriod:
+    inside = [event.units for event in events if period.starts <= event.on < period.ends]
+    metering = sold.metering
+    tariff = metering.tariff
+    if isinstance(tariff, Commission):
+        exact = commission(tariff, inside)
+    elif metering.measure is Measure.HELD:
+        exact = rate_held(tariff, list(_held(sold, events, period, held)))
+    else:
+        exact = rate(tariff, Fraction(sum(inside, _NOTHING)))
+    amount = rounded(exact * 10 ** digits(sold.currency))
+    bill_at = None
+    if period.ends > on and tariff.bill_at is not None:
+        bill_at = rounded(minor_units(tariff.bill_at, sold.currency))
+    counted = inside if metering.measure is not Measure.HELD else [e.units for e in events if e.on < period.ends]
+    facts = {"events": len(counted), "units": f"{sum(counted, _NOTHING):f}"}
+    quantity, price = _priced(metering, sum(inside, _NOTHING), amount, sold.currency)
+    return UsagePeriod(period, amount, quantity, facts, price, bill_at, sold.product_id)
+
+
+def _held(
+    sold: Sold, events: Sequence[Reported], period: Period, held: list[Period]
+) -> Iterator[tuple[Fraction, Fraction]]:
+    """Yield the units that were there on some days of a period, and the share of it that these days are."""
+    turns = sorted({period.starts, period.ends, *(event.on for event in events if event.on < period.ends)})
+    for starts, ends in pairwise(turns):
+        parts = intersection(held, [Period(starts, ends)])
+        units = max(_NOTHING, sum((event.units for event in events if event.on <= starts), _NOTHING))
+        if parts:
+            yield Fraction(units), Fraction(*share(parts, period, sold.proration))
+
+
+def _priced(metering: Metering, units: Decimal, amount: int, currency: str) -> tuple[int, Decimal]:
+    """Return quantity and price as a line shows them; of one price they are those of its blocks."""
+    tariff = metering.tariff
+    if (
+        isinstance(tariff, Tariff)
+        and metering.measure is Measure.SUM
+        and len(tariff.tiers) == 1
+        and units == int(units)
+    ):
+        quantity, price = blocks(tariff, int(units)), tariff.tiers[0].price
+        if rounded(minor_units(price, currency) * quantity) == amount:
+            return quantity, price
+    return 1, decimal(amount, currency)

@@ -1,0 +1,1 @@
+`caudal wallet` keeps a part of a wallet for something under way and charges it.
