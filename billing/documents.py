@@ -12,7 +12,7 @@ from datetime import date, timedelta
 from typing import NamedTuple
 
 from billing.generation import COUPON, DISCOUNT, OVERAGE, Line
-from billing.ledger import Earned, Posting, Transfer, receivable, wallet
+from billing.ledger import Earned, Posting, Transfer, cash, receivable, wallet
 from billing.tax import CreditedLine, TaxableLine, TaxTotal, credit, settle
 from domain.billing_terms import BillingTerms, DocumentKind
 from domain.catalogue import Product
@@ -59,6 +59,8 @@ class Draft:
     earned: Earned
     language: str
     paid_from_wallet: bool = False
+    paid_by: str | None = None
+    """By which method it was paid as it was made; None: from the wallet, or later."""
     key: str | None = None
     """What is done once has a key."""
     credits_document: int | None = None
@@ -69,12 +71,20 @@ class Draft:
         """What is to be paid, or to be given back."""
         return self.net + self.tax
 
+    @property
+    def is_paid(self) -> bool:
+        """Whether nothing of it is open from the beginning."""
+        return self.paid_from_wallet or self.paid_by is not None
+
     def postings(self) -> tuple[Posting, ...]:
         """Return what the document moves in the books; a proforma moves nothing."""
         if self.kind is DocumentKind.PROFORMA:
             return ()
         total = self.earned.gross
-        debit = (wallet if self.paid_from_wallet else receivable)(self.customer_id, total, self.currency)
+        if self.paid_by is not None:
+            debit = cash(self.paid_by, total, self.currency)
+        else:
+            debit = (wallet if self.paid_from_wallet else receivable)(self.customer_id, total, self.currency)
         return (*((debit,) if total else ()), *self.earned.postings(self.currency))
 
     def transfer(self, document_id: int, posted_on: date) -> Transfer | None:

@@ -179,7 +179,7 @@ def generate(
         work = _Work(terms, subscription, products, discounts)
         result.lines += work.lines(horizon)
         result.next_on = _earlier(result.next_on, work.next_due(horizon))
-    result.lines += [_one_off(one_off, products, terms.currency) for one_off in one_offs if one_off.on <= horizon]
+    result.lines += [one_off_line(one_off, products, terms.currency) for one_off in one_offs if one_off.on <= horizon]
     for one_off in one_offs:
         if one_off.on > horizon:
             result.next_on = _earlier(result.next_on, one_off.on)
@@ -393,7 +393,8 @@ def _read(key: Key) -> tuple[int, Decimal, Decimal]:
     return int(product_id), Decimal(unit_price), Decimal(quantity)
 
 
-def _one_off(one_off: OneOff, products: Mapping[int, Product], currency: str) -> Line:
+def one_off_line(one_off: OneOff, products: Mapping[int, Product], currency: str) -> Line:
+    """Return the line of something that is charged once."""
     product = products[one_off.product_id]
     days = Period(one_off.on, one_off.on)
     return Line(

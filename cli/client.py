@@ -74,6 +74,11 @@ class ControlClient:
         """Send an object and return the answer."""
         return self.post(path, json.dumps(order).encode(), "application/json")
 
+    def post_for_document(self, path: str, order: Item) -> bytes:
+        """Send an object and return the document that is the answer."""
+        with self._answer("POST", path, None, body=json.dumps(order).encode(), kind="application/json") as response:
+            return bytes(response.read())
+
     def order_lines(self, path: str, order: Item) -> Iterator[Item]:
         """Send an object and yield the objects of the answer, one a line, as they come."""
         with self._answer("POST", path, None, body=json.dumps(order).encode(), kind="application/json") as response:

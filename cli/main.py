@@ -51,6 +51,7 @@ SECTIONS = {
         "calendar": Entry("cli.payment", "calendar", "List the days on which a customer is reminded, slowed, blocked."),
         "reminder": Entry("cli.reminder", "reminder", "Show whom to remind of what is not paid."),
         "price": Entry("cli.price", "price", "Change what products cost."),
+        "voucher": Entry("cli.voucher", "voucher", "Make, print, show, void and redeem vouchers."),
         "ledger": Entry("cli.ledger", "ledger", "Check, show and close the books."),
         "clock": Entry("cli.ledger", "clock", "Show the clock of billing, and move that of a test database."),
     },

@@ -24,9 +24,17 @@ TOP_UP_COLUMNS = (
     Column("OF", lambda item, _now: "" if item["octets"] == 0 else octets(item["octets"]), number=True, spare=2),
     Column("BOUGHT", lambda item, now: ago(item["bought_at"], now), number=True),
     Column("ENDS", lambda item, now: ago(item["ends_at"], now), number=True),
+    text("PRICE", "price", spare=3),
+    text("CHARGE", "charge", spare=3),
     text("ORIGIN", "origin", spare=1),
 )
 _KINDS = {"hours": "no cap", "boost": "another speed"}
+_PAID = {
+    "none": "",
+    "balance": "; {} were paid from the balance",
+    "invoice": "; {} go on the next invoice",
+    "voucher": "; a voucher paid it",
+}
 _SERVICE = click.argument("service", metavar="SERVICE", shell_complete=named("/v1/services", "login"))
 
 
@@ -35,14 +43,19 @@ def topup() -> None:
     """Buy and show top-ups."""
 
 
-@topup.command("add", example="caudal topup add luis.ortega extra-1G")
+@topup.command("add", example="caudal topup add luis.ortega extra-1G --charge invoice")
 @_SERVICE
 @click.argument("offer", metavar="OFFER")
+@click.option(
+    "--charge",
+    type=click.Choice(["balance", "invoice", "none"]),
+    help="Pay it now from what the account has, or with the next invoice.  [default: as the account is billed]",
+)
 @click.option("--key", metavar="TEXT", help="Two orders with one key are one purchase.  [default: a new one]")
 @json_option
-def add(service: str, offer: str, key: str | None, as_json: bool) -> None:
+def add(service: str, offer: str, charge: str | None, key: str | None, as_json: bool) -> None:
     """Buy a top-up that the service's plan offers; its line changes at once."""
-    order = {"offer": offer, "key": key or uuid.uuid4().hex}
+    order = {"offer": offer, "key": key or uuid.uuid4().hex, "charge": charge}
     answer = ControlClient(data_directory()).post_json(f"/v1/top-ups/{segment(service)}", order)
     if as_json:
         write_json(answer)
@@ -61,4 +74,5 @@ def list_top_ups(service: str, paging: Paging) -> None:
 def _bought(answer: Item) -> str:
     what = octets(answer["octets"]) if answer["octets"] else _KINDS[answer["kind"]]
     holds = (moment(answer["ends_at"]) - moment(answer["bought_at"])).total_seconds()
-    return f"{answer['service']}: bought {answer['name']}, {what} for {duration(holds)}"
+    bought = f"{answer['service']}: bought {answer['name']}, {what} for {duration(holds)}"
+    return bought + _PAID[answer["charge"]].format(answer["price"])

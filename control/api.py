@@ -25,6 +25,7 @@ from control import (
     routers,
     sessions,
     usage,
+    vouchers,
     wallets,
 )
 from control.ports import ControlPorts
@@ -67,6 +68,7 @@ def create(ports: ControlPorts) -> FastAPI:
         bank.routes,
         metering.routes,
         wallets.routes,
+        vouchers.routes,
     ):
         application.include_router(part, prefix=PREFIX)
     return application

@@ -17,12 +17,11 @@ from fastapi.responses import StreamingResponse
 from billing import bank_camt, bank_csv
 from billing.bank_file import LARGEST_FILE_OCTETS, BankEntry, BankFileError
 from control import bank_models as models
-from control.billing import Before
 from control.billing_models import Done, PaymentBooked
 from control.errors import RequestRefused, bad_request
 from control.models import Listing, Problem
 from control.ports import ControlPorts
-from control.questions import DEFAULT_LIMIT, Limit, Number, Ports
+from control.questions import DEFAULT_LIMIT, AfterNumber, Limit, Number, Ports
 from domain.money import decimal_text
 from storage.billing import bank, reading
 
@@ -135,7 +134,7 @@ def list_entries(
     ports: Ports,
     state: Literal["matched", "booked", "open", "ignored"] | None = None,
     limit: Limit = DEFAULT_LIMIT,
-    after: Before = None,
+    after: AfterNumber = None,
 ) -> Listing[models.BankEntry]:
     """List entries of the bank, the newest first."""
     with ports.engine.connect() as connection:

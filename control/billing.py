@@ -253,7 +253,7 @@ def credit_invoice(ports: Ports, number: Name, order: models.CreditOrder) -> mod
             line = charges[0]
         elif line not in charges:
             raise bad_request(f"{line} is no line of {number} that was charged", "see `caudal invoice show --json`")
-        amount = None if order.amount is None else _minor(order.amount, head["currency"])
+        amount = None if order.amount is None else minor(order.amount, head["currency"])
         note = credit_notes.credit(connection, line, amount, order.key, clock.today(connection), order.reason)
     return models.Done(text=f"credit note {note}")
 
@@ -281,7 +281,7 @@ def add_payment(ports: Ports, order: models.PaymentOrder) -> models.PaymentBooke
         payer = reading.payer_id(connection, order.customer)
         currency = reading.account(connection, payer)["currency"]
         chosen = [reading.document_id(connection, number) for number in order.invoices]
-        amount = _minor(order.amount, currency)
+        amount = minor(order.amount, currency)
         if amount <= 0:
             raise bad_request("the amount of a payment is more than nothing", "see `caudal payment refund`")
         booked = payments.add(
@@ -325,7 +325,7 @@ def refund_payment(ports: Ports, number: int, order: models.RefundOrder) -> mode
     """Give back a part of a payment, or reverse all of it."""
     with ports.engine.begin() as connection:
         currency = payments.currency_of(connection, number)
-        amount = None if order.amount is None else _minor(order.amount, currency)
+        amount = None if order.amount is None else minor(order.amount, currency)
         given = payments.give_back(
             connection, number, amount, order.key, clock.today(connection), is_reversal=order.reversal
         )
@@ -481,8 +481,8 @@ def _clock(connection: Connection) -> models.ClockAnswer:
     )
 
 
-def _minor(text: str, currency: str) -> int:
-    """Return an amount that was written, in minor units."""
+def minor(text: str, currency: str) -> int:
+    """Return an amount that was written, in minor units; refuse one with more decimals."""
     exact = minor_units(Decimal(text), currency)
     if exact.denominator != 1:
         raise bad_request(f"{text} has more decimals than {currency}", "round it")

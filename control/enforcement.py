@@ -29,11 +29,12 @@ from enforcement.periods import Span, almanac
 from enforcement.reconcile import Proof
 from enforcement.standing import Override, Usage
 from storage import lines, overrides, standings, top_ups
+from storage.billing import top_up_sales
 from storage.lines import Line
 from storage.listing import ServiceRow
 from storage.snapshot import Snapshot
 from storage.standings import Loaded, OpenSession
-from storage.top_ups import KeyReused, Order, Origin, TopUpRow
+from storage.top_ups import Charge, KeyReused, Order, Origin, TopUpRow
 
 LARGEST_ROUTER_ID = 2**31 - 1
 
@@ -114,7 +115,7 @@ def list_top_ups(ports: Ports, service: Name, limit: Limit = DEFAULT_LIMIT) -> m
 
 @routes.post("/top-ups/{service:path}")
 def buy_top_up(ports: Ports, service: Name, order: models.TopUpOrder) -> models.TopUp:
-    """Buy a top-up that the plan of the service offers; one key is one purchase."""
+    """Buy a top-up that the plan of the service offers, and charge it; one key is one purchase."""
     known, now = service_of(ports, service), ports.now()
     _check_storable(order.key)
     with ports.engine.begin() as connection:
@@ -123,7 +124,8 @@ def buy_top_up(ports: Ports, service: Name, order: models.TopUpOrder) -> models.
         held = bought(offer, 0, now, found.cap_span)
         wanted = Order(known.id, offer, held.begins, held.ends)
         try:
-            made = top_ups.buy(connection, wanted, Origin.OPERATOR, order.key, now)
+            charge = None if order.charge is None else Charge(order.charge)
+            made = top_up_sales.sell(connection, wanted, Origin.OPERATOR, order.key, now, charge)
         except KeyReused as error:
             hint = "send each purchase with a key of its own"
             raise RequestRefused(
@@ -289,6 +291,8 @@ def _top_up(login: str, row: TopUpRow, left: Mapping[int, int]) -> models.TopUp:
         bought_at=row.bought_at,
         ends_at=row.ends_at,
         origin=row.origin.value,
+        price=f"{row.price:f}",
+        charge=row.charge.value,
     )
 
 

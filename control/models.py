@@ -418,6 +418,8 @@ class TopUp(Answer):
     bought_at: datetime
     ends_at: datetime
     origin: str
+    price: str = Field(description="What it cost, decimal text in the currency of the account.")
+    charge: str = Field(description="`none`, `balance`, `invoice` or `voucher`.")
 
 
 class TopUpOrder(BaseModel):
@@ -425,6 +427,9 @@ class TopUpOrder(BaseModel):
 
     offer: str = Field(min_length=1, max_length=100)
     key: str = Field(min_length=1, max_length=100)
+    charge: Literal["balance", "invoice", "none"] | None = Field(
+        None, description="How it is paid; by default at once by who pays before, else with the next invoice."
+    )
 
 
 class AccountOrder(BaseModel):

@@ -59,6 +59,14 @@ class Warned(NamedTuple):
     percent: int
 
 
+class Unpaid(NamedTuple):
+    """A top-up that was not bought unasked, and why."""
+
+    login: str
+    offer: str
+    reason: str
+
+
 @dataclass(slots=True)
 class Evaluated:
     """What a transaction brought."""
@@ -67,6 +75,7 @@ class Evaluated:
     services: list[int] = field(default_factory=list)
     """Those that were computed."""
     top_ups_bought: int = 0
+    top_ups_refused: list[Unpaid] = field(default_factory=list)
     orders: list[Order] = field(default_factory=list)
     closed: list[int] = field(default_factory=list)
     """Sessions that ended."""
@@ -182,7 +191,11 @@ class Evaluator:
     def _evaluate(self, connection: Connection, causes: Mapping[int, Cause], now: datetime, done: Evaluated) -> None:
         plans = self._snapshot.plans
         loaded = standings.load(connection, causes, plans, self._zone, now)
-        done.top_ups_bought += enforcement_upkeep.keep_up(connection, loaded, plans, self._zone, now)
+        kept = enforcement_upkeep.keep_up(connection, loaded, plans, self._zone, now)
+        done.top_ups_bought += kept.bought
+        done.top_ups_refused += [
+            Unpaid(loaded[each.service_id].contract.login, each.offer, each.reason) for each in kept.refused
+        ]
         batch = _Batch()
         for service_id, service in loaded.items():
             self._evaluate_service(service, causes[service_id], now, batch, done)

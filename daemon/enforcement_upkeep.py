@@ -21,11 +21,20 @@ from enforcement.periods import Span, almanac
 from enforcement.standing import BurstLevel, Counter, TopUp, Usage
 from storage import standings, top_ups
 from storage import usage as usages
+from storage.billing import top_up_sales
+from storage.billing.top_up_sales import Refusal
 from storage.standings import Loaded
 from storage.top_ups import Order, PeriodSaid, Settled
 
 MOST_PERIODS = 60
 """Of one service in one go; whoever was away for longer than this has nothing left that rolled over."""
+
+
+class Kept(NamedTuple):
+    """What was bought unasked, and what could not be."""
+
+    bought: int
+    refused: list[Refusal]
 
 
 class _Ended(NamedTuple):
@@ -37,17 +46,19 @@ class _Ended(NamedTuple):
 
 def keep_up(
     connection: Connection, loaded: dict[int, Loaded], plans: Mapping[int, Plan], zone: tzinfo, now: datetime
-) -> int:
-    """Settle periods that ended and buy what is to be bought unasked; return how many top-ups were bought.
+) -> Kept:
+    """Settle periods that ended and buy what is to be bought unasked; return what was bought.
 
     What changed is loaded anew into `loaded`.
     """
     capped = {key: each for key, each in loaded.items() if plans[each.contract.plan_id].rules.cap is not None}
     changed = _settle(connection, capped, plans, zone, now)
     _reload(connection, loaded, changed, plans, zone, now)
-    bought, buyers = _buy(connection, {key: loaded[key] for key in capped if key in loaded}, plans, zone, now)
+    refused: list[Refusal] = []
+    present = {key: loaded[key] for key in capped if key in loaded}
+    bought, buyers = _buy(connection, present, plans, zone, now, refused)
     _reload(connection, loaded, buyers, plans, zone, now)
-    return bought
+    return Kept(bought, refused)
 
 
 def drained(service: Loaded, plan: Plan, entitlement: Entitlement, now: datetime) -> BurstLevel | None:
@@ -170,9 +181,17 @@ def _after(bought: list[TopUp], spent: tuple[tuple[int, int], ...]) -> list[TopU
 
 
 def _buy(
-    connection: Connection, capped: Mapping[int, Loaded], plans: Mapping[int, Plan], zone: tzinfo, now: datetime
+    connection: Connection,
+    capped: Mapping[int, Loaded],
+    plans: Mapping[int, Plan],
+    zone: tzinfo,
+    now: datetime,
+    refused: list[Refusal],
 ) -> tuple[int, set[int]]:
-    """Buy automatic top-ups, and keep what those that have ended paid; return how many, and for whom."""
+    """Buy automatic top-ups, and keep what those that have ended paid; return how many, and for whom.
+
+    What cannot be paid is not bought, and added to `refused`.
+    """
     month = almanac(zone).month(now)
     drawn = {key: _drawn(each, _cap(each, plans), zone, now) for key, each in capped.items()}
     top_ups.cover(
@@ -187,15 +206,17 @@ def _buy(
     if not needy:
         return 0, set()
     # Another core may be buying for the same services: what was bought meanwhile has to be seen.
+    top_up_sales.lock_payers(connection, needy)
     top_ups.lock(connection, needy)
     fresh = standings.load(connection, needy, plans, zone, now)
     before = top_ups.automatic_in_month(connection, needy, month.begins, month.ends)
     bought, buyers = 0, set[int]()
+    selling = top_up_sales.sell_unasked(refused)
     for key, service in fresh.items():
         cap = _cap(service, plans)
         for offer, (wished, forgiven) in _wishes(service, _drawn(service, cap, zone, now), before, plans, now):
             order = _order(service, offer, cap, forgiven, zone, now)
-            count = top_ups.buy_automatically(connection, order, wished, month.begins, now)
+            count = top_ups.buy_automatically(connection, order, wished, month.begins, now, selling)
             if count:
                 # One kind at a time: the rest is decided by what that made of the limit.
                 bought += count

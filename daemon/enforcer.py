@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from random import Random
 from time import time
 from typing import Any, TypeVar
@@ -23,7 +23,7 @@ from sqlalchemy.engine import Connection, Engine
 
 from config.settings import EnforcementSettings
 from daemon.enforcement_api import RouterApis
-from daemon.enforcement_evaluation import LONGEST_LEAVING_TIME, Evaluated, Evaluator, SnapshotIsOld
+from daemon.enforcement_evaluation import LONGEST_LEAVING_TIME, Evaluated, Evaluator, SnapshotIsOld, Unpaid
 from daemon.enforcement_keeper import LineKeeper
 from daemon.enforcement_lines import Lines, Work
 from daemon.enforcement_orders import Order
@@ -93,6 +93,7 @@ class Enforcer:
         self._apis: RouterApis | None = None
         self._outbox_age: float | None = None
         self._due_at = NEVER
+        self._told_unpaid: set[tuple[date, Unpaid]] = set()
         self._evaluating = asyncio.Lock()
         self._begun = asyncio.Event()
         self._log = structlog.get_logger()
@@ -255,6 +256,7 @@ class Enforcer:
             self._log.info("cap reached a warning mark", login=warned.login, percent=warned.percent)
         if evaluated.top_ups_bought:
             self._log.info("top-ups bought automatically", top_ups=evaluated.top_ups_bought)
+        self._tell_unpaid(evaluated.top_ups_refused)
         if evaluated.next_at is not None:
             self._due_at = min(self._due_at, evaluated.next_at)
         lines.withdraw(evaluated.closed)
@@ -263,6 +265,15 @@ class Enforcer:
             self._apis.forget(evaluated.closed)
         for order in evaluated.orders:
             lines.take(order)
+
+    def _tell_unpaid(self, unpaid: Iterable[Unpaid]) -> None:
+        """Log top-ups that cannot be paid: each once a day, however often they are wished for."""
+        today = self._clock().date()
+        self._told_unpaid = {(day, each) for day, each in self._told_unpaid if day == today}
+        for each in unpaid:
+            if (today, each) not in self._told_unpaid:
+                self._told_unpaid.add((today, each))
+                self._log.warning("top-up not bought", login=each.login, top_up=each.offer, reason=each.reason)
 
     async def _look_for_unproven(self, lines: Lines) -> None:
         after = (0, 0)

@@ -399,8 +399,9 @@ voucher = Table(
     Column("customer_id", BigInteger, ForeignKey("customer.id")),
     Column("redeemed_at", _INSTANT),
     Column("voided_at", _INSTANT),
+    Column("number", Integer, nullable=False),
+    UniqueConstraint("batch_id", "number"),
 )
-Index("voucher_batch_of", voucher.c.batch_id)
 
 voucher_attempt = Table(
     "voucher_attempt",

@@ -401,8 +401,20 @@ top_up = Table(
     Column("boost", JSONB),
     Column("before_plan", Boolean, nullable=False, server_default=false()),
     Column("price", Numeric, nullable=False, server_default=text("0")),
-    Column("origin", Text, CheckConstraint("origin IN ('operator', 'automatic', 'subscriber')"), nullable=False),
+    Column(
+        "origin",
+        Text,
+        CheckConstraint("origin IN ('operator', 'automatic', 'subscriber', 'voucher')"),
+        nullable=False,
+    ),
     Column("idempotency_key", Text, unique=True),
+    Column(
+        "charge",
+        Text,
+        CheckConstraint("charge IN ('none', 'balance', 'invoice', 'voucher')"),
+        nullable=False,
+        server_default=text("'none'"),
+    ),
 )
 Index("top_up_service", top_up.c.service_id, top_up.c.ends_at)
 

@@ -6,7 +6,7 @@ monthly maximum, so that the database itself refuses one more. A period is settl
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -42,6 +42,19 @@ class Origin(Enum):
     OPERATOR = "operator"
     AUTOMATIC = "automatic"
     SUBSCRIBER = "subscriber"
+    VOUCHER = "voucher"
+
+
+class Charge(Enum):
+    """How a purchase is paid; the values are stored and the command's."""
+
+    NONE = "none"
+    BALANCE = "balance"
+    """At once: from the wallet, or from what was paid too much."""
+    INVOICE = "invoice"
+    """With the next invoice."""
+    VOUCHER = "voucher"
+    """By the voucher that it was granted for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +89,8 @@ class TopUpRow:
     octets: int
     spent_octets: int
     price: Decimal
+    """What it cost, as the price was stated."""
+    charge: Charge
     origin: Origin
 
 
@@ -133,6 +148,10 @@ def buy(connection: Connection, order: Order, origin: Origin, key: str, now: dat
     return Bought(bought, is_new=True)
 
 
+Buying = Callable[[Connection, Order, Origin, str, datetime], Bought]
+"""What `buy` does, perhaps with more around it."""
+
+
 def _bought_before(connection: Connection, order: Order, key: str) -> Bought:
     found = connection.scalar(
         text("SELECT id FROM top_up WHERE idempotency_key = :key AND service_id = :service AND name = :name"),
@@ -143,11 +162,13 @@ def _bought_before(connection: Connection, order: Order, key: str) -> Bought:
     return Bought(found, is_new=False)
 
 
-def buy_automatically(connection: Connection, order: Order, count: int, month: datetime, now: datetime) -> int:
+def buy_automatically(
+    connection: Connection, order: Order, count: int, month: datetime, now: datetime, buying: Buying = buy
+) -> int:
     """Buy `count` of an offer unasked, but never more in the calendar month that begins at `month` than it allows.
 
-    Returns how many were bought; only the first of them has the extra octets. The caller holds the `lock` of the
-    service and has seen since then what was bought before.
+    Returns how many were bought, up to the first that `buying` does not grant; only the first has the extra octets. The
+    caller holds the `lock` of the service and has seen since then what was bought before.
     """
     automatic = order.offer.automatic
     most = 0 if automatic is None else automatic.most_per_month
@@ -164,8 +185,18 @@ def buy_automatically(connection: Connection, order: Order, count: int, month: d
     for key in free[:count]:
         extra = 0 if bought else order.extra_octets
         one = Order(order.service_id, order.offer, order.begins, order.ends, extra)
-        bought += buy(connection, one, Origin.AUTOMATIC, key, now).is_new
+        if not buying(connection, one, Origin.AUTOMATIC, key, now).is_new:
+            break
+        bought += 1
     return bought
+
+
+def note_charge(connection: Connection, top_up_id: int, price: Decimal, charge: Charge) -> None:
+    """Say of a purchase what it cost, and how that is paid."""
+    connection.execute(
+        text("UPDATE top_up SET price = :price, charge = :charge WHERE id = :id"),
+        {"price": price, "charge": charge.value, "id": top_up_id},
+    )
 
 
 def lock(connection: Connection, service_ids: Iterable[int]) -> None:
@@ -191,12 +222,21 @@ def automatic_in_month(
 def of_service(connection: Connection, service_id: int, *, limit: int = 100) -> list[TopUpRow]:
     """Return the top-ups of a service, the newest first."""
     rows = connection.execute(
-        text("""SELECT id, service_id, name, kind, bought_at, begins_at, ends_at, octets, spent_octets, price, origin
+        text("""SELECT id, service_id, name, kind, bought_at, begins_at, ends_at, octets, spent_octets, price,
+                charge, origin
             FROM top_up WHERE service_id = :service ORDER BY id DESC LIMIT :limit"""),
         {"service": service_id, "limit": limit},
     )
     return [
-        TopUpRow(**{**row, "kind": TopUpKind(row["kind"]), "origin": Origin(row["origin"])}) for row in rows.mappings()
+        TopUpRow(
+            **{
+                **row,
+                "kind": TopUpKind(row["kind"]),
+                "charge": Charge(row["charge"]),
+                "origin": Origin(row["origin"]),
+            }
+        )
+        for row in rows.mappings()
     ]
 
 

@@ -40,7 +40,7 @@ def issue(
 
 
 def _document_row(id_: int, each: Draft, series: numbers.SeriesBook) -> tuple[object, ...]:
-    at_once = each.gross if each.paid_from_wallet else 0
+    at_once = each.gross if each.is_paid else 0
     return (
         id_, each.kind.value, each.partner_id, each.customer_id, each.currency, each.dated, each.due_on, each.net,
         each.tax, each.gross, each.gross - at_once, at_once, series.id_of(each.partner_id, each.kind),

@@ -18,8 +18,10 @@ from billing.allocation import Allocation, Claimed, Money, allocate, take_back
 from billing.digests import Said, digest
 from billing.ledger import Posting, Transfer, cash, receivable, wallet
 from domain.billing_terms import BillingType, DocumentKind
+from storage import outbox
 from storage.billing import accounts, allocations, gate, issuing, ledger, numbers, proformas, run
 from storage.errors import OrderRefused
+from storage.outbox import Topic
 from storage.row_staging import copy
 
 
@@ -85,6 +87,7 @@ def add(connection: Connection, order: Order, today: date) -> Booked:
     number = _receipt(connection, account, payment_id, order, today)
     if is_prepaid:
         run.bill_one(connection, order.customer_id, today)
+        _look_again(connection, order.customer_id)
     gate.reassess(connection, [order.customer_id], today)
     return Booked(payment_id, number, tuple(allocated), _unused(connection, payment_id))
 
@@ -186,6 +189,17 @@ def _pay(connection: Connection, payment_id: int, order: Order, today: date) -> 
     paid = _pay_chosen(connection, payment_id, replace(order, documents=chosen))
     paid += allocations.use_credit(connection, [order.customer_id])
     return paid + run.settle(connection, order.customer_id, today, series)
+
+
+def _look_again(connection: Connection, payer_id: int) -> None:
+    """Let enforcement look at lines that may buy now what the wallet could not pay before."""
+    services = connection.scalars(
+        text("""SELECT s.id FROM service AS s JOIN customer AS c ON c.id = s.customer_id
+            JOIN plan AS l ON l.id = s.plan_id
+            WHERE coalesce(c.payer_id, c.id) = :payer AND l.rules ? 'top_up' ORDER BY s.id"""),
+        {"payer": payer_id},
+    )
+    outbox.add(connection, Topic.TERMS, list(services))
 
 
 def _pay_chosen(connection: Connection, payment_id: int, order: Order) -> list[allocations.Allocated]:

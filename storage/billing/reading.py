@@ -22,6 +22,11 @@ class NoSuch(OrderRefused):
         super().__init__(f"there is no {kind} {name!r}; see `caudal {kind} list`")
 
 
+def isp(connection: Connection) -> RowMapping:
+    """Return the name and the currency of the ISP."""
+    return connection.execute(text("SELECT name, currency FROM isp")).mappings().one()
+
+
 def customer_id(connection: Connection, login: str) -> int:
     """Return the id of a customer. Raise NoSuch."""
     found = connection.scalar(text("SELECT id FROM customer WHERE login = :login"), {"login": login})

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 import sqlalchemy
 
-from cli.main import run
 from storage.billing import clock
-from tests.integration.test_control_api import AskedUsage, Outcome, serving
+from tests.integration.control_daemon import Outcome, command
+from tests.integration.test_control_api import AskedUsage, serving
 
 Command = Callable[..., Outcome]
 
@@ -26,13 +26,8 @@ def commands(
     with tempfile.TemporaryDirectory(prefix="caudal-billing-") as name:
         monkeypatch.setenv("CAUDAL_DATA", name)
 
-        def command(*arguments: str) -> Outcome:
-            status = run(arguments)
-            captured = capsys.readouterr()
-            return Outcome(status, captured.out, captured.err)
-
         with serving(engine, Path(name), AskedUsage()):
-            yield command
+            yield command(capsys)
 
 
 def set_clock(engine: sqlalchemy.Engine, day: str) -> None:

@@ -510,7 +510,7 @@ def test_speed_and_hours_are_sold_too(
     (row,) = client.get("/v1/top-ups/ana")["items"]
     assert (row["kind"], row["octets"], row["octets_left"]) == (kind.value, 0, 0)
     shown = caudal("topup", "list", "ana").out.splitlines()
-    assert shown[0].split() == ["NAME", "KIND", "LEFT", "OF", "BOUGHT", "ENDS", "ORIGIN"]
+    assert shown[0].split() == ["NAME", "KIND", "LEFT", "OF", "BOUGHT", "ENDS", "PRICE", "CHARGE", "ORIGIN"]
     assert shown[1].startswith(f"{offer}  {kind.value} ")
     assert isp.told() == [1]
 

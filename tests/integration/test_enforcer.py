@@ -7,6 +7,7 @@ import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -25,6 +26,7 @@ from enforcement.standing import Standing
 from radius import class_token
 from radius.dynamic_authorization import SessionNames
 from storage import lines, outbox, snapshot
+from storage.billing import clock, ledger, payments
 from storage.outbox import Topic
 from storage.pipeline import PipelineConnection
 from storage.snapshot import Snapshot
@@ -509,6 +511,30 @@ def test_cores_that_look_at_once_buy_what_one_of_them_would(
         bought = sum(threads.map(look, cores))
     assert bought == 1, "what had run over is forgiven, so one is enough"
     assert core.ask("SELECT octets FROM top_up") == [(21 * MEGABYTE,)]
+
+
+def test_an_automatic_top_up_waits_until_the_wallet_pays_it(
+    engine: sqlalchemy.Engine, database_dsn: str, partitions: None
+) -> None:
+    automatic = '{"most_per_month": 3, "trigger_percent": 100}'
+    offer = f'{{"name": "more", "octets": 1000000, "price": "1.50", "automatic": {automatic}}}'
+    core = Core(engine, database_dsn, f'{{"cap": {{"octets": 10000000}}, "top_up": [{offer}]}}')
+    core.do("INSERT INTO customer (login, name) VALUES ('ana', 'Ana')")
+    core.do("INSERT INTO account (customer_id, currency, billing) SELECT id, 'EUR', 'prepaid-period' FROM customer")
+    core.do("UPDATE service SET customer_id = (SELECT id FROM customer)")
+    core.open_session()
+    core.use(30 * MEGABYTE)
+    core.evaluator.take()
+    refused = core.evaluator.look_at([1], NOW)
+    assert (refused.top_ups_bought, [each[:2] for each in refused.top_ups_refused]) == (0, [("ana", "more")])
+    assert "costs 1.50 EUR and the account can pay 0.00" in refused.top_ups_refused[0].reason
+    assert core.ask("SELECT count(*) FROM top_up") == [(0,)]
+    with engine.begin() as connection:
+        payments.add(connection, payments.Order(1, 200, "cash", "one"), clock.today(connection))
+    granted = core.evaluator.take()
+    assert (granted.top_ups_bought, granted.top_ups_refused) == (1, []), "the payment lets it be looked at again"
+    assert core.ask("SELECT price, charge FROM top_up") == [(Decimal("1.50"), "balance")]
+    assert ledger.check_books(engine) == []
 
 
 @pytest.mark.usefixtures("partitions")

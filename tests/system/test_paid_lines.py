@@ -17,7 +17,8 @@ from domain.secret import Secret
 from simulator.behaviour import Behaviour
 from simulator.description import ApiDescription, synthetic
 from simulator.fleet import Fleet, Server
-from tests.system.daemon_process import DaemonProcess, free_port
+from tests.free_ports import free_port
+from tests.system.daemon_process import DaemonProcess
 from tests.system.test_enforcement import until, with_fleet
 
 SECRET = "hush-paid"

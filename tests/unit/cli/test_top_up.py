@@ -26,6 +26,8 @@ def bought(kind: str = "octets", octets: int = 1_000_000_000, hours: int = 168) 
         "bought_at": NOW.isoformat(),
         "ends_at": (NOW + timedelta(hours=hours)).isoformat(),
         "origin": "operator",
+        "price": "3.00",
+        "charge": "none",
     }
 
 
@@ -52,7 +54,7 @@ def add(monkeypatch: pytest.MonkeyPatch, daemon: Daemon, *options: str) -> Resul
 def test_an_order_with_a_key_is_sent_with_that_key(monkeypatch: pytest.MonkeyPatch) -> None:
     daemon = Daemon(bought())
     add(monkeypatch, daemon, "--key", "payment 7")
-    assert daemon.orders == [("/v1/top-ups/a%2Fb", {"offer": "extra", "key": "payment 7"})]
+    assert daemon.orders == [("/v1/top-ups/a%2Fb", {"offer": "extra", "key": "payment 7", "charge": None})]
 
 
 def test_each_order_without_a_key_is_a_purchase_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -86,5 +88,7 @@ def test_only_octets_have_amounts_in_the_list() -> None:
     def row(item: dict[str, Any]) -> list[str]:
         return [column.cell(item, NOW + timedelta(minutes=2)) for column in TOP_UP_COLUMNS]
 
-    assert row(bought()) == ["extra", "octets", "250.0 MB", "1.0 GB", "2 min ago", "in 6 d 23 h", "operator"]
+    assert row(bought()) == [
+        "extra", "octets", "250.0 MB", "1.0 GB", "2 min ago", "in 6 d 23 h", "3.00", "none", "operator",
+    ]  # fmt: skip
     assert row(bought("boost", 0, 2))[1:4] == ["boost", "", ""]

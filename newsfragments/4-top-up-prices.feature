@@ -1,0 +1,1 @@
+A top-up is sold at the price and taxes of the product with its name: paid at once from the balance, on the next invoice or by a voucher, in the transaction that grants it; what cannot be paid is not granted.

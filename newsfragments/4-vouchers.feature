@@ -1,0 +1,1 @@
+`caudal voucher` makes batches of codes for money or for a top-up, prints them as cards, declares them void and redeems them; only digests under a key are kept, and whoever guesses is locked out for a while.
