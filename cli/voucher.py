@@ -25,7 +25,7 @@ from cli.options import Paging, data_directory, json_option, paging_options
 from cli.tables import Column, show_listing, text, write_json
 from cli.units import ago
 
-MOST_CODES = 10_000
+MOST_CODES = 2_000
 _MODE = 0o600
 _FIELDS = ("number", "code")
 

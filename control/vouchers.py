@@ -101,12 +101,14 @@ def print_vouchers(ports: Ports, order: models.CardsOrder) -> Response:
     with ports.engine.connect() as connection:
         issuer = reading.isp(connection)["name"]
         found = vouchers.cards(connection, _key(ports), codes)
-    cards = [
-        PrintedCard(grouped(code), f"{card.batch} {card.number}", card.currency, card.amount, card.offer,
-                    card.valid_until)
-        for code, card in zip(codes, found, strict=True)
-    ]  # fmt: skip
+    cards = [_printed(code, card, order.language) for code, card in zip(codes, found, strict=True)]
     return Response(pdf(issuer, cards, order.language), media_type="application/pdf")
+
+
+def _printed(code: str, card: vouchers.Card, language: str) -> PrintedCard:
+    offer = (card.names or {}).get(language, card.offer)
+    number = f"{card.batch} {card.number}"
+    return PrintedCard(grouped(code), number, card.currency, card.amount, offer, card.valid_until)
 
 
 def _key(ports: ControlPorts) -> bytes:

@@ -18,7 +18,7 @@ from enforcement import allowance
 from enforcement.allowance import Draw, Purchase
 from enforcement.entitlement import Entitlement
 from enforcement.periods import Span, almanac
-from enforcement.standing import BurstLevel, Counter, TopUp, Usage
+from enforcement.standing import BurstLevel, Counter, Usage
 from storage import standings, top_ups
 from storage import usage as usages
 from storage.billing import top_up_sales
@@ -146,38 +146,12 @@ def _settled(
         return Settled(contract.service_id, None, present.begins)
     if not ended:
         return None
-    lots, spent, periods = contract.carried_lots, dict[int, int](), []
-    bought = list(contract.top_ups)
-    for span in ended:
-        up, down = used[_Ended(contract.service_id, span)]
-        octets = Counter(span.begins, up, down).octets(cap.direction)
-        settlement = allowance.settle(cap, octets, span, lots=lots, top_ups=bought)
-        lots = settlement.lots
-        periods.append(PeriodSaid(span, settlement.limit_octets, octets))
-        for top_up_id, more in settlement.spent:
-            spent[top_up_id] = spent.get(top_up_id, 0) + more
-        bought = _after(bought, settlement.spent)
-    shares = tuple(sorted(spent.items()))
-    return Settled(contract.service_id, contract.carried_for, present.begins, lots, shares, tuple(periods))
-
-
-def _after(bought: list[TopUp], spent: tuple[tuple[int, int], ...]) -> list[TopUp]:
-    """Return the top-ups as the end of a period leaves them."""
-    more = dict(spent)
-    return [
-        TopUp(
-            id=each.id,
-            name=each.name,
-            kind=each.kind,
-            begins=each.begins,
-            ends=each.ends,
-            octets=each.octets,
-            spent_octets=each.spent_octets + more.get(each.id, 0),
-            boost=each.boost,
-            before_plan=each.before_plan,
-        )
-        for each in bought
-    ]
+    octets = [Counter(span.begins, *used[_Ended(contract.service_id, span)]).octets(cap.direction) for span in ended]
+    course = allowance.settle_each(
+        cap, zip(ended, octets, strict=True), lots=contract.carried_lots, top_ups=contract.top_ups
+    )
+    periods = tuple(map(PeriodSaid, ended, course.limits, octets))
+    return Settled(contract.service_id, contract.carried_for, present.begins, course.lots, course.spent, periods)
 
 
 def _buy(

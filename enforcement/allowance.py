@@ -8,6 +8,7 @@ first. So the order in which things were bought does not matter. A percentage is
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import datetime, timedelta
 from enum import Enum
 from typing import NamedTuple
@@ -76,6 +77,16 @@ class Settlement(NamedTuple):
     def carried_octets(self) -> int:
         """All that rolls over."""
         return sum(self.lots)
+
+
+class Course(NamedTuple):
+    """What several periods leave that ended one after the other."""
+
+    lots: tuple[int, ...]
+    spent: tuple[tuple[int, int], ...]
+    """Octets to add to each top-up's spent ones, by its id."""
+    limits: tuple[int, ...]
+    """All that might be used in each period."""
 
 
 class Purchase(NamedTuple):
@@ -170,6 +181,29 @@ def settle(
     unused = cap.octets - used.get(SourceKind.PLAN, 0)
     lots = _rolled(cap.rollover, (*left, unused * cap.rollover.percent // 100))
     return Settlement(spent, lots, drawn.limit)
+
+
+def settle_each(
+    cap: Cap, ended: Iterable[tuple[Span, int]], *, lots: tuple[int, ...] = (), top_ups: Iterable[TopUp] = ()
+) -> Course:
+    """Close periods (each with the octets used in it) that follow each other, the oldest first."""
+    present, spent, limits = list(top_ups), dict[int, int](), []
+    for span, used_octets in ended:
+        settlement = settle(cap, used_octets, span, lots=lots, top_ups=present)
+        lots = settlement.lots
+        limits.append(settlement.limit_octets)
+        for top_up_id, more in settlement.spent:
+            spent[top_up_id] = spent.get(top_up_id, 0) + more
+        present = _after(present, settlement.spent)
+    return Course(lots, tuple(sorted(spent.items())), tuple(limits))
+
+
+def _after(top_ups: Iterable[TopUp], spent: tuple[tuple[int, int], ...]) -> list[TopUp]:
+    """Return the top-ups as the end of a period leaves them: what they paid of it is spent, and no more open."""
+    more = dict(spent)
+    return [
+        replace(each, spent_octets=each.spent_octets + more.get(each.id, 0), covered_octets=None) for each in top_ups
+    ]
 
 
 def _rolled(rollover: Rollover, lots: tuple[int, ...]) -> tuple[int, ...]:

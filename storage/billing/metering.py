@@ -1,8 +1,9 @@
 """What the usage of services costs: octets beyond the cap of each period that is over, rated by the plan that was sold.
 
-Rule: what counts is read as enforcement reads it, and what might be used is what the end of the period said (top-ups,
-what rolled over); where it said nothing, the cap and its bonus. While a period lasts it is all that can still come to
-that. Nothing is kept: a period that is asked for again is rated again from the same facts.
+Rule: what counts is read as enforcement reads it, and what might be used (the cap, its bonus, what rolled over, what
+was bought) is what enforcement said at the end of the period; where it has not come to that yet, the same function says
+it here. While a period lasts, it is all that can still come to that. Nothing is kept: a period that is asked for again
+is rated again from the same facts.
 """
 
 from __future__ import annotations
@@ -23,12 +24,18 @@ from billing.history import Phase
 from domain.money import decimal, digits, minor_units, rounded
 from domain.plan_rules import Cap, PlanRules
 from domain.tariff import Tariff, blocks, rate
+from enforcement.allowance import settle_each
 from enforcement.periods import Span, almanac, midnight
 from enforcement.standing import Counter
-from storage import usage
+from storage import carry, usage
+from storage.carry import Carried
 
 MOST_PERIODS = 400
 """Of one subscription in one run: those of a year, by the day."""
+
+
+_Place = tuple[int, datetime]
+"""A service, and when a period of it begins."""
 
 
 class Metered(NamedTuple):
@@ -48,30 +55,84 @@ class _Asked(NamedTuple):
     days: Period
     rules: PlanRules
 
+    @property
+    def place(self) -> _Place:
+        """What it is found by."""
+        return self.metered.service_id, self.span.begins
+
 
 def charged(
     connection: Connection, found: Sequence[Metered], rules: Mapping[int, PlanRules], zone: ZoneInfo, on: date
 ) -> dict[int, list[UsagePeriod]]:
     """Return what the periods that are over by `on` cost, by subscription; and the present one, if it may be billed."""
     asked = [each for metered in found for each in _periods(metered, rules, zone, on)]
-    octets = usage.used(
-        connection,
-        [usage.Period(each.metered.service_id, each.span, each.rules) for each in asked],
-        zone,
-        midnight(zone, on),
-    )
+    now = midnight(zone, on)
+    used = _used(connection, [(each.metered.service_id, each.span, each.rules) for each in asked], zone, now)
     limits = _limits(connection, asked, on)
+    unsaid = [each for each in asked if each.place not in limits]
+    if unsaid:
+        limits = _unsettled(connection, unsaid, used, zone, now) | limits
     result: dict[int, list[UsagePeriod]] = defaultdict(list)
-    for each, (up, down) in zip(asked, octets, strict=True):
+    for each in asked:
         cap = _cap(each.rules)
-        used = Counter(each.span.begins, up, down).octets(cap.direction)
-        limit = limits.get((each.metered.service_id, each.span.begins), cap.octets + cap.bonus_octets)
-        rated = _rated(each, used, limit)
+        limit = limits.get(each.place, cap.octets + cap.bonus_octets)
+        rated = _rated(each, used[each.place], limit)
         if each.days.ends > on:
             bill_at = minor_units(_tariff(each.rules).bill_at or Decimal(0), each.metered.currency)
             rated = rated._replace(bill_at=rounded(bill_at))
         result[each.metered.subscription_id].append(rated)
     return result
+
+
+def _used(
+    connection: Connection, periods: Sequence[tuple[int, Span, PlanRules]], zone: ZoneInfo, now: datetime
+) -> dict[_Place, int]:
+    """Return the octets that count in periods of services."""
+    octets = usage.used(connection, [usage.Period(*each) for each in periods], zone, now)
+    return {
+        (service_id, span.begins): Counter(span.begins, up, down).octets(_cap(rules).direction)
+        for (service_id, span, rules), (up, down) in zip(periods, octets, strict=True)
+    }
+
+
+def _unsettled(
+    connection: Connection, unsaid: Sequence[_Asked], used: Mapping[_Place, int], zone: ZoneInfo, now: datetime
+) -> dict[_Place, int]:
+    """Return what might be used in periods that enforcement has not settled yet, by settling them as it will."""
+    carried = carry.read(connection, {each.metered.service_id for each in unsaid})
+    ended: dict[int, list[Span]] = {}
+    latest: dict[int, _Asked] = {}
+    for each in sorted(unsaid, key=lambda each: each.span.begins):
+        latest[each.metered.service_id] = each
+        ended.setdefault(each.metered.service_id, [each.span])
+    for service_id, each in latest.items():
+        begins = carried.get(service_id, Carried()).settled_until or ended[service_id][0].begins
+        ended[service_id] = list(_spans(each, begins, zone))
+    missing = [
+        (service_id, span, latest[service_id].rules)
+        for service_id, spans in ended.items()
+        for span in spans
+        if (service_id, span.begins) not in used
+    ]
+    known = {**used, **(_used(connection, missing, zone, now) if missing else {})}
+    limits = {}
+    for service_id, spans in ended.items():
+        _, lots, top_ups = carried.get(service_id, Carried())
+        octets = [(span, known[service_id, span.begins]) for span in spans]
+        course = settle_each(_cap(latest[service_id].rules), octets, lots=lots, top_ups=top_ups)
+        limits.update({(service_id, span.begins): limit for span, limit in zip(spans, course.limits, strict=True)})
+    return limits
+
+
+def _spans(last: _Asked, begins: datetime, zone: ZoneInfo) -> Iterator[Span]:
+    """Yield the periods from one on through the last that is asked for."""
+    period, day = _cap(last.rules).period, last.metered.period_day
+    for _ in range(MOST_PERIODS):
+        if begins >= last.span.ends:
+            return
+        span = Span(begins, almanac(zone).span(period, begins, day).ends)
+        yield span
+        begins = span.ends
 
 
 def _rated(each: _Asked, used: int, limit: int) -> UsagePeriod:
@@ -125,7 +186,8 @@ def _tariff(rules: PlanRules) -> Tariff:
     return rules.overage.tariff
 
 
-def _limits(connection: Connection, asked: Sequence[_Asked], on: date) -> dict[tuple[int, datetime], int]:
+def _limits(connection: Connection, asked: Sequence[_Asked], on: date) -> dict[_Place, int]:
+    """Return what might be used in periods that enforcement has settled, and in the present ones."""
     rows = connection.execute(
         text("""SELECT service_id, begins, limit_octets FROM usage_period
             WHERE (service_id, begins) IN (

@@ -9,7 +9,7 @@ worth, against what was received for the cards. Whoever guesses is locked out fo
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Any, NamedTuple
@@ -23,8 +23,8 @@ from storage.errors import OrderRefused
 from storage.row_staging import copy
 from storage.top_ups import Charge, Origin
 
-MOST_CODES = 10_000
-"""Of one batch: it is made in one transaction, and its codes are one answer."""
+MOST_CODES = 2_000
+"""Of one batch: its cards are one document, which takes ten seconds then."""
 MOST_FAILURES = 5
 FORGOTTEN_AFTER = timedelta(minutes=15)
 """After the last failure. So a customer may try 480 codes a day, of 10^20."""
@@ -87,6 +87,8 @@ class Card(NamedTuple):
     amount: int | None
     offer: str | None
     valid_until: date | None
+    names: Mapping[str, str] | None
+    """Of the top-up, by language."""
 
 
 def make(
@@ -294,8 +296,10 @@ def _batch_id(connection: Connection, name: str) -> int:
 _VOUCHER = """SELECT v.digest, v.batch_id, v.number, v.customer_id, v.redeemed_at, v.voided_at,
         b.name AS batch, b.currency, b.amount, b.offer, b.valid_until
     FROM voucher AS v JOIN voucher_batch AS b ON b.id = v.batch_id WHERE v.digest = :digest"""
-_CARDS = """SELECT v.digest, b.name, v.number, b.currency, b.amount, b.offer, b.valid_until
-    FROM voucher AS v JOIN voucher_batch AS b ON b.id = v.batch_id"""
+_CARDS = """SELECT v.digest, b.name, v.number, b.currency, b.amount, b.offer, b.valid_until,
+        p.document -> 'names' AS names
+    FROM voucher AS v JOIN voucher_batch AS b ON b.id = v.batch_id
+    LEFT JOIN product AS p ON p.code = b.offer AND p.kind = 'top-up'"""
 _BATCHES = """SELECT b.name, b.currency, b.amount, b.offer, b.valid_until, b.made_by, b.made_at, n.*
     FROM voucher_batch AS b CROSS JOIN LATERAL (
         SELECT count(*) AS count, count(redeemed_at) AS redeemed, count(voided_at) AS void

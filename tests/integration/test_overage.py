@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import date
+import asyncio
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -11,9 +12,13 @@ import pytest
 import sqlalchemy
 from sqlalchemy import text
 
-from storage import rollup
-from storage.billing import rating
+from daemon import enforcement_upkeep
+from storage import rollup, snapshot, standings, top_ups
+from storage.billing import rating, top_up_sales
 from storage.exporting import export
+from storage.pipeline import PipelineConnection
+from storage.snapshot import Snapshot
+from storage.top_ups import Origin
 from tests.integration.billed_isp import (
     HEAD,
     VAULT,
@@ -220,6 +225,56 @@ def test_what_a_period_said_goes_before_the_cap(engine: sqlalchemy.Engine) -> No
         )
     bill(engine, "2026-02-01")
     assert [line[4] for line in lines(engine)] == [100]
+
+
+ROLLOVER = 'octets = "100G"\naction = "overage"\nbonus = "5G"\nrollover = { periods = 2, percent = 50 }'
+
+
+def test_rollover_bonus_and_top_ups_have_one_definition_for_enforcement_and_for_the_bill(
+    engine: sqlalchemy.Engine, database_dsn: str
+) -> None:
+    """The bill comes before enforcement has settled the periods, and again after it: it is the same."""
+    file = plan().replace('octets = "100G"\naction = "overage"\nbonus = "5G"', ROLLOVER)
+    offer = '[[plan.top_up]]\nname = "extra"\noctets = "10G"\nvalid_days = 40\n'
+    provide(engine, HEAD, file, offer, customer("ana"), LINE)
+    with engine.begin() as connection:
+        for statement in (
+            "UPDATE subscription_event SET on_day = '2026-01-01'",
+            "UPDATE account SET next_bill_on = '2026-01-01'",
+            "INSERT INTO meter (service_id, carried_for) SELECT id, '2026-01-01T00:00+01:00' FROM service",
+        ):
+            connection.execute(text(statement))
+        order = top_up_sales.order_of(connection, 1, "extra", datetime(2026, 2, 10, tzinfo=UTC))
+        top_ups.buy(connection, order, Origin.OPERATOR, "one", order.begins)
+    carry(engine, "2026-01-10", 60 * GIGA)
+    carry(engine, "2026-02-11", 138 * GIGA)
+    carry(engine, "2026-03-05", 104 * GIGA)
+    bill(engine, "2026-02-01")
+    assert lines(engine) == []
+    bill(engine, "2026-03-01")
+    # 20 rolled over, 100 of the plan, 5 of bonus and 10 that were bought: 135.
+    assert [(line[0], line[4], line[5]) for line in lines(engine)] == [(date(2026, 2, 1), 150, str(3 * GIGA))]
+    now = datetime(2026, 4, 1, 1, tzinfo=UTC)
+    plans = asyncio.run(snapshot_of(database_dsn)).plans
+    with engine.begin() as connection:
+        loaded = standings.load(connection, [1], plans, MADRID, now)
+        enforcement_upkeep.keep_up(connection, loaded, plans, MADRID, now)
+    said = rows(engine, "SELECT limit_octets FROM usage_period ORDER BY begins")
+    assert [limit // GIGA for (limit,) in said] == [105, 135, 105]
+    assert bill(engine, "2026-03-01", "ana").documents == 0
+    bill(engine, "2026-04-01")
+    assert len(lines(engine)) == 1
+    assert_books_are_right(engine)
+
+
+async def snapshot_of(dsn: str) -> Snapshot:
+    """Return routers and plans as enforcement knows them."""
+    connection = PipelineConnection(dsn, {}, application_name="test")
+    await connection.open()
+    try:
+        return await snapshot.read(connection, VAULT)
+    finally:
+        connection.close()
 
 
 def test_an_overage_comes_back_from_an_export(engine: sqlalchemy.Engine) -> None:

@@ -143,7 +143,7 @@ def test_two_customers_at_once_make_one_redemption(engine: sqlalchemy.Engine) ->
         for thread in threads:
             thread.join()
         assert sorted(type(each).__name__ for each in results) == ["Redeemed", "VoucherRefused"]
-    assert rows(engine, "SELECT count(*), sum(amount) FROM payment")[0][0] <= 6
+    assert rows(engine, "SELECT count(*) FROM payment") == [(6,)]
     assert_books_are_right(engine)
 
 
