@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import io
 import os
+import uuid
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -178,6 +179,33 @@ def void(name: str, number: int | None, as_json: bool) -> None:
         write_json(answer)
     else:
         click.echo(f"{name}: {answer['voided']} {'is' if answer['voided'] == 1 else 'are'} void now")
+
+
+@voucher.command(
+    "sold", example='caudal voucher sold "autumn 2027" --amount 450.00 --commission 50.00 --method transfer'
+)
+@_NAME
+@click.option("--amount", type=AMOUNT, required=True, help="What came in for cards.")
+@click.option("--commission", type=AMOUNT, help="What their seller kept of their value.  [default: nothing]")
+@click.option("--method", default="cash", show_default=True, metavar="NAME", help="How it came in.")
+@click.option("--key", metavar="TEXT", help="Two orders with one key are one sale.  [default: a new one]")
+@json_option
+def sold(name: str, amount: str, commission: str | None, method: str, key: str | None, as_json: bool) -> None:
+    """Book what came in for cards: it stands against what is redeemed of them."""
+    order = {
+        "amount": amount,
+        "commission": commission or "0",
+        "method": method,
+        "key": key or uuid.uuid4().hex,
+        "made_by": operator(),
+    }
+    answer = ControlClient(data_directory()).post_json(f"/v1/voucher-sales/{segment(name)}", order)
+    if as_json:
+        write_json(answer)
+        return
+    before = "was booked before: " if answer["again"] else ""
+    kept = f", {shown(answer['commission'], answer['currency'])} were kept" if commission else ""
+    click.echo(f"{before}{name}: {shown(answer['amount'], answer['currency'])} came in by {method}{kept}")
 
 
 @voucher.command("redeem", example="caudal voucher redeem marta.nunez 7K3P-XW2D-9FTH-4RCM")

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field, model_validator
 
-from control.billing_models import Amount, Text
+from control.billing_models import Amount, Key, Text
 from control.models import Answer
 from storage.billing.vouchers import MOST_CODES
 
@@ -71,6 +71,26 @@ class VoidOrder(BaseModel):
     """Which voucher of a batch is void; None: all that are open."""
 
     number: int | None = Field(None, ge=1, le=MOST_CODES)
+
+
+class SaleOrder(BaseModel):
+    """What came in for cards, and what their seller kept."""
+
+    amount: Amount
+    commission: Amount = "0"
+    method: str = Field("cash", min_length=1, max_length=100, pattern=r"^[^\x00]*$")
+    key: Key
+    made_by: Text = ""
+
+
+class SaleBooked(Answer):
+    """A sale that was booked; `again` when its key had been used for one before."""
+
+    name: str
+    amount: str
+    commission: str
+    currency: str
+    again: bool
 
 
 class RedemptionOrder(BaseModel):

@@ -71,6 +71,25 @@ def void_vouchers(ports: Ports, name: Name, order: models.VoidOrder) -> models.V
     return models.VouchersVoided(name=name, voided=count)
 
 
+@routes.post("/voucher-sales/{name}")
+def book_sale(ports: Ports, name: Name, order: models.SaleOrder) -> models.SaleBooked:
+    """Book what came in for cards of a batch; one key is one sale."""
+    with ports.engine.begin() as connection:
+        currency = vouchers.currency_of(connection, name)
+        amount, commission = minor(order.amount, currency), minor(order.commission, currency)
+        if amount <= 0 or commission < 0:
+            raise bad_request("what came in is more than nothing", "give another amount")
+        sale = vouchers.SaleOrder(name, amount, commission, order.method, order.key, order.made_by)
+        again = vouchers.sold(connection, sale, clock.today(connection))
+    return models.SaleBooked(
+        name=name,
+        amount=decimal_text(amount, currency),
+        commission=decimal_text(commission, currency),
+        currency=currency,
+        again=again,
+    )
+
+
 @routes.post("/voucher-redemptions/{customer}")
 def redeem_voucher(ports: Ports, customer: Name, order: models.RedemptionOrder) -> models.Redemption:
     """Redeem a code: money is booked as a payment, a top-up is granted; once, however often it is sent."""

@@ -2,8 +2,8 @@
 
 Rule: codes leave this module once, when they are made; kept is a digest under the vault's key. What a voucher brings is
 one transaction with its redemption: money is a payment by the method `voucher`, a top-up is granted and paid by the
-voucher. So nothing is in the books before, and the account `cash voucher` then holds what all that was redeemed is
-worth, against what was received for the cards. Whoever guesses is locked out for a while.
+voucher. The account `cash voucher` is debited by what is redeemed and credited by what cards were sold for: below
+nothing it is owed to who has cards, above it is to come from who sells them. Whoever guesses is locked out for a while.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ from typing import Any, NamedTuple
 from sqlalchemy import RowMapping, text
 from sqlalchemy.engine import Connection
 
+from billing.ledger import AccountKind, LedgerAccount, Posting, Transfer, cash
 from billing.voucher_codes import digest, new_code
-from storage.billing import payments, reading, top_up_sales
+from storage.billing import ledger, payments, reading, top_up_sales
 from storage.errors import OrderRefused
 from storage.row_staging import copy
 from storage.top_ups import Charge, Origin
@@ -51,6 +52,18 @@ class BatchOrder:
     amount: int | None = None
     offer: str | None = None
     valid_until: date | None = None
+    made_by: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SaleOrder:
+    """What came in for cards of a batch, and what their seller kept, in minor units."""
+
+    name: str
+    amount: int
+    commission: int
+    method: str
+    key: str
     made_by: str = ""
 
 
@@ -260,6 +273,34 @@ def void(connection: Connection, name: str, number: int | None, now: datetime) -
         if row.redeemed_at is not None:
             raise VoucherError(f"voucher {number} of {name} was redeemed; give back what it paid instead")
     return int(voided)
+
+
+def sold(connection: Connection, order: SaleOrder, today: date) -> bool:
+    """Book what came in for cards of a batch; tell whether it was booked before under its key. Raise VoucherError."""
+    batch_id = _batch_id(connection, order.name)
+    currency: str = connection.execute(
+        text("SELECT currency FROM voucher_batch WHERE id = :id FOR UPDATE"), {"id": batch_id}
+    ).scalar_one()
+    key = f"voucher-sale/{order.key}"
+    if connection.scalar(text("SELECT EXISTS (SELECT FROM transfer WHERE key = :key)"), {"key": key}):
+        return True
+    ledger.require_open(connection, today)
+    postings = [
+        cash(order.method, order.amount, currency),
+        cash(top_up_sales.VOUCHER, -order.amount - order.commission, currency),
+    ]
+    if order.commission:
+        kept = LedgerAccount(AccountKind.WRITE_OFF, top_up_sales.VOUCHER, currency)
+        postings.append(Posting(kept, order.commission))
+    told = Transfer(today, "voucher-sale", key, tuple(postings), text=order.name, made_by=order.made_by)
+    ledger.post(connection, [told])
+    return False
+
+
+def currency_of(connection: Connection, name: str) -> str:
+    """Return the currency of a batch. Raise NoSuch."""
+    given = {"id": _batch_id(connection, name)}
+    return str(connection.execute(text("SELECT currency FROM voucher_batch WHERE id = :id"), given).scalar_one())
 
 
 def cards(connection: Connection, key: bytes, codes: Sequence[str]) -> list[Card]:
