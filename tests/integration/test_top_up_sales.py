@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -146,6 +147,44 @@ def test_what_a_wallet_cannot_pay_is_not_granted(engine: sqlalchemy.Engine) -> N
     assert sell(engine).is_new
     assert balance(engine, "wallet") == 0
     assert_books_are_right(engine)
+
+
+def test_two_that_buy_at_once_spend_a_wallet_once(engine: sqlalchemy.Engine) -> None:
+    ana = world(engine, 'type = "prepaid-period"')
+    pay(engine, ana, 400)
+    barrier = threading.Barrier(3)
+    told: list[object] = []
+
+    def buy(key: str) -> None:
+        barrier.wait()
+        try:
+            told.append(sell(engine, key=key).is_new)
+        except CannotPay:
+            told.append(None)
+
+    threads = [threading.Thread(target=buy, args=(f"key {number}",)) for number in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(told, key=str) == [None, None, True]
+    assert balance(engine, "wallet") == -37
+    assert_books_are_right(engine)
+
+
+def test_a_partners_customers_pay_the_partners_price(engine: sqlalchemy.Engine) -> None:
+    partner = '[[partner]]\nname = "north"\n'
+    product = PRODUCT.replace('price = "3.00"', 'price = "3.00"\nprices = { north = "2.50" }')
+    provide(engine, HEAD, partner, product, customer("ana", 'partner = "north"'), LINE)
+    sell(engine)
+    assert bought(engine) == [("extra", Decimal("2.50"), "invoice", "operator")]
+
+
+def test_a_plan_and_a_top_up_of_one_name_are_told_apart(engine: sqlalchemy.Engine) -> None:
+    provide(engine, HEAD, customer("ana"), LINE.replace('name = "plain"', 'name = "television"'))
+    with pytest.raises(TopUpRefused, match="'television' is no top-up"):
+        sell(engine, offer="television")
+    assert bought(engine) == []
 
 
 def test_a_top_up_goes_on_the_next_invoice_of_who_pays_afterwards(engine: sqlalchemy.Engine) -> None:
