@@ -16,6 +16,8 @@ from billing.cycle import Cycle, Period, share
 from domain.catalogue import Mode, Proration
 from domain.money import half_up
 
+BASE = "base"
+"""The component that is the price itself."""
 _DAY = timedelta(days=1)
 _NOTHING = Fraction(0)
 

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from datetime import date, timedelta
 from typing import NamedTuple
 
-from billing.generation import COUPON, DISCOUNT, OVERAGE, Line
+from billing.discounts import DISCOUNT
+from billing.generation import COUPON, OVERAGE, PART, Line
 from billing.ledger import Earned, Posting, Transfer, cash, receivable, wallet
 from billing.tax import CreditedLine, TaxableLine, TaxTotal, credit, settle
 from domain.billing_terms import BillingTerms, DocumentKind
@@ -114,10 +115,12 @@ def assemble(
     partner_id: int,
     dated: date,
     texts: Mapping[int, str] | None = None,
+    members: Mapping[int, str] | None = None,
 ) -> Draft:
     """Return the document of these lines.
 
-    `charged` are the lines that may be credited, by their id; `texts` are the names of discounts.
+    `charged` are the lines that may be credited, by their id; `texts` are the names of discounts, `members` those of
+    sub-accounts by their id: their lines say whose they are.
     """
     taxable = list(_taxable(lines, terms, taxes, charged, dated))
     settled = settle(taxable, terms.tax_rounding)
@@ -133,7 +136,7 @@ def assemble(
                 part.net,
                 sum(part.taxes),
                 tuple(zip(stated.taxes, part.taxes, strict=True)),
-                line_text(line, product, terms.language, texts or {}),
+                _whose(line, members) + line_text(line, product, terms.language, texts or {}),
             )
         )
     for row in settled.totals:
@@ -157,6 +160,11 @@ def assemble(
         terms.language,
         paid_from_wallet=terms.billing.is_prepaid,
     )
+
+
+def _whose(line: Line, members: Mapping[int, str] | None) -> str:
+    login = (members or {}).get(line.customer_id)
+    return "" if login is None else f"{login}: "
 
 
 def tax_account(applied: AppliedTax) -> str:
@@ -195,6 +203,9 @@ def line_text(line: Line, product: Product, language: str, texts: Mapping[int, s
     words = _WORDS["es" if language == "es" else "en"]
     name = product.name(language)
     component = line.key.component
+    part = _part_name(component, product) if component.rpartition("/")[2].startswith(PART) else ""
+    if part:
+        name = f"{name}: {part}"
     if line.one_off is not None and line.one_off.text:
         told = words.get(line.one_off.text, line.one_off.text)
         return f"{name}: {told}" if line.one_off.text == ACTIVATION else told
@@ -207,6 +218,12 @@ def line_text(line: Line, product: Product, language: str, texts: Mapping[int, s
     return f"{name}: {words['credit']}" if line.credits_line is not None else name
 
 
+def _part_name(component: str, product: Product) -> str:
+    """Return the name of the part of a bundle that a line is for; empty where it has it no more."""
+    place = int(component.rpartition(PART)[2]) - 1
+    return product.parts[place].name if place < len(product.parts) else ""
+
+
 ACTIVATION = "activation"
 """Of these words the texts of fees are; any other text stands on the document as it is."""
 _WORDS = {
@@ -214,10 +231,12 @@ _WORDS = {
         "coupon": "Coupon", "discount": "discount", "usage": "usage beyond the plan", "credit": "credit",
         ACTIVATION: "activation", "late-fee": "Late payment fee", "reactivation-fee": "Reactivation fee",
         "trust-unlock": "Days on trust",
+        "cancellation": "Cancellation fee",
     },
     "es": {
         "coupon": "Cupón", "discount": "descuento", "usage": "consumo fuera del plan", "credit": "abono",
         ACTIVATION: "alta", "late-fee": "Recargo por demora", "reactivation-fee": "Gastos de reconexión",
         "trust-unlock": "Días de confianza",
+        "cancellation": "Penalización por baja",
     },
 }  # fmt: skip

@@ -13,19 +13,17 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import NamedTuple
 
-from billing.claims import Claim, Key
+from billing.claims import BASE, Claim, Key
 from billing.cycle import Cycle, Period
 from billing.difference import IssuedLine, missing_lines
+from billing.discounts import DISCOUNT, Discount, Held, Taken, own, reductions, share_out
 from billing.errors import BillingError
 from billing.history import Event, Phase, phases, without_days
-from billing.intervals import intersection
 from domain.catalogue import Align, CycleUnit, Mode, Product, Proration
 from domain.money import minor_units, rounded, spread
 
 MOST_LINES = 5_000
 """Of one account in one run; more come from a mistake in its history, and no person would read them."""
-BASE = "base"
-DISCOUNT = "discount-"
 OVERAGE = "overage"
 ONE_OFF = "one-off-"
 COUPON = "coupon-"
@@ -50,17 +48,6 @@ class AccountTerms:
     def horizon(self, on: date) -> date:
         """Return until when what is due is billed by a run on that day."""
         return on if self.at_once or self.mode is Mode.DAILY else self.cycle.period(on).starts
-
-
-@dataclass(frozen=True, slots=True)
-class Discount:
-    """A share of a price, or an amount of each period, on some days; one of a subscription, or of all."""
-
-    id: int
-    days: Period
-    percent: Decimal | None = None
-    amount: Decimal | None = None
-    subscription_id: int | None = None
 
 
 class UsagePeriod(NamedTuple):
@@ -175,8 +162,12 @@ def generate(
     """Return the lines that are missing on `on`. Raise BillingError."""
     horizon = terms.horizon(on)
     result = Generated(horizon=horizon)
-    for subscription in subscriptions:
-        work = _Work(terms, subscription, products, discounts)
+    held = [
+        Held(each.id, each.customer_id, without_days(phases(each.events), list(each.rested))) for each in subscriptions
+    ]
+    shared = share_out([each for each in discounts if each.is_shared], held, products, terms.cycle, terms.currency)
+    for subscription, (_, _, its_phases) in zip(subscriptions, held, strict=True):
+        work = _Work(terms, subscription, products, its_phases, discounts, shared.get(subscription.id, ()))
         result.lines += work.lines(horizon)
         result.next_on = _earlier(result.next_on, work.next_due(horizon))
     result.lines += [one_off_line(one_off, products, terms.currency) for one_off in one_offs if one_off.on <= horizon]
@@ -215,13 +206,20 @@ class _Work:
         terms: AccountTerms,
         subscription: Subscription,
         products: Mapping[int, Product],
+        its_phases: Sequence[Phase],
         discounts: Sequence[Discount],
+        shared: Sequence[Taken],
     ) -> None:
         self._terms = terms
         self._subscription = subscription
         self._products = products
-        self._discounts = [discount for discount in discounts if discount.subscription_id in (None, subscription.id)]
-        self._phases = without_days(phases(subscription.events), list(subscription.rested))
+        self._discounts = [
+            discount
+            for discount in discounts
+            if not discount.is_shared and discount.concerns(subscription.id, subscription.customer_id)
+        ]
+        self._shared = shared
+        self._phases = its_phases
         self._sold: dict[Key, tuple[Phase, Product, tuple[str, ...], int | None]] = {}
         self._claims = list(self._make_claims())
 
@@ -280,9 +278,11 @@ class _Work:
             cycle = self._cycle(phase, product, since)
             rate = _rate(phase)
             price = minor_units(phase.unit_price, self._terms.currency) * Fraction(phase.quantity)
+            taken = [*(own(discount, price, self._terms.currency) for discount in self._discounts), *self._shared]
             for claim, taxes in self._base(phase, product, cycle, rate, price):
                 yield self._known(claim, phase, product, taxes)
-                yield from self._discounted(claim, phase, product, taxes)
+                for reduced, discount_id in reductions(claim, price, taken):
+                    yield self._known(reduced, phase, product, taxes, discount_id)
 
     def _cycle(self, phase: Phase, product: Product, since: date) -> Cycle:
         if phase.anchor is not None:
@@ -303,29 +303,16 @@ class _Work:
         if not product.parts:
             yield Claim(Key(BASE, rate), [phase.days], price, cycle, proration, mode), product.taxes
             return
-        whole = sum(Fraction(part.weight) for part in product.parts)
-        below, weights = Fraction(0), Fraction(0)
+        weights = [Fraction(part.weight_on(phase.days.starts)) for part in product.parts]
+        whole = sum(weights)
+        below, sum_so_far = Fraction(0), Fraction(0)
         for number, part in enumerate(product.parts, 1):
-            weights += Fraction(part.weight)
-            until = price * weights / whole
+            # What costs nothing alone has equal parts.
+            sum_so_far += weights[number - 1] if whole else Fraction(1)
+            until = price * sum_so_far / (whole or len(product.parts))
             key = Key(f"{PART}{number}", rate)
             yield Claim(key, [phase.days], until, cycle, proration, mode, below), part.taxes
             below = until
-
-    def _discounted(self, claim: Claim, phase: Phase, product: Product, taxes: tuple[str, ...]) -> Iterator[Claim]:
-        full = claim.price - claim.below
-        for discount in self._discounts:
-            days = intersection(claim.days, [discount.days])
-            if not days:
-                continue
-            if discount.percent is not None:
-                taken = full * Fraction(discount.percent) / _HUNDRED
-            else:
-                taken = min(full, minor_units(discount.amount or Decimal(0), self._terms.currency))
-            part = "" if claim.key.component == BASE else f"/{claim.key.component}"
-            key = Key(f"{DISCOUNT}{discount.id}{part}", claim.key.rate)
-            reduced = Claim(key, days, -taken, claim.cycle, claim.proration, claim.mode)
-            yield self._known(reduced, phase, product, taxes, discount.id)
 
     def _known(
         self, claim: Claim, phase: Phase, product: Product, taxes: tuple[str, ...], discount_id: int | None = None
@@ -407,7 +394,8 @@ def one_off_line(one_off: OneOff, products: Mapping[int, Product], currency: str
         product.id,
         one_off.unit_price,
         one_off.quantity,
-        product.taxes,
+        # The fee of a bundle is divided no further: it has the taxes of the first thing in it.
+        product.parts[0].taxes if product.parts else product.taxes,
         product.price_includes_tax,
         one_off=one_off,
     )

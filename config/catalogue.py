@@ -16,22 +16,19 @@ from typing import TypeVar
 from config import checks
 from config.billing_terms import LANGUAGES, LONGEST_TEXT, StoredTermsError
 from config.checks import show, write_amount
-from config.metered import metering_document, read_metering
 from config.problems import Mistake, Problems
+from config.product_terms import TERMS_KEYS, read_contract, read_terms, terms_document
 from config.table import Table
 from domain.catalogue import (
     NOT_KEPT,
     Align,
     Contract,
     CycleUnit,
-    IntroductoryDiscount,
     Mode,
-    Part,
     Product,
     ProductId,
     ProductKind,
     Proration,
-    VoiceTerms,
 )
 from domain.tax import Tax, TaxCategory
 
@@ -39,18 +36,15 @@ Read = TypeVar("Read")
 
 COMMERCIAL_KEYS = (
     "price", "prices", "taxes", "price_includes_tax", "names", "unit", "every", "align", "charged", "proration",
-    "activation_fee", "introduction", "contract", "part", "voice", "metered",
+    *TERMS_KEYS,
 )  # fmt: skip
 """What a product says of itself, and a plan beside its network half."""
-MOST_MONTHS = 120
 BEGINNING = date(1970, 1, 1)
 
 _AMOUNT = checks.amount()
 _PERCENT = checks.amount("0", places=4)
-_MONTHS = checks.integer(1, MOST_MONTHS, "months")
 _EVERY = re.compile(r"(?:([0-9]{1,3}) )?(day|week|month|quarter|year)s?")
 _MONTHS_OF = {"month": 1, "quarter": 3, "year": 12}
-_INCLUDED_UNITS = ("seconds", "messages", "octets")
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +118,6 @@ def read_offer(table: Table, code: str, kind: ProductKind) -> Offer | None:
 
 def product_document(product: Product) -> dict[str, object]:
     """Return the commercial keys of a product, without its price."""
-    introduction, contract, voice = product.introduction, product.contract, product.voice
     return _written(
         taxes=list(product.taxes) or None,
         price_includes_tax=product.price_includes_tax or None,
@@ -134,35 +127,7 @@ def product_document(product: Product) -> dict[str, object]:
         align=None if product.align is _usual_align(product.every, product.cycle_unit) else product.align.value,
         charged=product.mode and product.mode.value,
         proration=product.proration and product.proration.value,
-        activation_fee=write_amount(product.activation_fee) if product.activation_fee else None,
-        introduction=introduction
-        and _written(
-            months=introduction.months,
-            percent=introduction.percent and write_amount(introduction.percent),
-            amount=introduction.amount and write_amount(introduction.amount),
-        ),
-        contract=contract
-        and _written(
-            months=contract.months,
-            renews=contract.renews or None,
-            cancellation_fee=write_amount(contract.cancellation_fee) if contract.cancellation_fee else None,
-            fee_per_month=write_amount(contract.fee_per_month) if contract.fee_per_month else None,
-        ),
-        part=[
-            _written(name=part.name, weight=write_amount(part.weight), taxes=list(part.taxes) or None)
-            for part in product.parts
-        ]
-        or None,
-        metered=product.metered and metering_document(product.metered),
-        voice=voice
-        and _written(
-            line=voice.line,
-            rate_table=voice.rate_table,
-            included=[
-                {"category": category, "unit": unit, "number": number} for category, unit, number in voice.included
-            ]
-            or None,
-        ),
+        **terms_document(product),
     )
 
 
@@ -176,6 +141,11 @@ def load_product(id_: int, code: str, kind: str, document: Mapping[str, object])
 
     product = _load(document, read)
     return Product(**{**_fields(product), "id": ProductId(id_)})  # type: ignore[arg-type]  # its own fields
+
+
+def load_contract(document: Mapping[str, object]) -> Contract:
+    """Return the contract that a sale keeps. Raise StoredTermsError."""
+    return _load(document, read_contract)
 
 
 def _fields(product: Product) -> dict[str, object]:
@@ -197,12 +167,7 @@ def _product(table: Table, code: str, kind: ProductKind) -> Product:
         proration=table.take("proration", checks.one_of(Proration), None),
         taxes=table.take("taxes", checks.texts, ()),
         price_includes_tax=table.take("price_includes_tax", checks.boolean, False),
-        parts=tuple(_part(inner) for inner in table.tables("part")) if kind is ProductKind.BUNDLE else (),
-        contract=_inner(table, "contract", _contract),
-        activation_fee=table.take("activation_fee", _AMOUNT, Decimal(0)),
-        introduction=_inner(table, "introduction", _introduction),
-        voice=_inner(table, "voice", _voice) if kind is ProductKind.VOICE else None,
-        metered=_inner(table, "metered", read_metering) if kind is ProductKind.RECURRING else None,
+        **read_terms(table, kind),
     )
 
 
@@ -222,58 +187,6 @@ def _names(table: Table) -> dict[str, str]:
     return {language: name for language, name in found.items() if name}
 
 
-def _part(table: Table) -> Part:
-    part = Part(
-        name=table.require("name", checks.name, ""),
-        weight=table.require("weight", checks.amount("0.000001"), Decimal(1)),
-        taxes=table.take("taxes", checks.texts, ()),
-    )
-    table.finish()
-    return part
-
-
-def _contract(table: Table) -> Contract:
-    contract = Contract(
-        months=table.require("months", _MONTHS, 1),
-        renews=table.take("renews", checks.boolean, False),
-        cancellation_fee=table.take("cancellation_fee", _AMOUNT, Decimal(0)),
-        fee_per_month=table.take("fee_per_month", _AMOUNT, Decimal(0)),
-    )
-    table.finish()
-    return contract
-
-
-def _introduction(table: Table) -> IntroductoryDiscount:
-    which = table.exactly_one("percent", "amount")
-    discount = IntroductoryDiscount(
-        months=table.require("months", _MONTHS, 1),
-        percent=table.take("percent", _share, None) if which == "percent" else None,
-        amount=table.take("amount", _AMOUNT, None) if which == "amount" else None,
-    )
-    table.finish()
-    return discount
-
-
-def _voice(table: Table) -> VoiceTerms:
-    included = []
-    for inner in table.tables("included"):
-        included.append(
-            (
-                inner.require("category", checks.name, ""),
-                inner.require("unit", _included_unit, "seconds"),
-                inner.require("number", checks.integer(1, checks.GREATEST_OCTETS), 1),
-            )
-        )
-        inner.finish()
-    voice = VoiceTerms(
-        line=table.require("line", _voice_line, "voip"),
-        rate_table=table.take("rate_table", checks.name, None),
-        included=tuple(included),
-    )
-    table.finish()
-    return voice
-
-
 def _rates(table: Table) -> tuple[tuple[date, Decimal], ...]:
     if table.exactly_one("percent", "rate") == "percent":
         return ((BEGINNING, table.take("percent", _PERCENT, Decimal(0))),)
@@ -284,11 +197,6 @@ def _rates(table: Table) -> tuple[tuple[date, Decimal], ...]:
     if len({starts for starts, _ in rates}) < len(rates):
         table.report("must not have two rates from one day", "rate")
     return tuple(sorted(rates))
-
-
-def _inner(table: Table, key: str, read: Callable[[Table], Read]) -> Read | None:
-    inner = table.table(key)
-    return None if inner is None else read(inner)
 
 
 def _category(value: object) -> TaxCategory:
@@ -307,25 +215,6 @@ def _mode(value: object) -> Mode:
     if mode is Mode.DAILY:
         raise Mistake('must be "advance" or "arrears"; daily is how a prepaid account is billed')
     return mode
-
-
-def _share(value: object) -> Decimal:
-    percent = checks.amount("0.0001", places=4)(value)
-    if percent > 100:
-        raise Mistake(f"must be at most 100 percent, not {show(value)}")
-    return percent
-
-
-def _included_unit(value: object) -> str:
-    if value not in _INCLUDED_UNITS:
-        raise Mistake(f"must be one of {checks.listed(_INCLUDED_UNITS)}, not {show(value)}")
-    return str(value)
-
-
-def _voice_line(value: object) -> str:
-    if value not in ("voip", "fixed", "mobile"):
-        raise Mistake(f'must be "voip", "fixed" or "mobile", not {show(value)}')
-    return str(value)
 
 
 def _every(value: object) -> tuple[int, CycleUnit, Align]:

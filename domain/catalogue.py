@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import date
 from decimal import Decimal
 from enum import Enum
 from types import MappingProxyType
 from typing import NewType
 
+from domain.plan_rules import Window
 from domain.tariff import Metering
 
 ProductId = NewType("ProductId", int)
@@ -71,6 +73,15 @@ class Proration(Enum):
     """As much as the whole."""
 
 
+class Activation(Enum):
+    """When an activation fee is charged; the values are the configuration's."""
+
+    FIRST_BILLING = "first-billing"
+    """With the first period."""
+    CREATE = "create"
+    """From the day on which it was ordered, also when it begins later."""
+
+
 @dataclass(frozen=True, slots=True)
 class Part:
     """A share of a bundle's price; `weight` is relative to the other parts'."""
@@ -78,18 +89,41 @@ class Part:
     name: str
     weight: Decimal
     taxes: tuple[str, ...]
+    weights: tuple[tuple[date, Decimal], ...] = ()
+    """Weights by the day from which each holds, oldest first, where they follow a list of prices."""
+
+    def weight_on(self, day: date) -> Decimal:
+        """Return the weight that holds on `day`; before the first of them, the first."""
+        found = self.weights[0][1] if self.weights else self.weight
+        for starts, weight in self.weights:
+            if starts <= day:
+                found = weight
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class Included:
+    """What a bundle holds without a price of its own: a plan or a product, and so many of it."""
+
+    product: str
+    quantity: int = 1
+    weight: Decimal | None = None
+    """Its share of the bundle's price, relative to the others'; None: by what it costs alone."""
 
 
 @dataclass(frozen=True, slots=True)
 class Contract:
-    """For how long a bundle binds: `months`, then again so many where it renews."""
+    """For how long a sale binds, and what ending it costs."""
 
     months: int
-    renews: bool = False
+    renews: int = 0
+    """For so many months again, each time that it has run out; 0: it does not bind any more."""
     cancellation_fee: Decimal = Decimal(0)
-    """For ending it before its months are over."""
+    """For ending it, whenever that is."""
+    prior_cancellation_fee: Decimal | None = None
+    """In the place of that while it binds; None: the same."""
     fee_per_month: Decimal = Decimal(0)
-    """The same, for each month begun that is left."""
+    """Beside it, for each month begun for which it still binds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,8 +142,20 @@ class VoiceTerms:
     line: str
     """`voip`, `fixed` or `mobile`."""
     rate_table: str | None = None
-    included: tuple[tuple[str, str, int], ...] = ()
-    """Category of destinations, unit (`seconds`, `messages`, `octets`), and how many in a period."""
+    included: tuple[IncludedUnits, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class IncludedUnits:
+    """Units of a period that cost nothing."""
+
+    category: str
+    """Of destinations."""
+    unit: str
+    """`seconds`, `messages` or `octets`."""
+    number: int
+    windows: tuple[Window, ...] = ()
+    """Hours of the week in which they may be used; empty: always."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,8 +180,11 @@ class Product:
     taxes: tuple[str, ...] = ()
     price_includes_tax: bool = False
     parts: tuple[Part, ...] = ()
+    includes: tuple[Included, ...] = ()
+    """What a bundle holds."""
     contract: Contract | None = None
     activation_fee: Decimal = Decimal(0)
+    activation: Activation = Activation.FIRST_BILLING
     introduction: IntroductoryDiscount | None = None
     voice: VoiceTerms | None = None
     metered: Metering | None = None

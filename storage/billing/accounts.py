@@ -20,8 +20,9 @@ from sqlalchemy.engine import Connection
 from billing.claims import Key
 from billing.cycle import Period
 from billing.difference import IssuedLine
+from billing.discounts import Discount
 from billing.documents import ChargedLine
-from billing.generation import BEGINNING, Coupon, Discount, Line, OneOff, Subscription
+from billing.generation import BEGINNING, Coupon, Line, OneOff, Subscription
 from billing.history import Event, EventKind, phases
 from billing.intervals import FOREVER, union
 from billing.prepaid import Wallet

@@ -16,8 +16,9 @@ from sqlalchemy.engine import Connection
 
 from billing.claims import Key
 from billing.cycle import Period
+from billing.discounts import DISCOUNT
 from billing.documents import Draft, DraftLine, tax_account
-from billing.generation import COUPON, DISCOUNT, ONE_OFF, Generated, Line, OneOff, UsagePeriod
+from billing.generation import COUPON, ONE_OFF, Generated, Line, OneOff, UsagePeriod
 from billing.ledger import Earned
 from billing.proforma import OpenProforma
 from domain.billing_terms import DocumentKind

@@ -9,10 +9,10 @@ from decimal import Decimal
 
 from billing.cycle import Cycle, Period, monthly
 from billing.difference import IssuedLine
+from billing.discounts import Discount
 from billing.generation import (
     AccountTerms,
     Coupon,
-    Discount,
     Generated,
     Line,
     OneOff,

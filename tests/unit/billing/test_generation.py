@@ -11,7 +11,8 @@ import pytest
 from billing.claims import Key
 from billing.cycle import Cycle, Period
 from billing.difference import InvalidCredit, IssuedLine
-from billing.generation import Coupon, Discount, Line, OneOff, TooManyLines, UsagePeriod
+from billing.discounts import Discount
+from billing.generation import Coupon, Line, OneOff, TooManyLines, UsagePeriod
 from billing.history import EventKind
 from domain.catalogue import Align, Mode, Proration
 from tests.unit.billing.billed_account import Account, day, parts, product, span, yearly

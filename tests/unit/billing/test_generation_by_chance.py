@@ -11,7 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from billing.cycle import Period
-from billing.generation import Discount
+from billing.discounts import Discount
 from billing.history import EventKind, phases
 from billing.intervals import FOREVER, difference, intersection, union
 from domain.catalogue import Mode, Proration

@@ -1,0 +1,94 @@
+"""Discounts for a whole account: an amount is divided over what the account has, and taken off once."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from billing.discounts import Discount
+from tests.unit.billing.billed_account import Account, span, yearly
+
+
+def discounted(amount: str = "5", starts: str = "2026-01-01", ends: str | None = None) -> Account:
+    account = Account()
+    account.discounts = [Discount(7, span(starts, ends), amount=Decimal(amount))]
+    return account
+
+
+def test_an_amount_for_an_account_is_taken_off_once_in_proportion_to_the_prices() -> None:
+    account = discounted()
+    account.starts("2026-01-01", "30", subscription=1)
+    account.starts("2026-01-01", "10", subscription=2, product=2)
+    assert account.run("2026-01-01") == [3000, -375, 1000, -125]
+    assert account.run("2026-01-01") == []
+
+
+def test_another_sale_in_the_middle_of_a_month_takes_its_part_of_the_amount_from_its_day_on() -> None:
+    account = discounted()
+    account.starts("2026-01-01", "30", subscription=1)
+    account.run("2026-01-01")
+    account.starts("2026-01-17", "10", subscription=2, product=2)
+    account.run("2026-01-17")
+    less = [line.amount for line in account.lines if line.key.component == "discount-7"]
+    assert sum(less) == -500
+    assert account.total == 3000 + 484 - 500
+
+
+def test_an_amount_is_never_more_than_the_prices() -> None:
+    account = discounted("50")
+    account.starts("2026-01-01", "30", subscription=1)
+    account.starts("2026-01-01", "10", subscription=2, product=2)
+    account.run("2026-01-01")
+    assert account.total == 0
+
+
+def test_a_year_that_is_paid_at_once_has_its_twelve_parts_of_the_amount() -> None:
+    account = discounted()
+    account.products[2] = yearly(2)
+    account.starts("2026-01-01", "30", subscription=1)
+    account.starts("2026-01-01", "120", subscription=2, product=2)
+    account.run("2026-01-01")
+    # 30 a month and 120 a year are 40 a month: 3.75 of it, and 1.25 twelve times.
+    assert [line.amount for line in account.lines] == [3000, -375, 12000, -1500]
+
+
+def test_the_discount_of_a_sub_account_is_for_what_that_has() -> None:
+    discount = Discount(7, span("2026-01-01"), amount=Decimal(5), customer_id=2)
+    assert [discount.concerns(1, customer) for customer in (1, 2)] == [False, True]
+    assert Discount(8, span("2026-01-01"), percent=Decimal(5)).concerns(1, 2)
+    assert not Discount(9, span("2026-01-01"), percent=Decimal(5), subscription_id=3).concerns(1, 2)
+
+
+@given(
+    st.lists(st.integers(1, 90_000), min_size=1, max_size=5),
+    st.integers(1, 20_000),
+    st.lists(st.integers(1, 28), min_size=5, max_size=5),
+)
+def test_what_is_taken_of_all_sums_to_the_amount(cents: list[int], amount: int, days: list[int]) -> None:
+    account = discounted(str(Decimal(amount) / 100))
+    for number, price in enumerate(cents, 1):
+        account.starts("2026-01-01", str(Decimal(price) / 100), subscription=number, product=number)
+    account.run("2026-01-01")
+    assert account.total == max(0, sum(cents) - amount)
+    for number, on in zip(range(2, len(cents) + 1), days, strict=False):
+        account.stops(f"2026-01-{on:02}", subscription=number)
+    account.run("2026-02-01")
+    assert account.run("2026-02-01") == []
+    # All but the first have ended: in February the whole amount is the first one's.
+    lines = [line.amount for line in account.lines if line.period.starts.month == 2]
+    assert sum(lines) == max(0, cents[0] - amount)
+
+
+@pytest.mark.parametrize("ends", ["2026-01-11", "2026-01-21"])
+def test_a_discount_that_ends_earlier_than_it_was_charged_is_taken_back(ends: str) -> None:
+    account = discounted(starts="2026-01-01")
+    account.starts("2026-01-01", "31", subscription=1)
+    account.run("2026-01-01")
+    account.discounts = [Discount(7, span("2026-01-01", ends), amount=Decimal(5))]
+    account.run("2026-01-02")
+    days = (span("2026-01-01", ends).ends - span("2026-01-01", ends).starts).days
+    assert account.total == 3100 - round(500 * days / 31)
+    assert account.run("2026-01-02") == []
