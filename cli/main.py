@@ -52,6 +52,12 @@ SECTIONS = {
         "reminder": Entry("cli.reminder", "reminder", "Show whom to remind of what is not paid."),
         "price": Entry("cli.price", "price", "Change what products cost."),
         "voucher": Entry("cli.voucher", "voucher", "Make, print, show, void and redeem vouchers."),
+        "product": Entry("cli.sales", "product", "Show what is sold."),
+        "subscription": Entry(
+            "cli.subscription", "subscription", "Show, begin, change, pause and end what is sold to customers."
+        ),
+        "discount": Entry("cli.sales", "discount", "Give, show and end discounts."),
+        "charge": Entry("cli.sales", "charge", "Charge one-time items, and show them."),
         "ledger": Entry("cli.ledger", "ledger", "Check, show and close the books."),
         "clock": Entry("cli.ledger", "clock", "Show the clock of billing, and move that of a test database."),
     },

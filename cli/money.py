@@ -16,16 +16,19 @@ from cli.tables import Column
 
 
 class AmountType(click.ParamType[str]):
-    """Decimal text such as 12.10."""
+    """Decimal text such as 12.10; nothing is an amount only where that is said."""
 
     name = "AMOUNT"
+
+    def __init__(self, *, zero: bool = False) -> None:
+        self._zero = zero
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         try:
             number = Decimal(str(value))
         except InvalidOperation:
             number = None
-        if number is None or not number.is_finite() or number <= 0:
+        if number is None or not number.is_finite() or number < 0 or not (number or self._zero):
             self.fail(f"{value!r} is no amount; write it as 12.10", param, ctx)
         return f"{number:f}"
 
@@ -42,7 +45,7 @@ class DayType(click.ParamType[str]):
             self.fail(f"{value!r} is no day; write it as 2027-01-31", param, ctx)
 
 
-AMOUNT, DAY = AmountType(), DayType()
+AMOUNT, PRICE, DAY = AmountType(), AmountType(zero=True), DayType()
 
 
 def shown(amount: str, currency: str) -> str:

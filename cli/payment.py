@@ -152,6 +152,20 @@ def pause(customer: str, starts: str, ends: str | None) -> None:
     _order("rests", customer, {"starts": starts, "ends": ends})
 
 
+@account.command("deactivate", example="caudal account deactivate ana.garcia")
+@_CUSTOMER
+def deactivate(customer: str) -> None:
+    """Give a customer up from today: neither billed nor let in, and no day of it is charged later."""
+    _order("account-states", customer, {"active": False})
+
+
+@account.command("activate", example="caudal account activate ana.garcia")
+@_CUSTOMER
+def activate(customer: str) -> None:
+    """Take a customer back that was given up; billing goes on from today."""
+    _order("account-states", customer, {"active": True})
+
+
 @account.command("trust", example="caudal account trust ana.garcia")
 @_CUSTOMER
 def trust(customer: str) -> None:

@@ -16,6 +16,7 @@ from enum import Enum
 from fractions import Fraction
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import TypeVar
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from config.problems import Mistake
 from config.toml_text import write_value
@@ -123,6 +124,16 @@ def text(longest: int = LONGEST_ATTRIBUTE_OCTETS, *, empty: bool = False) -> Che
 
 
 name = text(LONGEST_NAME)
+
+
+def timezone(value: object) -> str:
+    """Accept the name of a time zone."""
+    zone = name(value)
+    try:
+        ZoneInfo(zone)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise Mistake(f'must be a time zone such as "Europe/Madrid", not {show(value)}') from None
+    return zone
 
 
 def one_of(choices: type[Choice]) -> Check[Choice]:

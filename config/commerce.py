@@ -7,21 +7,27 @@ customer's billing stays as it is where the whole table is left out, and is the 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from datetime import date
 from decimal import Decimal
 
 from config import checks
 from config.billing_terms import LONGEST_TEXT, read_terms
 from config.catalogue import Offer, read_product, read_tax
 from config.checks import Check, show, suggestion
-from config.isp import MAIN, CustomerEntry, Known, PartnerEntry, SubscriptionEntry
+from config.isp import MAIN, CustomerEntry, DiscountEntry, Known, PartnerEntry, SubscriptionEntry
 from config.problems import Mistake
+from config.product_terms import share
 from config.service_table import login, reference
 from config.table import Table
+from domain.catalogue import ProductKind
 from domain.tax import Tax
 
 DETAILS = ("street", "postcode", "city", "region", "tax_id", "company_id")
 _DETAIL = checks.text(LONGEST_TEXT)
 _QUANTITY = checks.amount("0.000001")
+_POSITIVE = checks.amount("0.000001")
+HELD = (ProductKind.INTERNET, ProductKind.RECURRING, ProductKind.VOICE)
+"""Kinds that a bundle may hold."""
 _CATEGORIES = ("person", "company")
 _STATES = ("new", "active", "blocked", "inactive")
 
@@ -34,6 +40,7 @@ class CommerceReader:
         self.taxes: Collection[str] = known.taxes
         self.partners: Collection[str] = {MAIN, *known.partners}
         self.payers: dict[str, tuple[Table, str]] = {}
+        self._bundles: list[tuple[Table, Offer]] = []
 
     def tax(self, table: Table) -> Tax:
         """Read a tax."""
@@ -50,7 +57,21 @@ class CommerceReader:
         """Read a product."""
         offer = read_product(table)
         self.check_offer(table, offer)
+        if offer.product.includes:
+            self._bundles.append((table, offer))
         return offer
+
+    def check_included(self, products: Mapping[str, ProductKind]) -> None:
+        """Report what bundles hold that nobody sells, or that is not sold from day to day."""
+        for table, offer in self._bundles:
+            for index, each in enumerate(offer.product.includes):
+                path = (*table.path, "includes", index, "product")
+                kind = products.get(each.product)
+                if kind is None:
+                    message = f"there is no product or plan with a price {show(each.product)}"
+                    table.problems.report(path, message + suggestion(each.product, products))
+                elif kind not in HELD:
+                    table.problems.report(path, f"is {kind.value}: a bundle holds plans, recurring and voice products")
 
     def check_offer(self, table: Table, offer: Offer | None) -> None:
         """Report names of taxes and partners that nobody has, and a bundle without parts."""
@@ -94,21 +115,41 @@ class CommerceReader:
             elif payer in missing and payer not in found:
                 table.report(f"there is no customer {show(payer)}", "payer")
 
-    def subscription(self, table: Table, products: Collection[str]) -> SubscriptionEntry:
+    def subscription(self, table: Table, products: Mapping[str, ProductKind]) -> SubscriptionEntry:
         """Read a subscription."""
-        starts, ends = (table.take(key, checks.day, None) for key in ("starts", "ends"))
-        if starts is not None and ends is not None and ends < starts:
-            table.report("cannot be before it starts", "ends")
+        starts, ends = _days(table)
         return SubscriptionEntry(
             code=table.require("name", checks.name, ""),
             customer=table.require("customer", login, ""),
-            product=table.require("product", reference("product", products), ""),
+            product=table.require("product", _sold_for_time(products), ""),
             starts=starts,
             ends=ends,
             quantity=table.take("quantity", _QUANTITY, Decimal(1)),
             price=table.take("price", checks.amount(), None),
             service=table.take("service", login, None),
         )
+
+    def discount(self, table: Table) -> DiscountEntry:
+        """Read a discount; what it is for is known when everything is read."""
+        kind = table.exactly_one("percent", "amount", "coupon") or "percent"
+        starts, ends = _days(table)
+        entry = DiscountEntry(
+            code=table.require("name", checks.name, ""),
+            customer=table.require("customer", login, ""),
+            subscription=table.take("subscription", checks.name, None),
+            service=table.take("service", login, None),
+            kind=kind,
+            value=table.take(kind, share if kind == "percent" else _POSITIVE, Decimal(1)),
+            starts=starts,
+            ends=ends,
+            text=table.take("text", checks.text(LONGEST_TEXT), ""),
+        )
+        for key in table.given("subscription", "service")[1:]:
+            table.report("cannot stand beside subscription", key)
+        if kind == "coupon":
+            for key in table.given("subscription", "service"):
+                table.report("cannot stand beside coupon: that is taken off whole documents", key)
+        return entry
 
     def _details(self, table: Table) -> Mapping[str, object]:
         details: dict[str, object] = {}
@@ -119,12 +160,34 @@ class CommerceReader:
         for key, check in (
             ("country", _country),
             ("category", _among(_CATEGORIES)),
+            ("timezone", checks.timezone),
             ("state", _among(_STATES)),
         ):
             value = table.take(key, check, None)
             if value is not None:
                 details[key] = value
         return details
+
+
+def _days(table: Table) -> tuple[date | None, date | None]:
+    starts, ends = (table.take(key, checks.day, None) for key in ("starts", "ends"))
+    if starts is not None and ends is not None and ends < starts:
+        table.report("cannot be before it starts", "ends")
+    return starts, ends
+
+
+def _sold_for_time(products: Mapping[str, ProductKind]) -> Check[str]:
+    """Accept the name of a product that is sold from a day on."""
+    names = [name for name, kind in products.items() if kind is not ProductKind.INTERNET]
+
+    def check(value: object) -> str:
+        name = reference("product", names)(value)
+        kind = products[name]
+        if kind is ProductKind.BUNDLE or kind in HELD:
+            return name
+        raise Mistake(f"is {kind.value}, which is charged once: `caudal charge add` does that")
+
+    return check
 
 
 def email(value: object) -> str:

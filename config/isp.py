@@ -15,6 +15,7 @@ from enum import Enum
 from config.catalogue import Offer
 from config.checks import Address
 from config.problems import Problem
+from domain.catalogue import ProductKind
 from domain.network import AccountState, MessageAuthenticatorPolicy, PoolKind, QueueKind
 from domain.plan_rules import NO_RULES, Blocking, PlanRules
 from domain.secret import Secret
@@ -165,6 +166,26 @@ class SubscriptionEntry:
 
 
 @dataclass(frozen=True, slots=True)
+class DiscountEntry:
+    """What a customer pays less: a share, an amount of each period, or an amount until it is used up (a coupon)."""
+
+    code: str
+    customer: str
+    subscription: str | None
+    """What files call what it is for."""
+    service: str | None
+    """Login of the line that it is for; neither: everything that the customer pays for."""
+    kind: str
+    """`percent`, `amount` or `coupon`."""
+    value: Decimal
+    starts: date | None
+    """None: the day on which it is first applied."""
+    ends: date | None
+    text: str
+    """What documents call it; empty: a discount."""
+
+
+@dataclass(frozen=True, slots=True)
 class ServiceEntry:
     """A line: who may log in, and what it gets. `reply_octets` are its attributes as a packet carries them.
 
@@ -202,6 +223,7 @@ class Isp:
     partners: tuple[PartnerEntry, ...] = ()
     products: tuple[Offer, ...] = ()
     subscriptions: tuple[SubscriptionEntry, ...] = ()
+    discounts: tuple[DiscountEntry, ...] = ()
 
 
 def _nothing(_names: Collection[str]) -> frozenset[str]:
@@ -230,8 +252,10 @@ class Known:
     plans: Collection[str] = frozenset()
     taxes: Collection[str] = frozenset()
     partners: Collection[str] = frozenset()
-    products: Collection[str] = frozenset()
-    """Those that are no plans."""
+    products: Mapping[str, ProductKind] = field(default_factory=dict)
+    """With those that sell plans."""
+    subscriptions: Callable[[Collection[str]], Mapping[str, str]] = _nobody
+    """By what files call them, the logins of their customers."""
     customers: Callable[[Collection[str]], Collection[str]] = _nothing
     services: Callable[[Collection[str]], Collection[str]] = _nothing
     address_holders: Callable[[Collection[str]], Mapping[str, str]] = _nobody

@@ -15,7 +15,7 @@ from functools import partial
 from ipaddress import ip_address
 from itertools import combinations
 from typing import TypeVar
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from zoneinfo import ZoneInfo
 
 from config import checks, plan_rules
 from config.billing_terms import read_terms
@@ -29,6 +29,7 @@ from config.isp import (
     ApiEntry,
     AttributeEncoder,
     CustomerEntry,
+    DiscountEntry,
     Isp,
     IspEntry,
     Known,
@@ -52,7 +53,10 @@ from domain.network import IPV4_BITS, IPV6_BITS, MessageAuthenticatorPolicy, Poo
 from domain.plan_rules import Blocking, PlanRules
 from domain.tax import Tax
 
-Entry = TypeVar("Entry", RouterEntry, PoolEntry, PlanEntry, CustomerEntry, Tax, PartnerEntry, Offer, SubscriptionEntry)
+Entry = TypeVar(
+    "Entry", RouterEntry, PoolEntry, PlanEntry, CustomerEntry, Tax, PartnerEntry, Offer, SubscriptionEntry,
+    DiscountEntry,
+)  # fmt: skip
 Value = TypeVar("Value")
 
 # draft-ietf-radext-deprecating-radius section 7.1.
@@ -123,16 +127,6 @@ def currency(value: object) -> str:
     return value
 
 
-def timezone(value: object) -> str:
-    """Accept the name of a time zone."""
-    name = checks.name(value)
-    try:
-        ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError, OSError):
-        raise Mistake(f'must be a time zone such as "Europe/Madrid", not {show(value)}') from None
-    return name
-
-
 class _Reader:
     """Reads one document from top to bottom; each kind of entry may refer to those before it."""
 
@@ -168,7 +162,10 @@ class _Reader:
         self._commerce.check_payers(customers)
         timezone_name = isp.timezone if isp else self._known.timezone
         services = self._services(timezone_name, {*self._known.plans, *plans}, customers)
-        subscriptions = self._subscriptions(customers, services, {*self._known.products, *products})
+        sold = {**self._known.products, **self._sold(plans, products)}
+        self._commerce.check_included(sold)
+        subscriptions = self._subscriptions(customers, services, sold)
+        discounts = self._discounts(customers, services, subscriptions)
         self._root.finish()
         return Isp(
             isp,
@@ -182,7 +179,39 @@ class _Reader:
             tuple(partners.values()),
             tuple(products.values()),
             subscriptions,
+            discounts,
         )
+
+    @staticmethod
+    def _sold(plans: Mapping[str, PlanEntry], products: Mapping[str, Offer]) -> dict[str, ProductKind]:
+        """Return what is sold, by its kind."""
+        offers = [*products.values(), *(plan.offer for plan in plans.values() if plan.offer is not None)]
+        return {offer.product.code: offer.product.kind for offer in offers}
+
+    def _discounts(
+        self,
+        customers: Collection[str],
+        services: tuple[ServiceEntry, ...],
+        subscriptions: tuple[SubscriptionEntry, ...],
+    ) -> tuple[DiscountEntry, ...]:
+        entries = self._all("discount", self._commerce.discount, _code)
+        wanted = {entry.customer for entry in entries.values()} - {*customers}
+        found = self._known.customers(wanted)
+        owners = {entry.code: entry.customer for entry in subscriptions}
+        named = {entry.subscription for entry in entries.values() if entry.subscription} - owners.keys()
+        owners = {**self._known.subscriptions(named), **owners}
+        missing = {entry.service for entry in entries.values() if entry.service} - {each.login for each in services}
+        lines = self._known.services(missing)
+        for code, entry in entries.items():
+            path = self._places["discount", code]
+            if entry.customer in wanted and entry.customer not in found:
+                self.problems.report((*path, "customer"), f"there is no customer {show(entry.customer)}")
+            elif entry.subscription is not None and owners.get(entry.subscription) != entry.customer:
+                message = f"{show(entry.customer)} has no subscription {show(entry.subscription)}"
+                self.problems.report((*path, "subscription"), message)
+            if entry.service in missing and entry.service not in lines:
+                self.problems.report((*path, "service"), f"there is no service {show(entry.service)}")
+        return tuple(entries.values())
 
     def _check_product_names(self, products: Mapping[str, Offer], plans: Collection[str]) -> None:
         """Report a product that is called like a plan: both are bought by their name."""
@@ -192,7 +221,7 @@ class _Reader:
                 self.problems.report((*self._places["product", code], "name"), "is the name of a plan, too")
 
     def _subscriptions(
-        self, customers: Collection[str], services: tuple[ServiceEntry, ...], products: Collection[str]
+        self, customers: Collection[str], services: tuple[ServiceEntry, ...], products: Mapping[str, ProductKind]
     ) -> tuple[SubscriptionEntry, ...]:
         entries = self._all("subscription", lambda table: self._commerce.subscription(table, products), _code)
         wanted = {entry.customer for entry in entries.values()} - {*customers}
@@ -225,7 +254,7 @@ class _Reader:
         entry = IspEntry(
             name=table.require("name", checks.name, ""),
             currency=table.take("currency", currency, "EUR"),
-            timezone=table.take("timezone", timezone, DEFAULT_TIMEZONE),
+            timezone=table.take("timezone", checks.timezone, DEFAULT_TIMEZONE),
             blocking=self._isp_blocking(table),
             billing=self._isp_billing(table),
         )
@@ -433,5 +462,5 @@ def _name(entry: RouterEntry | PoolEntry | PlanEntry | PartnerEntry) -> str:
     return entry.name
 
 
-def _code(entry: SubscriptionEntry) -> str:
+def _code(entry: SubscriptionEntry | DiscountEntry) -> str:
     return entry.code

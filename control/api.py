@@ -23,6 +23,7 @@ from control import (
     provisioning,
     reminders,
     routers,
+    sales,
     sessions,
     usage,
     vouchers,
@@ -69,6 +70,7 @@ def create(ports: ControlPorts) -> FastAPI:
         metering.routes,
         wallets.routes,
         vouchers.routes,
+        sales.routes,
     ):
         application.include_router(part, prefix=PREFIX)
     return application

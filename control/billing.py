@@ -380,6 +380,16 @@ def rest(ports: Ports, customer: Name, order: models.RestOrder) -> models.Done:
     return models.Done(text=f"{customer}: rests from {order.starts} {until}; these days are not charged")
 
 
+@routes.post("/account-states/{customer:path}")
+def set_state(ports: Ports, customer: Name, order: models.StateOrder) -> models.Done:
+    """Give a customer up, or take it back."""
+    with ports.engine.begin() as connection:
+        today = clock.today(connection)
+        collecting.set_active(connection, reading.customer_id(connection, customer), order.active, today)
+    what = "active again" if order.active else "inactive: neither billed nor let in"
+    return models.Done(text=f"{customer}: {what} from {today}")
+
+
 @routes.post("/trust-unlocks/{customer:path}")
 def unlock(ports: Ports, customer: Name, order: models.UnlockOrder) -> models.Done:
     """Let a cut line in for some days on trust, as the account's terms allow."""

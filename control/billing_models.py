@@ -34,6 +34,12 @@ class ProformaOrder(BaseModel):
     far_future: bool = Field(False, description="A day more than 31 days ahead is meant.")
 
 
+class StateOrder(BaseModel):
+    """Whether a customer is served and billed."""
+
+    active: bool
+
+
 class RunProgress(Answer):
     """A line of a run's answer."""
 

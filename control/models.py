@@ -158,6 +158,11 @@ class Customer(Answer):
     email: str | None
     phone: str | None
     services: int
+    state: str = Field(description="new, active, blocked or inactive.")
+    category: str | None
+    partner: str
+    payer: str | None = Field(description="Who pays for it; null: itself.")
+    details: dict[str, str] = Field(description="In the words of `[[customer]]` of an ISP file.")
 
 
 class Service(Answer):
@@ -175,6 +180,7 @@ class Service(Answer):
     expires_at: datetime | None
     attributes: list[tuple[str, str]] = Field(description="Reply attributes of its own, in order.")
     open_sessions: int
+    state: str | None = Field(description="Of its sale today: pending, active, paused, stopped; null: it is not sold.")
 
 
 class ServiceDetail(Service):

@@ -370,7 +370,8 @@ subscription = Table(
     Column("service_id", BigInteger),
     Column("code", Text, unique=True),
     Column("bundle_id", BigInteger, ForeignKey("subscription.id")),
-    Column("contract_ends", Date),
+    Column("contract", JSONB),
+    Column("contract_began", Date),
     Column("billed_to", Date),
     Column("revised_from", Date),
     Column("made_at", _INSTANT, nullable=False, server_default=func.now()),
@@ -509,6 +510,7 @@ one_off = Table(
     Column("key", Text, unique=True),
     Column("billed", Boolean, nullable=False, server_default=false()),
     Column("made_at", _INSTANT, nullable=False, server_default=func.now()),
+    Column("withdrawn_at", _INSTANT),
 )
 Index("one_off_open", one_off.c.customer_id, postgresql_where=text("NOT billed"))
 
@@ -538,6 +540,7 @@ subscription_event = Table(
     Column("reason", Text, nullable=False, server_default=text("''")),
     Column("made_at", _INSTANT, nullable=False, server_default=func.now()),
     Column("cancelled_at", _INSTANT),
+    Column("key", Text, unique=True),
 )
 Index("subscription_event_product", subscription_event.c.product_id, postgresql_where=text("cancelled_at IS NULL"))
 Index(

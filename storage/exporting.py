@@ -24,6 +24,7 @@ from domain.network import AccountState
 from domain.plan_rules import Blocking
 from enforcement.credentials import PASSWORD_AT
 from storage import schema
+from storage.billing import discounts
 from storage.billing import exporting as commerce
 from storage.provisioned_rows import CHUNK_ROWS, PLAN, POOL, ROUTER, SERVICE
 from storage.provisioning import ids_by_name, pools
@@ -36,7 +37,7 @@ WITH_SECRETS = "# Holds secrets and passwords in clear: keep it where nobody els
 _OWN_TABLES = frozenset(
     {
         "cap", "fup", "step", "blocking", "top_up", "counting", "schedule", "class",
-        "overage", "billing", "series", "seller", "part", "contract", "rate", "voice", "prices", "names",
+        "overage", "billing", "series", "seller", "part", "includes", "contract", "rate", "voice", "prices", "names",
     }
 )  # fmt: skip
 """Keys that are too long for one line."""
@@ -81,6 +82,7 @@ def export_parts(engine: Engine, vault: Vault, *, secrets: bool = False) -> Iter
         plans = {id_: name for name, id_ in ids_by_name(connection, PLAN).items()}
         yield from (writer.service(service, plans) for service in _services(connection))
         yield from (_table("subscription", values) for values in commerce.subscriptions(connection))
+        yield from (_table("discount", values) for values in discounts.exported(connection))
 
 
 class _Writer:

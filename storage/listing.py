@@ -90,13 +90,18 @@ class PlanRow:
 
 @dataclass(frozen=True, slots=True)
 class CustomerRow:
-    """A customer."""
+    """A customer; `state` is the account's, `payer` who pays for it."""
 
     login: str
     name: str
     email: str | None
     phone: str | None
     services: int
+    state: str
+    category: str | None
+    partner: str
+    payer: str | None
+    details: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +120,8 @@ class ServiceRow:
     expires_at: datetime | None
     attributes: tuple[tuple[str, str], ...]
     open_sessions: int
+    state: str | None
+    """Of its sale today: pending, active, paused or stopped; None: it is not sold."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,14 +158,27 @@ LEFT JOIN pool delegated ON delegated.id = p.delegated_pool_id"""
 
 _CUSTOMER = """
 SELECT c.login, c.name, c.email, c.phone,
-       (SELECT count(*) FROM service WHERE customer_id = c.id) AS services
-FROM customer c"""
+       (SELECT count(*) FROM service WHERE customer_id = c.id) AS services,
+       coalesce(a.state, 'new') AS state, c.details ->> 'category' AS category, r.name AS partner, p.login AS payer,
+       c.details
+FROM customer c
+JOIN partner r ON r.id = c.partner_id
+LEFT JOIN customer p ON p.id = c.payer_id
+LEFT JOIN account a ON a.customer_id = c.id"""
 
 _SERVICE = """
 SELECT s.id, s.login, p.name AS plan, c.login AS customer, host(s.address) AS address, s.macs,
        ARRAY(SELECT name FROM router WHERE id = ANY(s.router_ids) ORDER BY name) AS routers,
        s.simultaneous, s.enabled, s.expires_at, s.attributes,
-       (SELECT count(*) FROM session WHERE service_id = s.id AND state = 0) AS open_sessions
+       (SELECT count(*) FROM session WHERE service_id = s.id AND state = 0) AS open_sessions,
+       (SELECT CASE (SELECT e.kind FROM subscription_event e WHERE e.subscription_id = x.id AND e.cancelled_at IS NULL
+                AND e.kind <> 'change' AND e.on_day <= (SELECT CAST(
+                    (now() + coalesce((SELECT ahead FROM test_clock), interval '0')) AT TIME ZONE timezone AS date)
+                    FROM isp)
+                ORDER BY e.on_day DESC, e.id DESC LIMIT 1)
+            WHEN 'stop' THEN 'stopped' WHEN 'pause' THEN 'paused' WHEN 'start' THEN 'active' WHEN 'resume' THEN 'active'
+            ELSE 'pending' END
+        FROM subscription x WHERE x.service_id = s.id AND x.code IS NULL ORDER BY x.id DESC LIMIT 1) AS state
 FROM service s
 JOIN plan p ON p.id = s.plan_id
 LEFT JOIN customer c ON c.id = s.customer_id"""

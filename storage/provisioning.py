@@ -24,11 +24,12 @@ from config.blocking import blocking_document
 from config.isp import Isp, IspEntry, Known, PoolEntry
 from config.problems import Problem, Problems
 from config.provisioning import Document
+from domain.catalogue import ProductKind
 from domain.network import PoolKind
 from radius import dictionary
 from radius.dictionary import InvalidValue
 from storage import outbox, schema
-from storage.billing import clock
+from storage.billing import clock, discounts
 from storage.billing import provisioning as commerce
 from storage.outbox import Topic
 from storage.provisioned_rows import (
@@ -68,7 +69,7 @@ ENFORCED_OF_ISP = frozenset({"timezone", "blocking"})
 NOT_ENFORCED_OF_PLAN = frozenset({"partners", *PLAN.file_keys.values()}) - {"download", "upload"}
 """Of a plan it is the other way round: its rates and rules are most of it."""
 NOT_IN_SNAPSHOT = frozenset(
-    {CUSTOMER.name, SERVICE.name, TAX.name, PARTNER.name, PRODUCT.name, "subscription", "account"}
+    {CUSTOMER.name, SERVICE.name, TAX.name, PARTNER.name, PRODUCT.name, "subscription", "discount", "account"}
 )
 """Kinds of which no worker keeps a copy."""
 
@@ -173,9 +174,11 @@ def known(connection: Connection) -> Known:
         plans=frozenset(connection.execute(sqlalchemy.select(schema.plan.c.name)).scalars()),
         taxes=frozenset(ids_by_name(connection, TAX)),
         partners=frozenset(ids_by_name(connection, PARTNER)),
-        products=frozenset(
-            connection.scalars(sqlalchemy.select(PRODUCT.table.c.code).where(PRODUCT.table.c.plan_id.is_(None)))
-        ),
+        products={
+            row.code: ProductKind(row.kind)
+            for row in connection.execute(sqlalchemy.select(PRODUCT.table.c.code, PRODUCT.table.c.kind))
+        },
+        subscriptions=lambda codes: commerce.owners(connection, codes),
         customers=lambda logins: _existing(connection, schema.customer.c.login, logins),
         services=lambda logins: _existing(connection, schema.service.c.login, logins),
         address_holders=lambda addresses: _address_holders(connection, addresses),
@@ -217,6 +220,8 @@ class Reconciliation:
         self.changes: list[Change] = []
         self.unchanged: Counter[str] = Counter()
         self._vault = vault
+        self.begun: list[int] = []
+        """Subscriptions that begin."""
         self._enforced_services: list[str] = []
         self._enforced_everywhere = False
 
@@ -268,10 +273,11 @@ class Reconciliation:
         """Let billing follow the services and plans that were written."""
         written = [change.name for change in self.changes if change.kind == SERVICE.name]
         everything = any(change.kind in (PLAN.name, PRODUCT.name) for change in self.changes)
+        changed = any(change.kind == "subscription" for change in self.changes)
         if everything or len(written) > MOST_NAMED:
-            commerce.follow_services(self.connection, today)
-        elif written:
-            commerce.follow_services(self.connection, today, written)
+            commerce.follow_services(self.connection, today, fresh=self.begun)
+        elif written or changed:
+            commerce.follow_services(self.connection, today, written, self.begun)
 
     def announce(self) -> None:
         """Tell the core which open lines may do something else now, and the workers that their copies are old."""
@@ -332,10 +338,12 @@ def _apply(work: Reconciliation, isp: Isp, document: Document) -> None:
     work.write(SERVICE, _service_rows(connection, isp, ids))
     created, updated = commerce.write_subscriptions(connection, isp.subscriptions, today)
     work.changes += [Change("subscription", code, Action.CREATED) for code in created]
+    work.begun += created.values()
     work.changes += [Change("subscription", code, Action.UPDATED, keys) for code, keys in updated]
     if kept := len(isp.subscriptions) - len(created) - len(updated):
         work.unchanged["subscription"] += kept
     work.sell_services(today)
+    _apply_discounts(work, isp, today)
     work.announce()
 
 
@@ -355,9 +363,17 @@ def _apply_accounts(work: Reconciliation, isp: Isp, today: date) -> None:
     changed = commerce.write_accounts(
         connection, isp.customers, row.billing.get("type", "recurring"), row.currency, today
     )
-    payers = commerce.write_payers(connection, isp.customers)
+    payers = commerce.write_payers(connection, isp.customers, today)
     work.changes += [Change("account", login, Action.UPDATED, ("billing",)) for login in changed]
     work.changes += [Change(CUSTOMER.name, login, Action.UPDATED, ("payer",)) for login in payers]
+
+
+def _apply_discounts(work: Reconciliation, isp: Isp, today: date) -> None:
+    created, updated = discounts.write(work.connection, isp.discounts, today)
+    work.changes += [Change("discount", code, Action.CREATED) for code in created]
+    work.changes += [Change("discount", code, Action.UPDATED, keys) for code, keys in updated]
+    if kept := len(isp.discounts) - len(created) - len(updated):
+        work.unchanged["discount"] += kept
 
 
 def _service_rows(connection: Connection, isp: Isp, ids: Ids) -> Iterator[Row]:

@@ -17,6 +17,7 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import text
 from sqlalchemy.engine import Connection
 
+from billing.bundles import Prices, divided
 from billing.claims import Key
 from billing.cycle import Period
 from billing.difference import IssuedLine
@@ -64,6 +65,8 @@ class Account:
     """Lines that may be credited."""
     texts: dict[int, str] = field(default_factory=dict)
     """Names of discounts."""
+    members: dict[int, str] = field(default_factory=dict)
+    """Logins of the sub-accounts for which it pays."""
     wallet: Wallet | None = None
     """Of a prepaid account."""
     starved_since: date | None = None
@@ -115,7 +118,9 @@ class Catalogue:
     def read(cls, connection: Connection) -> Catalogue:
         """Return the present catalogue."""
         rows = connection.execute(text("SELECT id, code, kind, document FROM product"))
-        products = {row.id: catalogue.load_product(*row) for row in rows}
+        sold = {row.id: catalogue.load_product(*row) for row in rows}
+        by_code, costs = {product.code: product for product in sold.values()}, _costs(connection, sold.values())
+        products = {id_: divided(product, by_code, costs) for id_, product in sold.items()}
         rows = connection.execute(text("SELECT code, document FROM tax"))
         taxes = {code: catalogue.load_tax({"code": code, **document}) for code, document in rows}
         rows = connection.execute(
@@ -132,6 +137,21 @@ class Catalogue:
         return found
 
 
+def _costs(connection: Connection, products: Iterable[Product]) -> Prices:
+    """Return what those things cost alone by which bundles are divided."""
+    held = sorted({each.product for product in products for each in product.includes if each.weight is None})
+    costs: dict[str, list[tuple[date, Decimal]]] = defaultdict(list)
+    if held:
+        rows = connection.execute(
+            text("""SELECT p.code, v.starts, v.amount FROM price AS v JOIN product AS p ON p.id = v.product_id
+                WHERE v.partner_id IS NULL AND p.code = ANY(CAST(:codes AS text[])) ORDER BY v.starts"""),
+            {"codes": held},
+        )
+        for code, starts, amount in rows:
+            costs[code].append((starts, amount))
+    return costs
+
+
 def load(
     connection: Connection, customer_ids: Sequence[int], on: date, catalogue: Catalogue, *, since: date | None = None
 ) -> list[Account]:
@@ -142,30 +162,14 @@ def load(
     """
     ids = {"ids": [*customer_ids]}
     accounts = {account.customer_id: account for account in map(_account, connection.execute(text(_ACCOUNTS), ids))}
-    payer_of = {row.id: row.payer for row in connection.execute(text(_MEMBERS), ids)}
+    payer_of = _members(connection, ids, accounts)
     members = {"ids": [*payer_of]}
     for row in connection.execute(text(_PROFORMAS), ids):
         accounts[row.payer].proformas.append(_proforma(row))
-    for row in connection.execute(text(_DISCOUNTS), members):
-        account = accounts[payer_of[row.customer_id]]
-        account.texts[row.id] = row.text
-        if row.kind == "coupon":
-            left = rounded(minor_units(row.value, account.terms.currency)) + row.taken
-            if left > 0:
-                account.coupons.append(Coupon(row.id, left))
-            continue
-        account.discounts.append(_discount(row))
+    _take_discounts(connection, members, accounts, payer_of, on)
     for row in connection.execute(text(_ONE_OFFS), members):
         accounts[payer_of[row.customer_id]].one_offs.append(OneOff(*row))
-    rested: dict[int, list[Period]] = defaultdict(list)
-    for row in connection.execute(text(_RESTS), members):
-        ends = row.ends or FOREVER
-        if row.cause == "no_balance" and row.ends is None:
-            ends = max(on, row.starts)
-            accounts[payer_of[row.customer_id]].starved_since = row.starts
-        rested[payer_of[row.customer_id] if row.cause == "no_balance" else row.customer_id].append(
-            Period(row.starts, ends)
-        )
+    rested = _rests(connection, members, accounts, payer_of, on)
     found = list(connection.execute(text(_SUBSCRIPTIONS), members))
     events, issued = _histories(connection, [row.id for row in found], accounts, payer_of)
     floors = {row.id: min(_floor(row), since or FOREVER) for row in found}
@@ -195,6 +199,54 @@ def load(
             )
         )
     return [accounts[customer_id] for customer_id in sorted(accounts)]
+
+
+def _members(connection: Connection, ids: dict[str, list[int]], accounts: dict[int, Account]) -> dict[int, int]:
+    """Return who pays, by customer; accounts get the logins of those they pay for."""
+    payer_of: dict[int, int] = {}
+    for row in connection.execute(text(_MEMBERS), ids):
+        payer_of[row.id] = row.payer
+        if row.id != row.payer:
+            accounts[row.payer].members[row.id] = row.login
+    return payer_of
+
+
+def _take_discounts(
+    connection: Connection,
+    members: dict[str, list[int]],
+    accounts: dict[int, Account],
+    payer_of: Mapping[int, int],
+    on: date,
+) -> None:
+    """Give accounts their discounts, and coupons that have something left and may be used on a day."""
+    for row in connection.execute(text(_DISCOUNTS), members):
+        account = accounts[payer_of[row.customer_id]]
+        account.texts[row.id] = row.text
+        if row.kind != "coupon":
+            account.discounts.append(_discount(row, account.customer_id))
+        elif row.starts <= on and (row.ends is None or row.ends > on):
+            left = rounded(minor_units(row.value, account.terms.currency)) + row.taken
+            if left > 0:
+                account.coupons.append(Coupon(row.id, left))
+
+
+def _rests(
+    connection: Connection,
+    members: dict[str, list[int]],
+    accounts: dict[int, Account],
+    payer_of: Mapping[int, int],
+    on: date,
+) -> dict[int, list[Period]]:
+    """Return the days that are not charged, by customer; those without money are all of a payer's."""
+    rested: dict[int, list[Period]] = defaultdict(list)
+    for row in connection.execute(text(_RESTS), members):
+        ends = row.ends or FOREVER
+        if row.cause == "no_balance" and row.ends is None:
+            ends = max(on, row.starts)
+            accounts[payer_of[row.customer_id]].starved_since = row.starts
+        whose = payer_of[row.customer_id] if row.cause == "no_balance" else row.customer_id
+        rested[whose].append(Period(row.starts, ends))
+    return rested
 
 
 def _floor(row: Any) -> date:
@@ -273,10 +325,12 @@ def _days(starts: str, ends: str) -> Period:
     return Period(date.fromisoformat(starts), date.fromisoformat(ends))
 
 
-def _discount(row: Any) -> Discount:
+def _discount(row: Any, payer_id: int) -> Discount:
     days = Period(row.starts, row.ends or FOREVER)
     percent, amount = (row.value, None) if row.kind == "percent" else (None, row.value)
-    return Discount(row.id, days, percent, amount, row.subscription_id)
+    return Discount(
+        row.id, days, percent, amount, row.subscription_id, None if row.customer_id == payer_id else row.customer_id
+    )
 
 
 _AMONG = "= ANY(CAST(:ids AS bigint[]))"
@@ -289,8 +343,9 @@ _ACCOUNTS = f"""SELECT a.customer_id, a.currency, a.terms || jsonb_build_object(
     FROM account AS a JOIN customer AS c ON c.id = a.customer_id JOIN partner AS r ON r.id = c.partner_id
         CROSS JOIN isp AS i
     WHERE a.customer_id {_AMONG}"""
-_MEMBERS = f"""SELECT id, coalesce(payer_id, id) AS payer FROM customer
-    WHERE (id {_AMONG} AND payer_id IS NULL) OR payer_id {_AMONG}"""
+_MEMBERS = f"""SELECT c.id, c.login, coalesce(c.payer_id, c.id) AS payer FROM customer AS c
+    LEFT JOIN account AS a ON a.customer_id = c.id
+    WHERE (c.id {_AMONG} AND c.payer_id IS NULL) OR (c.payer_id {_AMONG} AND a.state IS DISTINCT FROM 'inactive')"""
 _PROFORMAS = f"""SELECT d.customer_id AS payer, d.id, d.due_on, d.open_amount, (
         SELECT json_agg(json_build_array(l.customer_id, p.subscription_id, l.component, l.rate,
             json_build_array(l.period_starts, l.period_ends), json_build_array(l.starts, l.ends), l.amount,
@@ -300,7 +355,7 @@ _PROFORMAS = f"""SELECT d.customer_id AS payer, d.id, d.due_on, d.open_amount, (
     ORDER BY d.due_on, d.id"""
 _SUBSCRIPTIONS = f"""SELECT s.id, s.customer_id, s.service_id, s.billed_to, s.revised_from, v.period_day
     FROM subscription AS s LEFT JOIN service AS v ON v.id = s.service_id
-    WHERE s.customer_id {_AMONG} AND s.bundle_id IS NULL ORDER BY s.id"""
+    WHERE s.customer_id {_AMONG} ORDER BY s.id"""
 _EVENTS = f"""SELECT subscription_id, on_day, id, kind, product_id, unit_price, quantity, anchor
     FROM subscription_event WHERE subscription_id {_AMONG} AND cancelled_at IS NULL ORDER BY on_day, id"""
 _ISSUED = f"""SELECT l.id, l.subscription_id, l.customer_id, l.component, l.rate, l.period_starts, l.period_ends,
@@ -318,5 +373,5 @@ _DISCOUNTS = f"""SELECT d.id, d.customer_id, d.subscription_id, d.kind, d.value,
             SELECT sum(l.amount) FROM document_line AS l WHERE l.discount_id = d.id), 0)::bigint END AS taken
     FROM discount AS d WHERE d.customer_id {_AMONG} ORDER BY d.id"""
 _ONE_OFFS = f"""SELECT id, customer_id, on_day, unit_price, quantity, product_id, subscription_id, text FROM one_off
-    WHERE customer_id {_AMONG} AND NOT billed ORDER BY id"""
+    WHERE customer_id {_AMONG} AND NOT billed AND withdrawn_at IS NULL ORDER BY id"""
 _RESTS = f"SELECT customer_id, cause, starts, ends FROM rest WHERE customer_id {_AMONG} ORDER BY starts"

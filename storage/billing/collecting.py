@@ -48,6 +48,23 @@ def pause(connection: Connection, customer_id: int, starts: date, ends: date | N
     gate.reassess(connection, [customer_id], today)
 
 
+def set_active(connection: Connection, customer_id: int, is_active: bool, today: date) -> None:
+    """Give a customer up, or take it back: what is inactive is neither billed nor let in, and pays for none of it."""
+    payer = connection.execute(
+        text("SELECT coalesce(payer_id, id) FROM customer WHERE id = :id"), {"id": customer_id}
+    ).scalar_one()
+    _lock(connection, payer)
+    changed = connection.execute(
+        text("""UPDATE account SET state = :state, next_bill_on = :today, next_look_on = :today
+            WHERE customer_id = :id AND (state = 'inactive') = :active RETURNING customer_id"""),
+        {"state": "active" if is_active else "inactive", "id": customer_id, "today": today, "active": is_active},
+    ).one_or_none()
+    if changed is None:
+        state = "active" if is_active else "inactive"
+        raise OrderRefused(f"this customer is {state} already, or nothing was ever sold to it")
+    gate.reassess(connection, sorted({payer, customer_id}), today)
+
+
 def trust(connection: Connection, customer_id: int, today: date, made_by: str = "") -> date:
     """Let a line in on trust; return the last day. Raise NotTrusted."""
     _lock(connection, customer_id)

@@ -92,9 +92,12 @@ def reassess(connection: Connection, customer_ids: Sequence[int], today: date) -
     reminders = [reminder for each in found for reminder in _do_steps(connection, each, today)]
     acts = {each.customer_id: _act(each, today) for each in found}
     states = {each.customer_id: _line_state(each, acts[each.customer_id]) for each in found}
-    services = connection.execute(text(_SERVICES), {"ids": list(states)})
-    overrides.set_billing_state(connection, {row.id: states[row.payer] for row in services})
+    services = connection.execute(text(_SERVICES), {"ids": list(states), "today": today})
+    overrides.set_billing_state(
+        connection, {row.id: states[row.payer] if row.is_sold else AccountState.BLOCKED for row in services}
+    )
     _move_accounts(connection, found, acts, today)
+    _rest_inactive(connection, list(states), today)
     return reminders
 
 
@@ -178,9 +181,10 @@ def _move_accounts(
             looks.append(each.trusted_until + timedelta(days=1))
         rows.append((each.customer_id, state, min(looks, default=None)))
     connection.execute(
-        text("""UPDATE account AS a SET state = u.state, next_look_on = u.next_on,
+        text(f"""UPDATE account AS a SET state = u.state, next_look_on = least(u.next_on, ({_TURNS})),
                 next_bill_on = CASE WHEN EXISTS (
                     SELECT FROM one_off AS o WHERE o.customer_id = a.customer_id AND NOT o.billed
+                        AND o.withdrawn_at IS NULL
                 ) THEN least(a.next_bill_on, :today) ELSE a.next_bill_on END
             FROM unnest(CAST(:ids AS bigint[]), CAST(:states AS text[]), CAST(:days AS date[])) AS u(id, state, next_on)
             WHERE a.customer_id = u.id"""),
@@ -190,6 +194,19 @@ def _move_accounts(
             "days": [row[2] for row in rows],
             "today": today,
         },
+    )
+
+
+def _rest_inactive(connection: Connection, payer_ids: Sequence[int], today: date) -> None:
+    """Let nothing be charged for the days on which customers are inactive, also not when they come back."""
+    given = {"ids": [*payer_ids], "today": today}
+    connection.execute(text(_RESTING), given)
+    back = connection.execute(text(_BACK), given).all()
+    connection.execute(
+        text("""UPDATE subscription AS s SET revised_from = least(s.revised_from, u.since)
+            FROM unnest(CAST(:ids AS bigint[]), CAST(:days AS date[])) AS u(id, since)
+            JOIN customer AS c ON u.id IN (c.id, c.payer_id) WHERE s.customer_id = c.id"""),
+        {"ids": [row.customer_id for row in back], "days": [row.starts for row in back]},
     )
 
 
@@ -205,6 +222,14 @@ def look_at_due(connection: Connection, today: date, limit: int) -> tuple[int, l
     return len(ids), reassess(connection, ids, today) if ids else []
 
 
+_RESTING = """INSERT INTO rest (customer_id, cause, starts)
+    SELECT a.customer_id, 'debt', :today FROM customer AS c JOIN account AS a ON a.customer_id = c.id
+    WHERE coalesce(c.payer_id, c.id) = ANY(CAST(:ids AS bigint[])) AND a.state = 'inactive' AND NOT EXISTS (
+        SELECT FROM rest AS r WHERE r.customer_id = c.id AND r.cause = 'debt' AND r.ends IS NULL)"""
+_BACK = """UPDATE rest AS r SET ends = greatest(r.starts, :today)
+    FROM account AS a JOIN customer AS c ON c.id = a.customer_id
+    WHERE r.customer_id = a.customer_id AND coalesce(c.payer_id, c.id) = ANY(CAST(:ids AS bigint[]))
+        AND a.state <> 'inactive' AND r.cause = 'debt' AND r.ends IS NULL RETURNING r.customer_id, r.starts"""
 _AMONG = "= ANY(CAST(:ids AS bigint[]))"
 _ACCOUNTS = f"""SELECT a.customer_id, a.currency, a.terms || jsonb_build_object('type', a.billing) AS terms, a.state,
         r.document AS partner, i.billing AS isp,
@@ -226,5 +251,18 @@ _CREDIT = f"""SELECT customer_id, sum(amount)::bigint FROM (
         SELECT customer_id, open_amount FROM document
             WHERE customer_id {_AMONG} AND kind = 'credit-note' AND open_amount > 0
     ) AS each GROUP BY 1"""
-_SERVICES = f"""SELECT s.id, coalesce(c.payer_id, c.id) AS payer FROM customer AS c
-    JOIN service AS s ON s.customer_id = c.id WHERE coalesce(c.payer_id, c.id) {_AMONG} ORDER BY s.id"""
+_SERVICES = f"""SELECT s.id, coalesce(c.payer_id, c.id) AS payer,
+        (a.state IS DISTINCT FROM 'inactive' AND coalesce(x.last IN ('start', 'resume'), x.id IS NULL)) AS is_sold
+    FROM customer AS c JOIN service AS s ON s.customer_id = c.id LEFT JOIN account AS a ON a.customer_id = c.id
+    LEFT JOIN LATERAL (
+        SELECT x.id, (SELECT e.kind FROM subscription_event AS e WHERE e.subscription_id = x.id
+            AND e.cancelled_at IS NULL AND e.kind <> 'change' AND e.on_day <= :today
+            ORDER BY e.on_day DESC, e.id DESC LIMIT 1) AS last
+        FROM subscription AS x WHERE x.service_id = s.id AND x.code IS NULL ORDER BY x.id DESC LIMIT 1
+    ) AS x ON true
+    WHERE coalesce(c.payer_id, c.id) {_AMONG} ORDER BY s.id"""
+_TURNS = """SELECT min(e.on_day) FROM customer AS c JOIN subscription AS s ON s.customer_id = c.id
+    JOIN subscription_event AS e ON e.subscription_id = s.id
+    WHERE (c.id = a.customer_id OR c.payer_id = a.customer_id) AND s.service_id IS NOT NULL AND s.code IS NULL
+        AND e.on_day > :today AND e.kind <> 'change' AND e.cancelled_at IS NULL"""
+"""The next day on which the sale of a line begins, rests, goes on or ends."""

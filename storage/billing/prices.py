@@ -15,7 +15,7 @@ from sqlalchemy.engine import Connection
 
 from billing.history import EventKind
 from billing.prices import Holder, NoPrice, PriceScope, PriceVersion, moved, price_on
-from storage.billing.provisioning import wake_accounts
+from storage.billing.selling import wake_accounts
 from storage.errors import OrderRefused
 
 
@@ -93,4 +93,4 @@ _HOLDERS = f"""SELECT s.id, c.login, c.partner_id, e.unit_price, e.quantity FROM
             (array_agg(kind ORDER BY {_LATEST}))[1] AS last
         FROM subscription_event AS v WHERE v.subscription_id = s.id AND v.cancelled_at IS NULL AND v.on_day <= :starts
     ) AS e
-    WHERE e.product = :product AND e.last <> 'stop' ORDER BY s.id"""
+    WHERE e.product = :product AND e.last <> 'stop' AND s.bundle_id IS NULL ORDER BY s.id"""

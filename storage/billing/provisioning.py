@@ -11,7 +11,6 @@ import json
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
-from decimal import Decimal
 from typing import Any
 
 from sqlalchemy import text
@@ -20,6 +19,9 @@ from sqlalchemy.engine import Connection
 from billing.history import EventKind
 from config.catalogue import Offer
 from config.isp import CustomerEntry, PlanEntry, SubscriptionEntry
+from storage.billing import bundles, selling, subscriptions
+from storage.billing.selling import NewSale, wake_accounts
+from storage.billing.subscriptions import Change
 
 
 def plan_offers(plans: Iterable[PlanEntry], plan_ids: Mapping[str, int]) -> Iterator[tuple[Offer, int]]:
@@ -72,7 +74,7 @@ def write_prices(connection: Connection, offers: Sequence[Offer], today: date) -
     return [PriceChange(code, partner) for code, partner in rows]
 
 
-def write_payers(connection: Connection, customers: Iterable[CustomerEntry]) -> list[str]:
+def write_payers(connection: Connection, customers: Iterable[CustomerEntry], today: date) -> list[str]:
     """Say who pays for whom; return the customers for whom that is new."""
     pairs = [(entry.login, entry.payer) for entry in customers]
     if not pairs:
@@ -84,7 +86,14 @@ def write_payers(connection: Connection, customers: Iterable[CustomerEntry]) -> 
             WHERE c.login = u.login AND c.payer_id IS DISTINCT FROM p.id RETURNING c.login"""),
         {"logins": [login for login, _ in pairs], "payers": [payer for _, payer in pairs]},
     )
-    return [login for (login,) in changed]
+    logins = [login for (login,) in changed]
+    sold = connection.scalars(
+        text("""SELECT s.id FROM subscription AS s JOIN customer AS c ON c.id = s.customer_id
+            WHERE c.login = ANY(CAST(:logins AS text[])) ORDER BY s.id"""),
+        {"logins": logins},
+    )
+    wake_accounts(connection, sold.all(), today)
+    return logins
 
 
 def write_accounts(
@@ -131,17 +140,16 @@ def write_accounts(
 
 def write_subscriptions(
     connection: Connection, entries: Sequence[SubscriptionEntry], today: date
-) -> tuple[list[str], list[tuple[str, tuple[str, ...]]]]:
-    """Begin, change and end subscriptions as the file says; return those created, and those updated with their keys.
+) -> tuple[dict[str, int], list[tuple[str, tuple[str, ...]]]]:
+    """Begin, change and end subscriptions as the file says; return the ids of those created, and the keys of others.
 
     A quantity, price or product that differs changes from today on; the beginning of one that exists stays.
     """
-    created, updated = [], []
+    created, updated = dict[str, int](), []
     for entry in entries:
         found = connection.execute(text(_PRESENT), {"code": entry.code, "day": today}).one_or_none()
         if found is None:
-            _begin(connection, entry, today)
-            created.append(entry.code)
+            created[entry.code] = _begin(connection, entry, today)
             continue
         keys = _changed(connection, entry, found, today)
         if keys:
@@ -149,10 +157,18 @@ def write_subscriptions(
     return created, updated
 
 
-# A run holds the rows of accounts and then writes their subscriptions: everybody else takes them in the same order.
+def owners(connection: Connection, codes: Collection[str]) -> Mapping[str, str]:
+    """Return the logins of the customers of subscriptions, by what files call them."""
+    rows = connection.execute(
+        text("""SELECT s.code, c.login FROM subscription AS s JOIN customer AS c ON c.id = s.customer_id
+            WHERE s.code = ANY(CAST(:codes AS text[]))"""),
+        {"codes": [*codes]},
+    )
+    return {row.code: row.login for row in rows}
 
 
-_PRESENT = """SELECT s.id, c.login AS customer, p.code AS product, e.unit_price, e.quantity, x.on_day AS ends
+_PRESENT = """SELECT s.id, s.customer_id, c.login AS customer, p.code AS product, e.unit_price, e.quantity,
+        x.on_day AS ends
     FROM subscription AS s JOIN customer AS c ON c.id = s.customer_id
     LEFT JOIN LATERAL (
         SELECT (array_agg(product_id ORDER BY on_day, id) FILTER (WHERE product_id IS NOT NULL)) AS products,
@@ -168,42 +184,19 @@ _PRESENT = """SELECT s.id, c.login AS customer, p.code AS product, e.unit_price,
     WHERE s.code = :code"""
 
 
-def _begin(connection: Connection, entry: SubscriptionEntry, today: date) -> None:
+def _begin(connection: Connection, entry: SubscriptionEntry, today: date) -> int:
+    customer_id, service_id = connection.execute(
+        text("""SELECT (SELECT id FROM customer WHERE login = :customer),
+            (SELECT id FROM service WHERE login = :service)"""),
+        {"customer": entry.customer, "service": entry.service},
+    ).one()
     starts = entry.starts or today
-    subscription_id = connection.scalar(
-        text("""INSERT INTO subscription (customer_id, service_id, code, revised_from)
-            SELECT c.id, (SELECT id FROM service WHERE login = :service), :code, :starts FROM customer AS c
-            WHERE c.login = :customer RETURNING id"""),
-        {"service": entry.service, "code": entry.code, "starts": starts, "customer": entry.customer},
-    )
-    assert subscription_id is not None
-    price = entry.price if entry.price is not None else _list_price(connection, entry, starts)
-    _event(connection, subscription_id, starts, EventKind.START, entry.product, price, entry.quantity)
+    sale = NewSale(customer_id, entry.product, starts, entry.quantity, entry.price, service_id, entry.code)
+    id_ = selling.begin(connection, sale, today)
     if entry.ends is not None:
-        _event(connection, subscription_id, entry.ends, EventKind.STOP)
-    _welcome(connection, [subscription_id])
-    wake_accounts(connection, [subscription_id], min(starts, today))
-
-
-def _welcome(connection: Connection, subscription_ids: Sequence[int]) -> None:
-    """Charge what a beginning costs, and give what new customers are given; once for each subscription."""
-    for statement in (_ACTIVATION, _INTRODUCTION):
-        connection.execute(text(statement), {"ids": [*subscription_ids]})
-
-
-_BEGINNING = """FROM subscription AS s
-    JOIN LATERAL (SELECT product_id, on_day FROM subscription_event AS v WHERE v.subscription_id = s.id
-        AND v.kind = 'start' AND v.cancelled_at IS NULL ORDER BY on_day, id LIMIT 1) AS e ON true
-    JOIN product AS p ON p.id = e.product_id WHERE s.id = ANY(CAST(:ids AS bigint[]))"""
-_ACTIVATION = f"""INSERT INTO one_off (customer_id, subscription_id, product_id, on_day, unit_price, text, key)
-    SELECT s.customer_id, s.id, p.id, e.on_day, CAST(p.document ->> 'activation_fee' AS numeric), 'activation',
-        'activation/' || s.id {_BEGINNING} AND p.document ? 'activation_fee' ON CONFLICT (key) DO NOTHING"""
-_INTRODUCTION = f"""INSERT INTO discount (customer_id, subscription_id, kind, value, starts, ends, key)
-    SELECT s.customer_id, s.id, CASE WHEN i ? 'percent' THEN 'percent' ELSE 'amount' END,
-        CAST(coalesce(i ->> 'percent', i ->> 'amount') AS numeric), on_day,
-        CAST(on_day + make_interval(months => CAST(i ->> 'months' AS integer)) AS date), 'introduction/' || id
-    FROM (SELECT s.customer_id, s.id, e.on_day, p.document -> 'introduction' AS i {_BEGINNING}) AS s
-    WHERE i IS NOT NULL ON CONFLICT (key) DO NOTHING"""
+        selling.note(connection, [id_], entry.ends, EventKind.STOP)
+        selling.charge_end(connection, id_, entry.ends)
+    return id_
 
 
 def _changed(connection: Connection, entry: SubscriptionEntry, found: Any, today: date) -> tuple[str, ...]:
@@ -211,80 +204,42 @@ def _changed(connection: Connection, entry: SubscriptionEntry, found: Any, today
     product = entry.product if found.product != entry.product else None
     price = entry.price if entry.price is not None and entry.price != found.unit_price else None
     if product is not None and entry.price is None:
-        price = _list_price(connection, entry, today)
+        price = selling.list_price(connection, found.customer_id, entry.product, today)
     quantity = entry.quantity if entry.quantity != found.quantity else None
     if (product, price, quantity) == (None, None, None) and entry.ends == found.ends:
         return ()
     wake_accounts(connection, [found.id], today)
     if product is not None or price is not None or quantity is not None:
-        _event(connection, found.id, today, EventKind.CHANGE, product, price, quantity)
+        change = Change(product, price, quantity)
+        subscriptions.change_to(connection, found.id, change, today, today, reason="apply")
         named = (("product", product), ("price", price), ("quantity", quantity))
         keys += [key for key, value in named if value is not None]
     if entry.ends != found.ends:
-        connection.execute(
-            text("""UPDATE subscription_event SET cancelled_at = now()
-                WHERE subscription_id = :id AND kind = 'stop' AND cancelled_at IS NULL"""),
-            {"id": found.id},
-        )
-        if entry.ends is not None:
-            _event(connection, found.id, entry.ends, EventKind.STOP)
+        subscriptions.move_end(connection, found.id, entry.ends, reason="apply")
         keys.append("ends")
-    days = [day for day in (today, entry.ends, found.ends) if day is not None]
-    connection.execute(
-        text("UPDATE subscription SET revised_from = least(revised_from, :day) WHERE id = :id"),
-        {"day": min(days), "id": found.id},
-    )
     return tuple(keys)
 
 
-def _list_price(connection: Connection, entry: SubscriptionEntry, day: date) -> Decimal:
-    """Return what a new customer of this one's partner pays."""
-    found = connection.scalar(
-        text("""SELECT v.amount FROM price AS v JOIN product AS p ON p.id = v.product_id
-            JOIN customer AS c ON c.login = :customer
-            WHERE p.code = :product AND v.starts <= :day AND (v.partner_id IS NULL OR v.partner_id = c.partner_id)
-            ORDER BY v.partner_id IS NULL, v.starts DESC LIMIT 1"""),
-        {"customer": entry.customer, "product": entry.product, "day": day},
-    )
-    return Decimal(0) if found is None else Decimal(found)
-
-
-def _event(
-    connection: Connection,
-    subscription_id: int,
-    on: date,
-    kind: EventKind,
-    product: str | None = None,
-    price: Decimal | None = None,
-    quantity: Decimal | None = None,
-) -> None:
-    connection.execute(
-        text("""INSERT INTO subscription_event (subscription_id, on_day, kind, product_id, unit_price, quantity, reason)
-            VALUES (:id, :on, :kind, (SELECT id FROM product WHERE code = :product), :price, :quantity, 'apply')"""),
-        {
-            "id": subscription_id,
-            "on": on,
-            "kind": kind.value,
-            "product": product,
-            "price": price,
-            "quantity": quantity,
-        },
-    )
-
-
-def follow_services(connection: Connection, today: date, logins: Collection[str] | None = None) -> int:
+def follow_services(
+    connection: Connection, today: date, logins: Collection[str] | None = None, fresh: Collection[int] = ()
+) -> int:
     """Sell the plans of services to their customers, and follow services to another plan; return how many moved.
 
     `logins` are the services to look at; None is all. A service without a customer, or of a plan without a price, is
-    sold to nobody.
+    sold to nobody; one that a bundle holds costs nothing beside it. `fresh` are bundles that begin with this.
     """
     given = {"today": today, "logins": None if logins is None else [*logins]}
     begun = connection.scalars(text(_BEGUN), given).all()
-    _welcome(connection, begun)
-    moved = connection.scalars(text(_MOVING), given).all()
+    moving = connection.execute(text(_MOVING), given).all()
+    moved = [row.id for row in moving]
     wake_accounts(connection, [*begun, *moved], today)
+    bundles.leave(connection, [row.id for row in moving if row.bundle_id is not None], today)
     if moved:
-        connection.execute(text(_MOVED), {"today": today, "ids": [*moved]})
+        connection.execute(text(_MOVED), {"today": today, "ids": moved})
+    bundles.fill(connection, today, fresh=fresh)
+    selling.welcome(connection, begun, today)
+    for subscription_id in moved:
+        selling.renew_contract(connection, subscription_id, today)
     return len(begun) + len(moved)
 
 
@@ -307,7 +262,7 @@ _BEGUN = f"""WITH sold AS (
     SELECT id FROM begun"""
 _ON_PLAN = """service AS s JOIN subscription AS x ON x.service_id = s.id AND x.code IS NULL
         JOIN product AS p ON p.plan_id = s.plan_id JOIN customer AS c ON c.id = s.customer_id"""
-_MOVING = f"""SELECT x.id FROM {_ON_PLAN}
+_MOVING = f"""SELECT x.id, x.bundle_id FROM {_ON_PLAN}
     WHERE {_AMONG} AND p.id <> (
         SELECT e.product_id FROM subscription_event AS e WHERE e.subscription_id = x.id
             AND e.cancelled_at IS NULL AND e.product_id IS NOT NULL ORDER BY e.on_day DESC, e.id DESC LIMIT 1
@@ -319,20 +274,3 @@ _MOVED = f"""WITH changed AS (
     )
     UPDATE subscription AS x SET revised_from = least(x.revised_from, :today)
     FROM changed WHERE x.id = changed.subscription_id"""
-
-
-def wake_accounts(connection: Connection, subscription_ids: Sequence[int], today: date) -> None:
-    """Let the next run look at the accounts that pay for these subscriptions; whoever has none gets one."""
-    if not subscription_ids:
-        return
-    connection.execute(
-        text("""INSERT INTO account (customer_id, currency, billing, next_bill_on)
-            SELECT DISTINCT coalesce(c.payer_id, c.id), i.currency, coalesce(i.billing ->> 'type', 'recurring'),
-                CAST(:today AS date)
-            FROM subscription AS s JOIN customer AS c ON c.id = s.customer_id CROSS JOIN isp AS i
-            WHERE s.id = ANY(CAST(:ids AS bigint[]))
-            ON CONFLICT (customer_id) DO UPDATE SET
-                next_bill_on = least(account.next_bill_on, excluded.next_bill_on),
-                state = CASE account.state WHEN 'new' THEN 'active' ELSE account.state END"""),
-        {"today": today, "ids": [*subscription_ids]},
-    )

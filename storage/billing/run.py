@@ -257,6 +257,7 @@ def draft(account: Account, catalogue: Catalogue, on: date) -> tuple[Generated, 
         partner_id=account.partner_id,
         dated=on,
         texts=account.texts,
+        members=account.members,
     )
     if account.asks_first and made.kind is DocumentKind.INVOICE and made.gross:
         made.kind = DocumentKind.PROFORMA

@@ -1,0 +1,273 @@
+"""What a clerk orders about sales, against a real database: events, lines, fees, discounts, sub-accounts."""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+from decimal import Decimal
+from typing import Any
+
+import pytest
+import sqlalchemy
+from sqlalchemy import text
+
+from storage.billing import collecting, discounts, gate, sales, subscriptions
+from storage.billing.discounts import NewDiscount
+from storage.billing.subscriptions import Change, Start
+from storage.errors import OrderRefused
+from storage.exporting import export
+from tests.integration.billed_isp import (
+    HEAD,
+    VAULT,
+    assert_books_are_right,
+    bill,
+    customer,
+    documents,
+    provide,
+    rows,
+    sold,
+)
+from tests.integration.test_bundles import line, ordered, present, today
+
+PLAN = """
+[[plan]]
+name = "fibre"
+price = "30"
+taxes = ["iva"]
+contract = { months = 12, prior_cancellation_fee = "50" }
+[[product]]
+name = "installation"
+kind = "one-time"
+price = "49"
+taxes = ["iva"]
+"""
+JANUARY = date(2026, 1, 1)
+
+
+def lines(engine: sqlalchemy.Engine, login: str) -> list[tuple[Any, ...]]:
+    """Return texts and amounts of what a customer was billed."""
+    return rows(
+        engine,
+        """SELECT l.text, l.net FROM document_line AS l JOIN document AS d ON d.id = l.document_id
+        JOIN customer AS c ON c.id = d.customer_id WHERE c.login = :login ORDER BY d.id, l.position""",
+        login=login,
+    )
+
+
+def line_state(engine: sqlalchemy.Engine, login: str, on: date) -> str:
+    """Return what billing lets a line do on a day."""
+    with engine.begin() as connection:
+        payers = connection.scalars(text("SELECT customer_id FROM account")).all()
+        gate.reassess(connection, payers, on)
+    return str(rows(engine, "SELECT billing_state FROM service WHERE login = :login", login=login)[0][0])
+
+
+def test_what_is_sold_changed_and_ended_by_orders_is_billed_to_the_day(engine: sqlalchemy.Engine) -> None:
+    provide(engine, HEAD, customer("ana"))
+    with engine.begin() as connection:
+        order = Start("ana", "television", JANUARY, quantity=Decimal(2))
+        subscriptions.start(connection, order, JANUARY)
+    bill(engine, "2026-01-01", "ana")
+    ordered(engine, subscriptions.change, "television of ana", Change(quantity=Decimal(1)), date(2026, 1, 17))
+    ordered(engine, subscriptions.stop, "television of ana", date(2026, 1, 25))
+    bill(engine, "2026-02-01", "ana")
+    # 2 x 10.00 x 16/31 and 10.00 x 8/31.
+    assert sum(net for _, net in lines(engine, "ana")) == 1032 + 258
+    assert_books_are_right(engine)
+
+
+def test_days_of_a_pause_are_not_charged_and_the_line_is_not_let_in(engine: sqlalchemy.Engine) -> None:
+    provide(engine, HEAD, PLAN, customer("ana"), line("ana"))
+    day = today(engine)
+    ordered(engine, subscriptions.pause, "ana", day + timedelta(days=3), day + timedelta(days=5))
+    states = [line_state(engine, "ana", day + timedelta(days=after)) for after in (0, 3, 4, 5)]
+    assert states == ["active", "blocked", "blocked", "active"]
+    looked = "SELECT next_look_on FROM account"
+    line_state(engine, "ana", day)
+    assert rows(engine, looked) == [(day + timedelta(days=3),)]
+
+
+def test_a_line_is_let_in_until_its_sale_ends_and_again_when_it_is_sold_again(engine: sqlalchemy.Engine) -> None:
+    provide(engine, HEAD, PLAN, customer("ana"), line("ana"))
+    day = today(engine)
+    ends = day + timedelta(days=10)
+    ordered(engine, subscriptions.stop, "ana", ends)
+    assert [line_state(engine, "ana", on) for on in (day, ends)] == ["active", "blocked"]
+    with engine.begin() as connection:
+        again = Start("ana", "fibre", ends + timedelta(days=5), service="ana")
+        subscriptions.start(connection, again, day)
+    assert line_state(engine, "ana", ends + timedelta(days=5)) == "active"
+    # The second contract begins with the second sale.
+    assert rows(engine, "SELECT contract_began FROM subscription") == [(ends + timedelta(days=5),)]
+
+
+def test_a_plan_without_a_bundle_has_a_contract_too(engine: sqlalchemy.Engine) -> None:
+    provide(engine, HEAD, PLAN, customer("ana"), line("ana"))
+    cost = ordered(engine, subscriptions.stop, "ana", today(engine) + timedelta(days=40))
+    assert cost.fee == 50
+    free = ordered(engine, subscriptions.stop, "ana", today(engine) + timedelta(days=41), free=True)
+    assert free.fee == 0
+    assert rows(engine, "SELECT unit_price, withdrawn_at IS NULL FROM one_off") == [(Decimal(0), False)]
+
+
+def test_the_contract_is_the_one_that_was_agreed_whatever_the_product_becomes(engine: sqlalchemy.Engine) -> None:
+    provide(engine, HEAD, PLAN, customer("ana"), line("ana"))
+    provide(engine, HEAD, PLAN.replace('"50"', '"500"'))
+    assert ordered(engine, subscriptions.stop, "ana", today(engine) + timedelta(days=40)).fee == 50
+
+
+def test_an_end_in_the_file_is_charged_like_one_by_order(engine: sqlalchemy.Engine) -> None:
+    bound = HEAD.replace('name = "rent"', 'name = "rent"\ncontract = { months = 12, fee_per_month = "2" }')
+    provide(engine, bound, customer("ana"), sold("ana", "rent", "2026-01-01"))
+    provide(engine, sold("ana", "rent", "2026-01-01", "ends = 2026-07-01"))
+    assert rows(engine, "SELECT unit_price, on_day FROM one_off") == [(Decimal(12), date(2026, 7, 1))]
+    provide(engine, sold("ana", "rent", "2026-01-01"))
+    assert rows(engine, "SELECT withdrawn_at IS NOT NULL FROM one_off") == [(True,)]
+
+
+def test_a_fee_that_is_on_a_document_is_not_changed_by_another_end(engine: sqlalchemy.Engine) -> None:
+    bound = HEAD.replace('name = "rent"', 'name = "rent"\ncontract = { months = 12, fee_per_month = "2" }')
+    provide(engine, bound, customer("ana"), sold("ana", "rent", "2026-01-01", "ends = 2026-03-01"))
+    bill(engine, "2026-03-01", "ana")
+    with pytest.raises(OrderRefused, match="caudal invoice credit"):
+        provide(engine, sold("ana", "rent", "2026-01-01", "ends = 2026-05-01"))
+
+
+def test_orders_that_cannot_be_are_refused_with_what_to_do(engine: sqlalchemy.Engine) -> None:
+    provide(engine, HEAD, PLAN, customer("ana"), customer("eva"), line("ana"), sold("ana", "rent", "2026-01-01"))
+    day = today(engine)
+    ordered(engine, subscriptions.stop, "rent of ana", date(2026, 2, 1))
+
+    def refused(order: object, *more: object, match: str) -> None:
+        with pytest.raises(OrderRefused, match=match):
+            ordered(engine, order, *more)  # type: ignore[arg-type]  # what each case says
+
+    refused(subscriptions.pause, "rent of ana", day, None, match="is stopped")
+    refused(subscriptions.resume, "rent of ana", day, match="begin it again")
+    refused(subscriptions.resume, "ana", day, match="nothing else is to come")
+    refused(subscriptions.change, "ana", Change("television"), day, match="not exchanged")
+    refused(subscriptions.change, "rent of ana", Change(price=Decimal(1)), day, match="has ended")
+    refused(subscriptions.stop, "rent of ana", day, match="has ended before")
+    refused(subscriptions.stop, "nothing", day, match="no subscription")
+    for order, match in (
+        (Start("ana", "fibre", day), "with --service"),
+        (Start("ana", "fibre", day, service="ana"), "is sold already"),
+        (Start("eva", "television", day, service="ana"), "is no service of this customer"),
+        (Start("ana", "installation", day), "caudal charge add"),
+        (Start("ana", "radio", day), "no product"),
+        (Start("nobody", "rent", day), "no customer"),
+        (Start("ana", "rent", day, name="rent of ana"), "give this one another --name"),
+    ):
+        with engine.begin() as connection, pytest.raises(OrderRefused, match=match):
+            subscriptions.start(connection, order, day)
+
+
+def test_an_order_with_the_same_key_is_done_once(engine: sqlalchemy.Engine) -> None:
+    provide(engine, HEAD, customer("ana"), sold("ana", "rent", "2026-01-01"))
+    for _ in range(2):
+        ordered(engine, subscriptions.pause, "rent of ana", date(2026, 2, 1), date(2026, 3, 1), key="pause")
+        ordered(engine, subscriptions.stop, "rent of ana", date(2026, 5, 1), key="stop")
+    assert rows(engine, "SELECT kind FROM subscription_event ORDER BY id") == [
+        ("start",), ("pause",), ("resume",), ("stop",),
+    ]  # fmt: skip
+
+
+def test_a_one_time_item_is_charged_once_and_may_be_withdrawn_before(engine: sqlalchemy.Engine) -> None:
+    provide(engine, HEAD, PLAN, customer("ana"))
+    ana = rows(engine, "SELECT id FROM customer")[0][0]
+    with engine.begin() as connection:
+        wanted = sales.Charge(ana, "installation", JANUARY, Decimal(1), None, None)
+        first = sales.charge(connection, wanted, "one", JANUARY)
+        assert sales.charge(connection, wanted, "one", JANUARY) == first
+        other = sales.charge(connection, wanted, "two", JANUARY)
+        sales.withdraw(connection, other)
+    bill(engine, "2026-01-01", "ana")
+    assert lines(engine, "ana") == [("installation", 4900)]
+    with engine.begin() as connection, pytest.raises(OrderRefused, match="invoice credit"):
+        sales.withdraw(connection, first)
+
+
+def test_discounts_of_the_file_are_given_changed_and_exported(engine: sqlalchemy.Engine) -> None:
+    loyal = '[[discount]]\nname = "loyal"\ncustomer = "ana"\namount = "3"\nstarts = 2026-01-01\n'
+    ten = '[[discount]]\nname = "ten"\ncustomer = "ana"\nsubscription = "rent of ana"\npercent = "10"\n'
+    parts = (HEAD, customer("ana"), sold("ana", "rent", "2026-01-01"), sold("ana", "television", "2026-01-01"))
+    provide(engine, *parts, loyal)
+    bill(engine, "2026-01-01", "ana")
+    assert sum(net for _, net in lines(engine, "ana")) == 490 + 1000 - 300
+    report = provide(engine, *parts, loyal, ten)
+    assert [(change.kind, change.name) for change in report.changes] == [("discount", "ten")]
+    written = export(engine, VAULT, secrets=True)
+    assert provide(engine, written).changes == ()
+    changed = provide(engine, loyal.replace('"3"', '"4"'))
+    assert [change.keys for change in changed.changes] == [("amount",)]
+    day = today(engine)
+    assert rows(engine, "SELECT value, ends FROM discount WHERE subscription_id IS NULL ORDER BY id") == [
+        (Decimal(3), day), (Decimal(4), None),
+    ]  # fmt: skip
+    assert provide(engine, loyal.replace('"3"', '"4"')).changes == ()
+
+
+def test_a_discount_that_ends_early_is_charged_again_from_that_day(engine: sqlalchemy.Engine) -> None:
+    provide(engine, HEAD, customer("ana"), sold("ana", "television", "2026-01-01"))
+    ana = rows(engine, "SELECT id FROM customer")[0][0]
+    with engine.begin() as connection:
+        half = NewDiscount("half", ana, None, "percent", Decimal(50), JANUARY)
+        assert discounts.give(connection, half, JANUARY)
+        assert not discounts.give(connection, half, JANUARY)
+    bill(engine, "2026-01-01", "ana")
+    with engine.begin() as connection:
+        discounts.end(connection, "half", date(2026, 1, 17), JANUARY)
+    bill(engine, "2026-01-17", "ana")
+    # Half of 16 of 31 days is off.
+    assert sum(net for _, net in lines(engine, "ana")) == 1000 - 258
+
+
+def test_the_document_of_a_payer_tells_whose_its_lines_are(engine: sqlalchemy.Engine) -> None:
+    provide(
+        engine, HEAD, customer("ana"), customer("hija", 'payer = "ana"'),
+        sold("ana", "rent", "2026-01-01"), sold("hija", "television", "2026-01-01"),
+    )  # fmt: skip
+    bill(engine, "2026-01-01")
+    assert lines(engine, "ana") == [("rent", 490), ("hija: television", 1000)]
+    assert documents(engine, "hija") == []
+
+
+def test_what_a_customer_already_has_is_billed_to_whoever_begins_to_pay_for_it(engine: sqlalchemy.Engine) -> None:
+    provide(engine, HEAD, customer("ana"), customer("hija"), sold("hija", "television", "2026-01-01"))
+    bill(engine, "2026-01-01")
+    assert rows(engine, "SELECT next_bill_on FROM account AS a JOIN customer AS c ON c.id = customer_id"
+                " WHERE login = 'ana'") == [(None,)]  # fmt: skip
+    provide(engine, customer("hija", 'payer = "ana"'))
+    # What January was billed stays hija's; from February on ana is billed.
+    due = "SELECT next_bill_on FROM account AS a JOIN customer AS c ON c.id = customer_id WHERE login = 'ana'"
+    assert rows(engine, due) == [(today(engine),)]
+    bill(engine, "2026-02-01", "ana")
+    assert lines(engine, "hija") == [("television", 1000)]
+    assert lines(engine, "ana") == [("hija: television", 1000)]
+
+
+def test_days_of_an_inactive_customer_are_not_charged_when_it_comes_back(engine: sqlalchemy.Engine) -> None:
+    provide(engine, HEAD, customer("ana"), sold("ana", "television", "2026-01-01"))
+    bill(engine, "2026-01-01", "ana")
+    ana = rows(engine, "SELECT id FROM customer")[0][0]
+    for on, is_active in ((date(2026, 1, 17), False), (date(2026, 3, 1), True)):
+        with engine.begin() as connection:
+            collecting.set_active(connection, ana, is_active, on)
+        with engine.begin() as connection, pytest.raises(OrderRefused, match="already"):
+            collecting.set_active(connection, ana, is_active, on)
+    bill(engine, "2026-03-01", "ana")
+    # 15 of 31 days of January are given back, February costs nothing, March is charged.
+    assert sum(net for _, net in lines(engine, "ana")) == 1000 - 484 + 1000
+    assert_books_are_right(engine)
+
+
+def test_a_sub_account_that_is_inactive_is_not_billed_and_its_line_is_not_let_in(engine: sqlalchemy.Engine) -> None:
+    parts = (HEAD, PLAN, customer("ana"), line("ana"))
+    provide(engine, *parts, customer("hija", 'payer = "ana"', 'state = "inactive"'), line("hija", owner="hija"))
+    day = today(engine)
+    assert (line_state(engine, "ana", day), line_state(engine, "hija", day)) == ("active", "blocked")
+    assert present(engine, "hija", day)[0][5] == "active"
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE subscription_event SET on_day = '2026-01-01'"))
+        connection.execute(text("UPDATE subscription SET revised_from = '2026-01-01'"))
+    bill(engine, "2026-01-01", "ana")
+    assert [told for told, _ in lines(engine, "ana")] == ["fibre"]
