@@ -7,11 +7,10 @@ a router that knows our secret says so, one that does not is silent (RFC 5176 §
 from __future__ import annotations
 
 import asyncio
-import re
 import socket
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from ipaddress import ip_address
 from random import Random
 from secrets import token_hex
@@ -23,7 +22,7 @@ from enforcement.drivers.coa import CoaClient, Kind, Target
 from enforcement.drivers.coa_ports import CannotSend
 from enforcement.drivers.routeros import RouterConnection
 from enforcement.drivers.routeros_errors import RouterOsRefused
-from enforcement.router_checks import Probe
+from enforcement.router_checks import Probe, router_time
 from enforcement.routeros_entries import Row
 from enforcement.routeros_state import Observed
 from radius.dynamic_authorization import Disbelief, SessionNames, disconnect
@@ -31,10 +30,6 @@ from radius.dynamic_authorization import Disbelief, SessionNames, disconnect
 PROBE_SECONDS = 7.0
 """Three sends; a router on the same continent answers the first in a tenth of a second."""
 DISCARD_PORT = 9
-
-_OFFSET = re.compile(r"([+-])(\d\d):?(\d\d)").fullmatch
-_DATES = ("%Y-%m-%d", "%b/%d/%Y")
-"""RouterOS 7.10 and later, and before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,21 +94,6 @@ def _clock_offset(connection: RouterConnection, clock: Callable[[], datetime]) -
     offset = (told - (before + (after - before) / 2)).total_seconds()
     # It tells whole seconds: half of one is nobody's fault.
     return offset + 0.5
-
-
-def router_time(row: Row) -> datetime | None:
-    """Return the time in a row of `/system/clock`; None where it is written in a way that we do not know."""
-    zone = _OFFSET(row.get("gmt-offset", ""))
-    if zone is None:
-        return None
-    offset = timedelta(hours=int(zone[2]), minutes=int(zone[3])) * (-1 if zone[1] == "-" else 1)
-    for date in _DATES:
-        try:
-            local = datetime.strptime(f"{row.get('date', '')} {row.get('time', '')}", f"{date} %H:%M:%S")  # noqa: DTZ007
-        except ValueError:
-            continue
-        return local.replace(tzinfo=UTC) - offset
-    return None
 
 
 async def probe(target: Target) -> Probe:

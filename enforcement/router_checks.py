@@ -82,8 +82,6 @@ class RouterFacts:
     """What was read; None where it was not."""
 
     probe: Probe | None = None
-    bad_authenticators: int | None = None
-    """Requests of this router that did not verify, lately."""
     clock_offset_seconds: float | None = None
     """The router's clock less ours."""
     api: str | None = None
@@ -190,32 +188,42 @@ def _radius(expected: Expected, facts: RouterFacts) -> list[Finding]:
     return found or [Finding(Check.RADIUS, Level.OK, f"the router asks {expected.server}")]
 
 
-def _secret(_expected: Expected, facts: RouterFacts) -> list[Finding]:
+def _secret(expected: Expected, facts: RouterFacts) -> list[Finding]:
     correct = "/radius set [find comment=caudal] secret=..."
     if facts.probe is Probe.ANSWERED:
         return [Finding(Check.SECRET, Level.OK, "the router knows our secret")]
-    if facts.probe is Probe.WRONG_AUTHENTICATOR or facts.bad_authenticators:
-        number = facts.bad_authenticators or 1
-        return [Finding(Check.SECRET, Level.ERROR, f"secrets differ: {number} packets did not verify", correct)]
-    if facts.probe is Probe.SILENT:
+    if facts.probe is Probe.WRONG_AUTHENTICATOR:
+        return [Finding(Check.SECRET, Level.ERROR, "secrets differ: its answers do not verify", correct)]
+    if facts.probe is None:
+        return [Finding(Check.SECRET, Level.UNKNOWN, "the secret was not tried")]
+    if facts.incoming is None:
         text = (
             "no answer to a Disconnect-Request: the secret differs, `/radius incoming` is off, or a firewall is between"
         )
         return [Finding(Check.SECRET, Level.ERROR, text, correct)]
-    return [Finding(Check.SECRET, Level.UNKNOWN, "the secret was not tried")]
+    if _refuses_incoming(expected, facts.incoming) is not None:
+        return [Finding(Check.SECRET, Level.UNKNOWN, "the secret can be tried once the router takes Disconnects")]
+    text = "no answer to a Disconnect-Request, which the router takes: the secret differs, or a firewall is between"
+    return [Finding(Check.SECRET, Level.ERROR, text, correct)]
 
 
 def _incoming(expected: Expected, facts: RouterFacts) -> list[Finding]:
-    row = facts.incoming
-    if row is None:
+    if facts.incoming is None:
         return _unread(Check.INCOMING)
-    correct = f"/radius incoming set accept=yes port={expected.coa_port}"
-    if not _on(row, "accept"):
-        return [Finding(Check.INCOMING, Level.ERROR, "the router takes no CoA and no Disconnect", correct)]
-    if row.get("port") != str(expected.coa_port):
-        text = f"the router listens for CoA on {row.get('port')}, we send to {expected.coa_port}"
+    text = _refuses_incoming(expected, facts.incoming)
+    if text is not None:
+        correct = f"/radius incoming set accept=yes port={expected.coa_port}"
         return [Finding(Check.INCOMING, Level.ERROR, text, correct)]
     return [Finding(Check.INCOMING, Level.OK, f"CoA and Disconnect are taken on port {expected.coa_port}")]
+
+
+def _refuses_incoming(expected: Expected, row: Row) -> str | None:
+    """Return why no request of ours can be heard; None when it can."""
+    if not _on(row, "accept"):
+        return "the router takes no CoA and no Disconnect"
+    if row.get("port") != str(expected.coa_port):
+        return f"the router listens for CoA on {row.get('port')}, we send to {expected.coa_port}"
+    return None
 
 
 def _clock(_expected: Expected, facts: RouterFacts) -> list[Finding]:

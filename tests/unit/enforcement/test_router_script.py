@@ -114,7 +114,6 @@ def test_everything_that_is_added_is_removed_first() -> None:
 EXPECTED = Expected("192.0.2.1", coa_port=1700)
 SOUND = RouterFacts(
     probe=Probe.ANSWERED,
-    bad_authenticators=0,
     clock_offset_seconds=0.4,
     api="",
     radius=({"address": "192.0.2.1", "authentication-port": "1812", "accounting-port": "1813"},),
@@ -145,7 +144,6 @@ def test_what_was_not_read_is_said_not_to_be_known() -> None:
     [
         ({"probe": Probe.SILENT}, Check.SECRET, Level.ERROR, "no answer"),
         ({"probe": Probe.WRONG_AUTHENTICATOR}, Check.SECRET, Level.ERROR, "secrets differ"),
-        ({"probe": None, "bad_authenticators": 7}, Check.SECRET, Level.ERROR, "7 packets"),
         ({"clock_offset_seconds": -90.0}, Check.CLOCK, Level.WARNING, "90 s behind"),
         ({"clock_offset_seconds": 6.0}, Check.CLOCK, Level.WARNING, "6 s ahead"),
         ({"api": "it refuses the login"}, Check.API, Level.ERROR, "refuses the login"),
@@ -181,6 +179,20 @@ def test_each_fault_is_found_with_what_corrects_it(
     assert (bad.check, bad.level) == (check, level)
     assert words in bad.text
     assert bad.correct
+
+
+@pytest.mark.parametrize("incoming", [{"accept": "false", "port": "1700"}, {"accept": "true", "port": "3799"}])
+def test_a_router_that_hears_no_request_is_not_said_to_have_another_secret(incoming: dict[str, str]) -> None:
+    found = checks(EXPECTED, replace(SOUND, probe=Probe.SILENT, incoming=incoming))
+    levels = {each.check: each.level for each in found if each.level is not Level.OK}
+    assert levels == {Check.SECRET: Level.UNKNOWN, Check.INCOMING: Level.ERROR}
+
+
+def test_where_nobody_can_look_a_silent_router_may_be_closed_to_requests() -> None:
+    found = checks(EXPECTED, RouterFacts(probe=Probe.SILENT))
+    (secret,) = [each for each in found if each.check is Check.SECRET]
+    assert secret.level is Level.ERROR
+    assert "`/radius incoming` is off" in secret.text
 
 
 @pytest.mark.parametrize(
