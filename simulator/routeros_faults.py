@@ -24,6 +24,8 @@ class Mishap(Enum):
     """`!trap` without a message."""
     GARBLED_TRAP = "garbled-trap"
     """`!trap` with a message that is no UTF-8."""
+    REBOOT = "reboot"
+    """The box starts again: connections, sessions and dynamic entries are lost, what clients wrote is not."""
     DUPLICATE = "duplicate"
     """The reply comes twice."""
 

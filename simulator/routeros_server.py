@@ -250,7 +250,8 @@ class _Client:
         try:
             result = box.console.execute(command, box.clock(), self._grade or Grade.READ)
         except Trap as trap:
-            await self._send(_trap(trap, command.tag))
+            refused = _trap(trap, command.tag)
+            await (self._send(refused) if mishap is None else self._go_wrong(command, mishap, refused))
             return
         if result.repeats:
             self._start(command, partial(self._repeat, command))
@@ -279,6 +280,9 @@ class _Client:
             await self._end("out of memory")
         elif mishap is Mishap.CUT:
             await self._send(sound[: len(sound) // 2])
+            raise _Gone
+        elif mishap is Mishap.REBOOT:
+            self._box.reboot()
             raise _Gone
         elif mishap is Mishap.DUPLICATE:
             await self._send(sound + sound)

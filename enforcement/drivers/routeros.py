@@ -15,12 +15,10 @@ from collections.abc import Callable, Iterable, Sequence
 from collections.abc import Set as AbstractSet
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import datetime
 from typing import NamedTuple, TypeVar
 
 from enforcement.drivers.routeros_channel import Arguments, Channel, Endpoint, Patience, Reply, open_channel
 from enforcement.drivers.routeros_errors import RouterOsAway, RouterOsRefused, Trouble
-from enforcement.router_checks import RouterFacts, router_time
 from enforcement.routeros_entries import PROPERTIES, READ_TOO, Entry, Menu, Row
 from enforcement.routeros_state import (
     Command,
@@ -46,9 +44,6 @@ HOTSPOT_ACTIVE = "/ip/hotspot/active"
 PPP_PROPERTIES = (".id", "name", "service", "caller-id", "address", "uptime", "session-id", "radius")
 HOTSPOT_PROPERTIES = (".id", "user", "address", "mac-address", "uptime", "bytes-in", "bytes-out", "radius")
 QUEUE_COUNTERS = (".id", "name", "target", "parent", "bytes", "comment", "dynamic")
-RADIUS_PROPERTIES = ("address", "service", "disabled", "authentication-port", "accounting-port", "timeout")
-HOTSPOT_PROFILE = ("name", "use-radius", "radius-accounting", "radius-interim-update")
-_FAST_TRACK = ("?action=fasttrack-connection", "?disabled=false")
 LIST_MEMBERS = "/interface/list/member"
 LIST_MEMBER_PROPERTIES = ("list", "interface", "disabled")
 INTERFACE_COUNTERS = (".id", "name", "rx-byte", "tx-byte", "dynamic")
@@ -123,8 +118,10 @@ class RouterConnection:
         *,
         clock: Callable[[], float] = time.monotonic,
         rest: Rest | None = None,
+        opening: Callable[[Endpoint, Patience, Callable[[], float]], Channel] = open_channel,
     ) -> None:
         self._endpoint = endpoint
+        self._opening = opening
         self._patience = patience
         self._clock = clock
         self._rest = rest or Rest()
@@ -167,7 +164,7 @@ class RouterConnection:
         """Read everything that entries of ours can be among; of `before` what does not stand in `menus` is kept."""
         rows = {} if before is None else dict(before.rows)
         rows.update({menu: tuple(self._menu(menu)) for menu in menus})
-        return Observed(rows, tuple(self._optional(PPP_ACTIVE, PPP_PROPERTIES) or ()))
+        return Observed(rows, self._ppp(rows.get(Menu.SIMPLE_QUEUE, ())))
 
     def converge(
         self, desired: Sequence[Entry], proven: Sequence[Entry] | None = None, *, repair_drift: bool = True
@@ -210,39 +207,23 @@ class RouterConnection:
             members=tuple(self._optional(LIST_MEMBERS, LIST_MEMBER_PROPERTIES) or ()) if members else (),
         )
 
-    def facts(self, now: Callable[[], datetime]) -> RouterFacts:
-        """Read all that `router_checks` judges; what only RADIUS can tell is left out, and so is every secret."""
-        asked = now()
-        shown = router_time(self._one("/system/clock", ("date", "time", "gmt-offset")) or {})
-        fast_track = self._optional("/ip/firewall/filter", ("action",), _FAST_TRACK)
-        hotspot = self._optional("/ip/hotspot/profile", HOTSPOT_PROFILE)
-        radius = self._optional("/radius", RADIUS_PROPERTIES)
-        return RouterFacts(
-            clock_offset_seconds=None if shown is None else (shown - asked).total_seconds(),
-            api="",
-            radius=None if radius is None else tuple(radius),
-            incoming=self._one("/radius/incoming", ("accept", "port")),
-            ppp_aaa=self._one("/ppp/aaa", ("use-radius", "accounting", "interim-update")),
-            hotspot_profiles=None if hotspot is None else tuple(hotspot),
-            dhcp_config=self._one("/ip/dhcp-server/config", ("accounting", "interim-update")),
-            fast_track_rules=None if fast_track is None else len(fast_track),
-        )
-
     def remove(self, path: str, ids: Iterable[str]) -> int:
         """Remove entries, sessions among them, by `.id`; return how many were there to be removed."""
         words = [(f"{path}/remove", ((".id", each),)) for each in ids]
         replies = self._run_together(words, IN_FLIGHT)
         return sum(reply.trap is None for reply in replies)
 
+    def _ppp(self, queues: Iterable[Row]) -> tuple[Row, ...]:
+        """Read who is on line by PPP; without, nobody knows whose the queues of interfaces are."""
+        if any(row.get("target", "").startswith("<") for row in queues):
+            return tuple(self.read(PPP_ACTIVE, PPP_PROPERTIES))
+        return tuple(self._optional(PPP_ACTIVE, PPP_PROPERTIES) or ())
+
     def _menu(self, menu: Menu) -> list[dict[str, str]]:
         properties = (*READ_TOO[menu], *PROPERTIES[menu])
         if menu in (Menu.QUEUE_TYPE, Menu.SIMPLE_QUEUE, Menu.ADDRESS_LIST):
             return self.read(menu.value, properties)
         return self._optional(menu.value, properties) or []
-
-    def _one(self, path: str, properties: Iterable[str]) -> dict[str, str] | None:
-        rows = self._optional(path, properties)
-        return rows[0] if rows else None
 
     def _optional(
         self, path: str, properties: Iterable[str], queries: Sequence[str] = ()
@@ -295,7 +276,7 @@ class RouterConnection:
             seconds = self._rest.remaining(self._clock())
             if seconds > 0:
                 raise RouterOsAway(name, Trouble.RESTING, f"it failed and is asked again in {seconds:.1f} s")
-            channel = open_channel(self._endpoint, self._patience, self._clock)
+            channel = self._opening(self._endpoint, self._patience, self._clock)
             with self._lock:
                 self._channel = channel
                 if self._is_closed:

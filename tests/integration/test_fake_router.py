@@ -332,6 +332,23 @@ def test_a_reply_cut_in_the_middle_leaves_open_what_happened(box: RunningBox, ta
     assert len(box.rows("/queue/simple")) == left
 
 
+def test_a_command_that_is_refused_can_be_cut_off_too(box: RunningBox) -> None:
+    with Client(box.port).log_in() as client:
+        box.fail(ApiFaults(Mishap.CUT, takes_effect=True))
+        client.say("/no/such/menu/print")
+        assert client.is_ended()
+
+
+def test_a_box_can_start_again_instead_of_answering(box: RunningBox) -> None:
+    box.enter("/queue/simple", {"name": "of a session", "target": "100.64.0.2"}, dynamic=True)
+    with Client(box.port).log_in() as client, Client(box.port).log_in() as other:
+        box.fail(ApiFaults(Mishap.REBOOT, at="/queue/simple/add", times=1, takes_effect=True))
+        client.say("/queue/simple/add", "=name=a", "=target=100.64.0.1")
+        assert client.is_ended()
+        assert other.is_ended()
+    assert [row["name"] for row in box.rows("/queue/simple")] == ["a"]
+
+
 def test_a_duplicated_reply_comes_twice(box: RunningBox) -> None:
     with Client(box.port).log_in() as client:
         box.fail(ApiFaults(Mishap.DUPLICATE, takes_effect=True))

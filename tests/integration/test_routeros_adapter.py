@@ -9,14 +9,17 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from hashlib import md5
 from pathlib import Path
 from types import FrameType, TracebackType
 
 import pytest
 
+from daemon.router_readings import look
 from domain.instants import Microseconds, to_datetime
 from domain.secret import Secret
 from enforcement.drivers.routeros import (
+    IN_FLIGHT,
     LONGEST_REST_SECONDS,
     Rest,
     RouterConnection,
@@ -24,9 +27,8 @@ from enforcement.drivers.routeros import (
 )
 from enforcement.drivers.routeros_channel import Endpoint, Patience, open_channel
 from enforcement.drivers.routeros_errors import RouterOsAway, RouterOsRefused, Trouble
-from enforcement.router_checks import Check, Expected, checks
 from enforcement.routeros_entries import Entry, ListedAddress, Menu, PcqType, SimpleQueue, UpDown
-from enforcement.routeros_state import DriftKind
+from enforcement.routeros_state import DriftKind, Observed, difference
 from simulator.rate_limit import Pair, RateLimit
 from simulator.routeros_faults import SOUND, ApiFaults, Mishap
 from simulator.routeros_menus import MOST_SESSIONS
@@ -205,6 +207,37 @@ def test_five_thousand_queues_from_nothing_and_one_that_changes(box: RunningBox)
     assert for_one <= MOST_SECONDS_FOR_ONE
 
 
+def test_queues_of_interfaces_whose_addresses_are_not_shown_keep_every_queue_of_ours_back(box: RunningBox) -> None:
+    box.enter(QUEUES, {"name": "<pppoe-ana>", "target": "<pppoe-ana>"}, dynamic=True)
+    box.fail(ApiFaults(Mishap.BARE_TRAP, at="/ppp/active/print"))
+    with connected(box) as router, pytest.raises(RouterOsRefused):
+        router.converge([queue(9)])
+    assert [row["name"] for row in box.rows(QUEUES)] == ["<pppoe-ana>"]
+
+
+def test_a_slow_box_is_asked_little_and_waited_for(box: RunningBox) -> None:
+    """At eight calls a second; entry by entry the same would take some fifty."""
+    box.fail(ApiFaults(calls_per_second=8))
+    with connected(box) as router:
+        result = router.converge(DESIRED)
+        calls = box.box.commands
+        again = router.converge(DESIRED)
+    assert (result.written, result.in_force, again.written) == (len(DESIRED), True, 0)
+    assert calls <= len(DESIRED) + 12
+    assert box.box.commands - calls <= 6
+
+
+def test_no_more_than_four_commands_are_under_way(box: RunningBox) -> None:
+    adds = [queue(number) for number in range(20)]
+    with connected(box, IMPATIENT, Clock()) as router:
+        router.read(QUEUES, ("name",))
+        before = box.box.commands
+        box.fail(ApiFaults(Mishap.STALL, at=f"{QUEUES}/add"))
+        with pytest.raises(RouterOsAway):
+            router.write(difference(adds, Observed({})).stages)
+        assert box.box.commands - before == IN_FLIGHT == 4
+
+
 # Sessions
 
 
@@ -226,14 +259,13 @@ def test_sessions_and_their_counters_are_read_and_sessions_ended(box: RunningBox
 def test_a_router_can_be_checked_and_no_secret_is_asked_for(box: RunningBox) -> None:
     box.enter("/radius", {"service": "ppp", "address": "192.0.2.1", "secret": "radius secret"})
     with connected(box) as router:
-        facts = router.facts(lambda: to_datetime(box.box.clock()))
-    assert facts.api == ""
-    assert facts.clock_offset_seconds is not None
-    assert abs(facts.clock_offset_seconds) < 5
-    assert facts.radius is not None
-    assert [row["address"] for row in facts.radius] == ["192.0.2.1"]
-    assert "radius secret" not in repr(facts)
-    assert {finding.check for finding in checks(Expected("192.0.2.1", 1700), facts)} == set(Check)
+        readings = look(router, lambda: to_datetime(box.box.clock()))
+    assert readings.trouble == ""
+    assert readings.clock_offset_seconds is not None
+    assert abs(readings.clock_offset_seconds) < 5
+    assert readings.radius is not None
+    assert [row["address"] for row in readings.radius] == ["192.0.2.1"]
+    assert "radius secret" not in repr(readings)
 
 
 # Faults of the router
@@ -492,6 +524,29 @@ def test_a_router_that_repeats_the_password_is_not_quoted() -> None:
         with pytest.raises(RouterOsAway, match=r"wrong password \*\*\*"):
             open_channel(peer, IMPATIENT)
         thread.join()
+
+
+def test_an_old_router_is_answered_its_challenge_and_never_told_the_password_again() -> None:
+    """Before RouterOS 6.43 a login was an MD5 of the password and what the router drew by lot."""
+    challenge = bytes(range(16))
+    heard: list[bytes] = []
+    with socket.create_server((ADDRESS, 0)) as server:
+
+        def answer() -> None:
+            peer, _ = server.accept()
+            with peer:
+                for tag, told in ((b"1", b"\x25=ret=" + challenge.hex().encode()), (b"2", b"")):
+                    heard.append(peer.recv(4096))
+                    peer.sendall(b"\x05!done" + told + b"\x06.tag=" + tag + b"\x00")
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        peer = Endpoint("norte", ADDRESS, USER, Secret.from_text(PASSWORD), server.getsockname()[1], tls=False)
+        open_channel(peer, IMPATIENT).close()
+        thread.join()
+    response = md5(b"\0" + PASSWORD.encode() + challenge, usedforsecurity=False).hexdigest()
+    assert f"=response=00{response}".encode() in heard[1]
+    assert PASSWORD.encode() not in heard[1]
 
 
 def test_a_wrong_password_is_said_to_be_one(box: RunningBox) -> None:
