@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cli.command import Group
+from cli.simulate_api import api_fault_options, api_faults
 from cli.simulate_plan import plan
 from domain.errors import CaudalError
 from domain.secret import Secret
@@ -171,6 +172,7 @@ class _Run:
     show_default=True,
     help="What becomes of attributes that RouterOS's manual does not list as changeable, such as address lists.",
 )
+@api_fault_options
 @click.option("--gigawords/--no-gigawords", default=True, help="Whether counters show what lies above 32 bits.")
 @click.option("--seed", type=int, default=1, show_default=True, help="The same seed makes the same fleet.")
 @click.option("--stop-on-exit", is_flag=True, help="End every session with a Stop before leaving.")
@@ -288,6 +290,7 @@ def _behave(options: Mapping[str, Any], subscribers: int) -> Behaviour:
             delay_seconds=options["coa_delay"],
         ),
         unlisted=Unlisted(options["coa_unlisted"]),
+        api=api_faults(options),
     )
     ramp = options["ramp"]
     return Behaviour(

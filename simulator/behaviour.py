@@ -11,6 +11,7 @@ from enum import Enum
 
 from domain.instants import SECOND_US, Microseconds
 from simulator.errors import SimulatorError
+from simulator.routeros_faults import SOUND, ApiFaults
 
 
 class AccountingOn(Enum):
@@ -70,6 +71,8 @@ class Faults:
     """False: counters wrap at 2³² without a word about it."""
     dynamic: DynamicFaults = field(default_factory=DynamicFaults)
     unlisted: Unlisted = Unlisted.IGNORED
+    api: ApiFaults = SOUND
+    """What every router's management API does wrong."""
 
     def __post_init__(self) -> None:
         for name in ("loss", "duplicates", "reorder", "lost_stops", "wrong_passwords"):

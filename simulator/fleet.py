@@ -319,6 +319,7 @@ class Fleet:
                 continue
             listener = bind_api(described.address, api.port, described.name)
             member.box = box_of(member.router, api, self._radius_entry(), self._clock)
+            member.box.faults = self._behaviour.faults.api
             certificate = self_signed(described.name, described.address, self._seed) if api.tls else None
             context = None if certificate is None else server_context(certificate)
             member.box.serve(listener, API_TLS if api.tls else API, context)

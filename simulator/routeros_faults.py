@@ -1,6 +1,7 @@
 """What goes wrong with a box's API, on demand.
 
-Rule: a fault hits chosen commands: those whose words begin with `at`, after `after` of them have passed, `times` times.
+Rule: a fault hits chosen commands: of those whose words begin with `at`, after `after` of them have passed, each
+`every`th, `times` times.
 What is wrong with the box as a whole (slow, splitting, refusing) holds all the time.
 """
 
@@ -38,6 +39,7 @@ class ApiFaults:
     at: str = "/"
     """`/queue/simple/add`; logins are hit only by name (`/login`)."""
     after: int = 0
+    every: int = 1
     times: int | None = None
     """None: every one from then on."""
     takes_effect: bool = False
@@ -67,5 +69,6 @@ class Aim:
         if faults.mishap is None or not words.startswith(faults.at) or (words == "/login" and faults.at != words):
             return None
         self._seen += 1
-        number = self._seen - faults.after
-        return faults.mishap if number > 0 and (faults.times is None or number <= faults.times) else None
+        number, rest = divmod(self._seen - faults.after, faults.every)
+        is_hit = number > 0 and rest == 0 and (faults.times is None or number <= faults.times)
+        return faults.mishap if is_hit else None
