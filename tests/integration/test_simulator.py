@@ -27,6 +27,7 @@ from simulator.certificate import self_signed
 from simulator.description import ApiDescription, FleetDescription, RouterDescription, synthetic
 from simulator.errors import SimulatorError
 from simulator.fleet import Fleet, Server
+from simulator.routeros_faults import ApiFaults, Mishap
 from simulator.routeros_words import LONGEST_WORD, Reader, encode_sentence
 from simulator.truth import SessionTruth, read
 from tests.free_ports import free_port
@@ -289,6 +290,16 @@ def test_a_rebooting_router_drops_its_operators_and_accepts_none_until_it_is_up(
 
     fleet, _ = run_fleet(HASTY, body, described=with_api())
     assert fleet.tally.reboots == 1
+
+
+def test_the_api_of_a_fleet_fails_as_it_was_asked_to() -> None:
+    async def body(fleet: Fleet, running: Site) -> None:
+        async with operate(fleet.description.routers[0]) as operator:
+            await operator.ask("/ppp/active/print")
+            with pytest.raises(ConnectionError):
+                await operator.ask("/ppp/active/print")
+
+    run_fleet(replace(HASTY, faults=Faults(api=ApiFaults(Mishap.CUT, every=2))), body, described=with_api())
 
 
 def test_late_answers_to_orders_come_late() -> None:
