@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from billing.cycle import Period
 from billing.discounts import Discount
+from billing.generation import UsagePeriod
 from billing.history import EventKind, phases
 from billing.intervals import FOREVER, difference, intersection, union
 from domain.catalogue import Mode, Proration
@@ -151,6 +152,28 @@ def test_what_was_charged_is_the_price_of_the_days_of_the_history(steps: list[St
         exact = int(price * 1000) * days
         owed += half_up(exact, 10 * (period.ends - period.starts).days)
     assert account.total == owed
+
+
+USED = st.lists(st.tuples(st.integers(0, 40), st.integers(0, 3000)), max_size=8)
+
+
+@given(USED, st.integers(1, 900), st.integers(0, 3000))
+def test_usage_sums_to_what_it_costs_at_the_end_however_often_it_was_billed_before(
+    used: list[tuple[int, int]], bill_at: int, at_last: int
+) -> None:
+    account = Account(mode=Mode.ARREARS, at_once=False)
+    account.starts(after(0), "0")
+    january = Period(FIRST, date(2026, 2, 1))
+    for day, amount in sorted(used):
+        early = None if after(day) >= "2026-02-01" else bill_at
+        account.usage = [UsagePeriod(january, amount, 1, {}, bill_at=early)]
+        account.run(after(day))
+        assert account.run(after(day)) == []
+        assert account.total >= 0
+        assert early is None or account.total == 0 or account.total >= bill_at
+    account.usage = [UsagePeriod(january, at_last, 1, {})]
+    account.run(after(41))
+    assert account.total == at_last
 
 
 DAYS = st.lists(st.tuples(st.integers(0, 60), st.integers(0, 60)), max_size=6)
