@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import NamedTuple
@@ -98,16 +99,24 @@ def _used(
 def _unsettled(
     connection: Connection, unsaid: Sequence[_Asked], used: Mapping[_Place, int], zone: ZoneInfo, now: datetime
 ) -> dict[_Place, int]:
-    """Return what might be used in periods that enforcement has not settled yet, by settling them as it will."""
-    carried = carry.read(connection, {each.metered.service_id for each in unsaid})
-    ended: dict[int, list[Span]] = {}
+    """Return what might be used in periods that enforcement has not settled yet, by settling them as it will.
+
+    Those of which that is the cap and its bonus alone are left out.
+    """
+    first: dict[int, datetime] = {}
     latest: dict[int, _Asked] = {}
     for each in sorted(unsaid, key=lambda each: each.span.begins):
+        first.setdefault(each.metered.service_id, each.span.begins)
         latest[each.metered.service_id] = each
-        ended.setdefault(each.metered.service_id, [each.span])
-    for service_id, each in latest.items():
-        begins = carried.get(service_id, Carried()).settled_until or ended[service_id][0].begins
-        ended[service_id] = list(_spans(each, begins, zone))
+    carried = {
+        service_id: left
+        for service_id, left in carry.read(connection, latest).items()
+        if left.lots or left.top_ups or _rolls_over(left, latest[service_id])
+    }
+    ended = {
+        service_id: list(_spans(latest[service_id], left.settled_until or first[service_id], zone))
+        for service_id, left in carried.items()
+    }
     missing = [
         (service_id, span, latest[service_id].rules)
         for service_id, spans in ended.items()
@@ -117,11 +126,18 @@ def _unsettled(
     known = {**used, **(_used(connection, missing, zone, now) if missing else {})}
     limits = {}
     for service_id, spans in ended.items():
-        _, lots, top_ups = carried.get(service_id, Carried())
+        left, cap = carried[service_id], _cap(latest[service_id].rules)
         octets = [(span, known[service_id, span.begins]) for span in spans]
-        course = settle_each(_cap(latest[service_id].rules), octets, lots=lots, top_ups=top_ups)
+        if not _rolls_over(left, latest[service_id]):
+            cap = replace(cap, rollover=None)
+        course = settle_each(cap, octets, lots=left.lots, top_ups=left.top_ups)
         limits.update({(service_id, span.begins): limit for span, limit in zip(spans, course.limits, strict=True)})
     return limits
+
+
+def _rolls_over(left: Carried, last: _Asked) -> bool:
+    """Tell whether anything rolls over: enforcement begins with it in the period in which it first sees a service."""
+    return left.settled_until is not None and _cap(last.rules).rollover is not None
 
 
 def _spans(last: _Asked, begins: datetime, zone: ZoneInfo) -> Iterator[Span]:

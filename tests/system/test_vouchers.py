@@ -16,8 +16,6 @@ from tests.system.test_enforcement import GARDEN, SECRET, SUBSCRIBERS, fleet_of,
 
 ANA = '[[customer]]\nlogin = "ana"\nname = "Ana"\nbilling = { type = "prepaid-daily" }\n'
 OF_ANA = "SELECT billing_state, proven = desired FROM service AS s JOIN line ON service_id = s.id WHERE login = 'user1'"
-    "SELECT billing_state, proven = desired FROM service JOIN line ON service_id = service.id WHERE login = 'user1'"
-)
 
 
 @pytest.fixture

@@ -25,6 +25,7 @@ from enforcement.allowance import (
     draw,
     percent_octets,
     settle,
+    settle_each,
 )
 from enforcement.periods import Span
 from enforcement.standing import BurstLevel, TopUp
@@ -47,6 +48,30 @@ def shares(drawn: Draw) -> dict[str, tuple[int, int]]:
         source.name if source.kind is SourceKind.TOP_UP else source.kind.value: (source.used, source.remaining)
         for source in drawn.sources
     }
+
+
+@given(
+    st.lists(st.integers(0, 2_500), min_size=1, max_size=6),
+    st.integers(0, 3_000),
+    st.integers(0, 100),
+    st.booleans(),
+)
+def test_periods_that_are_closed_together_leave_what_they_leave_one_by_one(
+    used: list[int], bought_octets: int, percent: int, before: bool
+) -> None:
+    """Whoever closes several at once, as a bill may, says the same of each as who closes it when it ends."""
+    cap = Cap(1000, bonus_octets=50, rollover=Rollover(percent=percent, periods=2))
+    spans = [Span(PERIOD.begins + 30 * DAY * number, PERIOD.begins + 30 * DAY * (number + 1)) for number in range(6)]
+    held = [top_up(1, bought_octets, before=before, ends=spans[-1].ends)]
+    together = settle_each(cap, zip(spans, used, strict=False), top_ups=held)
+    lots: tuple[int, ...] = ()
+    limits = []
+    for span, octets in zip(spans, used, strict=False):
+        one = settle(cap, octets, span, lots=lots, top_ups=held)
+        lots = one.lots
+        limits.append(one.limit_octets)
+        held = [replace(held[0], spent_octets=held[0].spent_octets + sum(more for _, more in one.spent))]
+    assert together == (lots, ((1, held[0].spent_octets),) if held[0].spent_octets else (), tuple(limits))
 
 
 class TestDraw:
