@@ -26,7 +26,6 @@ from cli.options import Paging, data_directory, json_option, paging_options
 from cli.tables import Column, show_listing, text, write_json
 from cli.units import ago
 
-MOST_CODES = 2_000
 _MODE = 0o600
 _FIELDS = ("number", "code")
 
@@ -64,7 +63,7 @@ def voucher() -> None:
     "make", example='caudal voucher make "autumn 2027" --count 50 --amount 10.00 --codes codes.csv --pdf cards.pdf'
 )
 @click.argument("name", metavar="NAME")
-@click.option("--count", type=click.IntRange(1, MOST_CODES), required=True, help="How many.")
+@click.option("--count", type=click.IntRange(1), required=True, help="How many, at most 2,000.")
 @click.option("--amount", type=AMOUNT, help="Each is so much money, in the ISP's currency.")
 @click.option("--offer", metavar="TEXT", help="Each is this top-up, which a plan offers.")
 @click.option("--valid-until", type=DAY, help="The last day on which they can be redeemed.  [default: for ever]")
@@ -115,7 +114,7 @@ def make(
         with os.fdopen(opened, "w", encoding="utf-8") as file:
             file.write(written)
     if pdf is not None:
-        pdf.write_bytes(_cards(client, made, language))
+        _write(pdf, _cards(client, made, language))
 
 
 def _create(path: Path) -> int:
@@ -124,6 +123,13 @@ def _create(path: Path) -> int:
         return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _MODE)
     except FileExistsError:
         raise CommandError(f"{path} is there already, perhaps with other codes; name another file") from None
+
+
+def _write(path: Path, document: bytes) -> None:
+    """Write cards that nobody else may read."""
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, _MODE), "wb") as file:
+        os.fchmod(file.fileno(), _MODE)
+        file.write(document)
 
 
 def _table(codes: Sequence[str]) -> str:
@@ -146,7 +152,7 @@ def print_(codes: Path, pdf: Path, language: str) -> None:
         found = [row.get("code") for row in csv.DictReader(file)]
     if not found or None in found:
         raise CommandError(f"{codes} is no file of codes; it begins with the line {','.join(_FIELDS)}")
-    pdf.write_bytes(_cards(ControlClient(data_directory()), [code or "" for code in found], language))
+    _write(pdf, _cards(ControlClient(data_directory()), [code or "" for code in found], language))
 
 
 def _cards(client: ControlClient, codes: Sequence[str], language: str) -> bytes:

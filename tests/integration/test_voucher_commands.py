@@ -53,7 +53,7 @@ def test_a_batch_is_made_printed_and_redeemed(engine: sqlalchemy.Engine, caudal:
     made = caudal("voucher", "make", "autumn", "--count", "12", "--amount", "10", "--codes", str(codes),
                   "--pdf", str(cards), "--language", "en")  # fmt: skip
     assert (made.status, made.out, made.err) == (0, "", "")
-    assert stat.S_IMODE(codes.stat().st_mode) == 0o600
+    assert [stat.S_IMODE(path.stat().st_mode) for path in (codes, cards)] == [0o600, 0o600]
     assert cards.read_bytes().startswith(b"%PDF-")
     found = codes_of(codes)
     assert len({*found}) == 12
