@@ -190,7 +190,7 @@ def test_g14_what_comes_to_so_much_is_billed_before_the_month_is_over(engine: sq
     carry(engine, "2026-01-20", 5 * GIGA)
     for on in ("2026-01-21", "2026-02-01", "2026-02-02"):
         bill(engine, on)
-    assert [line[4] for line in lines(engine)] == [1000, 250]
+    assert [line[4] for line in lines(engine)] == [1000, 250], "what might be used is the same after the end"
     assert_books_are_right(engine)
 
 
