@@ -1,8 +1,8 @@
 """Decides what discounts take off: a share of prices, or an amount of each period.
 
 Rule: pure. An amount for a whole account is divided over what the account has on each day, in proportion to the prices,
-so that the parts sum to it; nothing is ever reduced below nothing. What a discount takes of the parts of a price is
-divided as the price is.
+so that the parts sum to it. What a discount takes of the parts of a price is divided as the price is. Several add up,
+in their order, and never take more than the price.
 """
 
 from __future__ import annotations
@@ -63,6 +63,7 @@ class Taken(NamedTuple):
     low: Fraction
     high: Fraction
     shared: bool = False
+    """Whether what it takes depends on more than the price: then its lines say how much."""
 
 
 class Held(NamedTuple):
@@ -145,6 +146,22 @@ def _periods(phase: Phase, product: Product, account: Cycle) -> Fraction:
     if follows and account.unit is not CycleUnit.MONTH:
         return Fraction(1)
     return Fraction(count, account.count) if unit is account.unit else _NOTHING
+
+
+def capped(price: Fraction, days: Period, taken: Sequence[Taken]) -> Sequence[Taken]:
+    """Return what discounts take of a price on some days, the later ones no more than the earlier ones leave."""
+    if sum((each.high - each.low for each in taken), _NOTHING) <= price:
+        return taken
+    overlaps = [overlap for each in taken if (overlap := days.overlap(*each.days)) is not None]
+    found = []
+    for starts, ends in pairwise(sorted({bound for overlap in overlaps for bound in overlap})):
+        left = price
+        for each in taken:
+            if each.days.starts <= starts and ends <= each.days.ends:
+                span = min(each.high - each.low, left)
+                left -= span
+                found.append(Taken(each.discount_id, Period(starts, ends), each.low, each.low + span, shared=True))
+    return found
 
 
 def reductions(claim: Claim, whole: Fraction, taken: Sequence[Taken]) -> Iterator[tuple[Claim, int]]:

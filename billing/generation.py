@@ -16,7 +16,7 @@ from typing import NamedTuple
 from billing.claims import BASE, Claim, Key
 from billing.cycle import Cycle, Period
 from billing.difference import IssuedLine, missing_lines
-from billing.discounts import DISCOUNT, Discount, Held, Taken, own, reductions, share_out
+from billing.discounts import DISCOUNT, Discount, Held, Taken, capped, own, reductions, share_out
 from billing.errors import BillingError
 from billing.history import Event, Phase, phases, without_days
 from domain.catalogue import Align, CycleUnit, Mode, Product, Proration
@@ -82,6 +82,10 @@ class Subscription:
     """Periods that are over and may have to be charged."""
     rested: Sequence[Period] = ()
     """Days on which the account was not served and pays nothing."""
+
+    def phases(self) -> list[Phase]:
+        """Return what it was on each day that is paid."""
+        return without_days(phases(self.events), list(self.rested))
 
 
 class OneOff(NamedTuple):
@@ -162,12 +166,9 @@ def generate(
     """Return the lines that are missing on `on`. Raise BillingError."""
     horizon = terms.horizon(on)
     result = Generated(horizon=horizon)
-    held = [
-        Held(each.id, each.customer_id, without_days(phases(each.events), list(each.rested))) for each in subscriptions
-    ]
-    shared = share_out([each for each in discounts if each.is_shared], held, products, terms.cycle, terms.currency)
-    for subscription, (_, _, its_phases) in zip(subscriptions, held, strict=True):
-        work = _Work(terms, subscription, products, its_phases, discounts, shared.get(subscription.id, ()))
+    shared = _shared(terms, subscriptions, products, discounts)
+    for subscription in subscriptions:
+        work = _Work(terms, subscription, products, discounts, shared.get(subscription.id, ()))
         result.lines += work.lines(horizon)
         result.next_on = _earlier(result.next_on, work.next_due(horizon))
     result.lines += [one_off_line(one_off, products, terms.currency) for one_off in one_offs if one_off.on <= horizon]
@@ -184,6 +185,20 @@ def generate(
         # What is used until then may have to be billed on any day.
         result.next_on = _earlier(result.next_on, on + _DAY)
     return result
+
+
+def _shared(
+    terms: AccountTerms,
+    subscriptions: Sequence[Subscription],
+    products: Mapping[int, Product],
+    discounts: Sequence[Discount],
+) -> Mapping[int, Sequence[Taken]]:
+    """Return what discounts that the account has as a whole take of each subscription."""
+    found = [each for each in discounts if each.is_shared]
+    if not found:
+        return {}
+    held = [Held(each.id, each.customer_id, each.phases()) for each in subscriptions]
+    return share_out(found, held, products, terms.cycle, terms.currency)
 
 
 def _billing_day(cycle: Cycle, due: date) -> date:
@@ -206,7 +221,6 @@ class _Work:
         terms: AccountTerms,
         subscription: Subscription,
         products: Mapping[int, Product],
-        its_phases: Sequence[Phase],
         discounts: Sequence[Discount],
         shared: Sequence[Taken],
     ) -> None:
@@ -219,7 +233,7 @@ class _Work:
             if not discount.is_shared and discount.concerns(subscription.id, subscription.customer_id)
         ]
         self._shared = shared
-        self._phases = its_phases
+        self._phases = subscription.phases()
         self._sold: dict[Key, tuple[Phase, Product, tuple[str, ...], int | None]] = {}
         self._claims = list(self._make_claims())
 
@@ -278,11 +292,17 @@ class _Work:
             cycle = self._cycle(phase, product, since)
             rate = _rate(phase)
             price = minor_units(phase.unit_price, self._terms.currency) * Fraction(phase.quantity)
-            taken = [*(own(discount, price, self._terms.currency) for discount in self._discounts), *self._shared]
+            taken = self._taken(phase, price)
             for claim, taxes in self._base(phase, product, cycle, rate, price):
                 yield self._known(claim, phase, product, taxes)
+                if not taken:
+                    continue
                 for reduced, discount_id in reductions(claim, price, taken):
                     yield self._known(reduced, phase, product, taxes, discount_id)
+
+    def _taken(self, phase: Phase, price: Fraction) -> Sequence[Taken]:
+        found = [*(own(discount, price, self._terms.currency) for discount in self._discounts), *self._shared]
+        return capped(price, phase.days, found) if len(found) > 1 else found
 
     def _cycle(self, phase: Phase, product: Product, since: date) -> Cycle:
         if phase.anchor is not None:

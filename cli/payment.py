@@ -124,6 +124,7 @@ def show(customer: str, as_json: bool) -> None:
     write_details(
         (
             ("account", item["customer"]),
+            ("pays for", ", ".join(item["pays_for"])),
             ("billing", item["billing"]),
             ("state", item["state"]),
             ("wallet" if is_prepaid else "owed", shown(item["wallet" if is_prepaid else "owed"], currency)),

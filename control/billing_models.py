@@ -262,6 +262,7 @@ class AccountAnswer(Answer):
     days_left: int | None = Field(description="Of a prepaid account: days from tomorrow on that its wallet pays.")
     next_bill_on: date | None
     parked: str | None
+    pays_for: list[str] = Field(description="Logins of its sub-accounts.")
 
 
 class CalendarStep(Answer):

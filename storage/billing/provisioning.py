@@ -206,7 +206,10 @@ def _changed(connection: Connection, entry: SubscriptionEntry, found: Any, today
     if product is not None and entry.price is None:
         price = selling.list_price(connection, found.customer_id, entry.product, today)
     quantity = entry.quantity if entry.quantity != found.quantity else None
-    if (product, price, quantity) == (None, None, None) and entry.ends == found.ends:
+    # What has ended stays so unless the file names another day: nobody is billed again by a line that is missing.
+    has_ended = entry.ends is None and found.ends is not None and found.ends <= today
+    moves_end = entry.ends != found.ends and not has_ended
+    if (product, price, quantity) == (None, None, None) and not moves_end:
         return ()
     wake_accounts(connection, [found.id], today)
     if product is not None or price is not None or quantity is not None:
@@ -214,7 +217,7 @@ def _changed(connection: Connection, entry: SubscriptionEntry, found: Any, today
         subscriptions.change_to(connection, found.id, change, today, today, reason="apply")
         named = (("product", product), ("price", price), ("quantity", quantity))
         keys += [key for key, value in named if value is not None]
-    if entry.ends != found.ends:
+    if moves_end:
         subscriptions.move_end(connection, found.id, entry.ends, reason="apply")
         keys.append("ends")
     return tuple(keys)

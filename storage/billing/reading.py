@@ -145,6 +145,7 @@ def account(connection: Connection, id_: int) -> RowMapping:
     return (
         connection.execute(
             text("""SELECT c.login AS customer, a.currency, a.billing, a.state, a.next_bill_on, a.parked,
+                    ARRAY(SELECT m.login FROM customer AS m WHERE m.payer_id = c.id ORDER BY m.login) AS pays_for,
                     coalesce((SELECT sum(b.amount) FROM balance AS b JOIN ledger_account AS l
                         ON l.id = b.ledger_account_id WHERE l.kind = 'receivable' AND b.customer_id = c.id), 0)::bigint
                         AS owed,

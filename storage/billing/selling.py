@@ -245,3 +245,9 @@ def wake_accounts(connection: Connection, subscription_ids: Sequence[int], today
                 state = CASE account.state WHEN 'new' THEN 'active' ELSE account.state END"""),
         {"today": today, "ids": [*subscription_ids]},
     )
+    connection.execute(text(_SUB_ACCOUNTS), {"ids": [*subscription_ids]})
+
+
+_SUB_ACCOUNTS = """UPDATE account AS a SET state = 'active'
+    FROM subscription AS s JOIN customer AS c ON c.id = s.customer_id
+    WHERE s.id = ANY(CAST(:ids AS bigint[])) AND a.customer_id = c.id AND c.payer_id IS NOT NULL AND a.state = 'new'"""

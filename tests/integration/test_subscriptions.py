@@ -10,7 +10,7 @@ import pytest
 import sqlalchemy
 from sqlalchemy import text
 
-from storage.billing import collecting, discounts, gate, sales, subscriptions
+from storage.billing import collecting, discounts, gate, reading, sales, subscriptions
 from storage.billing.discounts import NewDiscount
 from storage.billing.subscriptions import Change, Start
 from storage.errors import OrderRefused
@@ -117,11 +117,18 @@ def test_the_contract_is_the_one_that_was_agreed_whatever_the_product_becomes(en
 
 def test_an_end_in_the_file_is_charged_like_one_by_order(engine: sqlalchemy.Engine) -> None:
     bound = HEAD.replace('name = "rent"', 'name = "rent"\ncontract = { months = 12, fee_per_month = "2" }')
-    provide(engine, bound, customer("ana"), sold("ana", "rent", "2026-01-01"))
-    provide(engine, sold("ana", "rent", "2026-01-01", "ends = 2026-07-01"))
-    assert rows(engine, "SELECT unit_price, on_day FROM one_off") == [(Decimal(12), date(2026, 7, 1))]
-    provide(engine, sold("ana", "rent", "2026-01-01"))
+    provide(engine, bound, customer("ana"), sold("ana", "rent", "2099-01-01"))
+    provide(engine, sold("ana", "rent", "2099-01-01", "ends = 2099-07-01"))
+    assert rows(engine, "SELECT unit_price, on_day FROM one_off") == [(Decimal(12), date(2099, 7, 1))]
+    provide(engine, sold("ana", "rent", "2099-01-01"))
     assert rows(engine, "SELECT withdrawn_at IS NOT NULL FROM one_off") == [(True,)]
+
+
+def test_a_file_without_an_end_does_not_take_back_one_that_has_been(engine: sqlalchemy.Engine) -> None:
+    provide(engine, HEAD, customer("ana"), sold("ana", "rent", "2026-01-01"))
+    ordered(engine, subscriptions.stop, "rent of ana", today(engine))
+    assert provide(engine, sold("ana", "rent", "2026-01-01")).changes == ()
+    assert present(engine, "ana", today(engine))[0][5] == "stopped"
 
 
 def test_a_fee_that_is_on_a_document_is_not_changed_by_another_end(engine: sqlalchemy.Engine) -> None:
@@ -229,6 +236,9 @@ def test_the_document_of_a_payer_tells_whose_its_lines_are(engine: sqlalchemy.En
     bill(engine, "2026-01-01")
     assert lines(engine, "ana") == [("rent", 490), ("hija: television", 1000)]
     assert documents(engine, "hija") == []
+    assert rows(engine, "SELECT state FROM account") == [("active",), ("active",)]
+    with engine.connect() as connection:
+        assert reading.account(connection, reading.payer_id(connection, "hija"))["pays_for"] == ["hija"]
 
 
 def test_what_a_customer_already_has_is_billed_to_whoever_begins_to_pay_for_it(engine: sqlalchemy.Engine) -> None:

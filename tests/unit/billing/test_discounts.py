@@ -82,6 +82,38 @@ def test_what_is_taken_of_all_sums_to_the_amount(cents: list[int], amount: int, 
     assert sum(lines) == max(0, cents[0] - amount)
 
 
+def test_several_discounts_take_no_more_than_the_price_while_they_overlap() -> None:
+    account = Account()
+    account.discounts = [
+        Discount(1, span("2026-01-01", "2026-02-01"), percent=Decimal(100), subscription_id=1),
+        Discount(2, span("2026-01-01"), amount=Decimal(5)),
+    ]
+    account.starts("2026-01-01", "30", subscription=1)
+    assert account.run("2026-01-01") == [3000, -3000]
+    assert account.run("2026-02-01") == [3000, -500]
+    assert account.run("2026-02-01") == []
+
+
+@given(
+    st.integers(1, 10_000),
+    st.lists(st.tuples(st.integers(1, 28), st.integers(1, 28), st.integers(1, 100), st.booleans()), max_size=4),
+)
+def test_whatever_discounts_there_are_nothing_becomes_less_than_nothing(
+    cents: int, given_: list[tuple[int, int, int, bool]]
+) -> None:
+    account = Account()
+    for number, (first, last, value, is_share) in enumerate(given_, 1):
+        days = span(f"2026-01-{min(first, last):02}", f"2026-02-{max(first, last):02}")
+        percent, amount = (Decimal(value), None) if is_share else (None, Decimal(value))
+        account.discounts.append(Discount(number, days, percent, amount, 1 if number % 2 else None))
+    account.starts("2026-01-01", str(Decimal(cents) / 100), subscription=1)
+    account.run("2026-02-01")
+    for month in (1, 2):
+        # Each discount is rounded by itself, by half a cent at most for each stretch of days.
+        assert sum(line.amount for line in account.lines if line.period.starts.month == month) >= -len(given_)
+    assert account.run("2026-02-01") == []
+
+
 @pytest.mark.parametrize("ends", ["2026-01-11", "2026-01-21"])
 def test_a_discount_that_ends_earlier_than_it_was_charged_is_taken_back(ends: str) -> None:
     account = discounted(starts="2026-01-01")
