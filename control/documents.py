@@ -39,7 +39,7 @@ def make_proforma(ports: Ports, customer: Name, order: models.ProformaOrder) -> 
         payer = reading.payer_id(connection, customer)
         if reading.account(connection, payer)["billing"].startswith("prepaid"):
             raise bad_request(f"{customer} pays from a wallet", "see `caudal payment add`")
-        return report(run.bill_one(connection, payer, on, asks_first=True))
+        return report(run.bill_one(connection, payer, on, asks_first=True, issued_on=today))
 
 
 @routes.post("/proforma-withdrawals/{number:path}")

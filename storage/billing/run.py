@@ -126,10 +126,12 @@ def bill_due(
                 told(progress)
 
 
-def bill_one(connection: Connection, customer_id: int, on: date, *, asks_first: bool = False) -> Progress:
+def bill_one(
+    connection: Connection, customer_id: int, on: date, *, asks_first: bool = False, issued_on: date | None = None
+) -> Progress:
     """Bill one account, due or not, and number what it makes, within the present transaction. Raise BooksClosed.
 
-    With `asks_first` it is a proforma, whatever the account's terms are.
+    With `asks_first` it is a proforma, whatever the account's terms are; `issued_on` is the day of the run if left out.
     """
     progress = Progress()
     ledger.require_open(connection, on)
@@ -147,7 +149,7 @@ def bill_one(connection: Connection, customer_id: int, on: date, *, asks_first: 
         text("SELECT partner_id FROM customer WHERE id = :id"), {"id": customer_id}
     ).scalar_one()
     kinds = (DocumentKind.INVOICE, DocumentKind.CREDIT_NOTE, DocumentKind.PROFORMA)
-    numbers.number_documents(connection, [series.id_of(partner_id, kind) for kind in kinds], on)
+    numbers.number_documents(connection, [series.id_of(partner_id, kind) for kind in kinds], issued_on or on)
     return progress
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import date
 
 import pytest
 import sqlalchemy
@@ -43,6 +44,7 @@ def test_one_customer_is_asked_and_the_payment_issues_the_invoice(engine: sqlalc
 
 def test_who_is_asked_by_hand_is_billed_on_the_next_billing_day(engine: sqlalchemy.Engine, caudal: Command) -> None:
     caudal("invoice", "proforma", "ana", "--date", "2030-02-01")
+    assert rows(engine, "SELECT dated, issued_on FROM document") == [(date(2030, 2, 1), date(2030, 1, 20))]
     bill(engine, "2030-01-20")
     assert bill(engine, "2030-02-01").documents == 0
     bill(engine, "2030-03-01")

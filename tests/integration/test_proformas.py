@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 
 import pytest
@@ -99,6 +100,26 @@ def test_one_payment_sent_twice_makes_one_invoice(engine: sqlalchemy.Engine, ana
     pay(engine, ana, 1210, "one", "2026-01-05")
     assert pay(engine, ana, 1210, "one", "2026-01-05").again
     assert [each[0] for each in told(engine)] == ["proforma", "invoice"]
+
+
+def test_two_payments_at_the_same_moment_make_one_invoice(engine: sqlalchemy.Engine, ana: int) -> None:
+    bill(engine, "2026-01-01")
+    with ThreadPoolExecutor(2) as threads:
+        paid = list(threads.map(lambda key: pay(engine, ana, 1210, key, "2026-01-05", "P2026-000001"), "ab"))
+    assert sorted(each.unused for each in paid) == [0, 1210]
+    assert [each[0] for each in told(engine)] == ["proforma", "invoice"]
+    assert_right(engine)
+
+
+def test_a_payment_that_is_given_back_leaves_the_invoice_open(engine: sqlalchemy.Engine, ana: int) -> None:
+    bill(engine, "2026-01-01")
+    booked = pay(engine, ana, 1210, "one", "2026-01-05")
+    with engine.begin() as connection:
+        payments.give_back(connection, booked.id, None, "back", date(2026, 1, 7), is_reversal=True)
+    assert told(engine)[-1] == ("invoice", "F2026-000001", 1210, 1210, None)
+    look(engine, "2026-01-26")
+    assert line_state(engine) == "blocked"
+    assert_right(engine)
 
 
 def test_the_oldest_proforma_is_paid_first_or_the_chosen_one(engine: sqlalchemy.Engine, ana: int) -> None:
