@@ -356,10 +356,10 @@ def entries(connection: Connection, *, state: str | None, before: int | None, li
 _CLAIM = """d.id, d.customer_id, c.login, d.number, d.open_amount FROM document AS d
         JOIN customer AS c ON c.id = d.customer_id"""
 _CLAIMS = f"""SELECT {_CLAIM}
-    WHERE d.kind = 'invoice' AND d.open_amount > 0 AND d.number IS NOT NULL
+    WHERE d.kind IN ('invoice', 'proforma') AND d.open_amount > 0 AND d.number IS NOT NULL
         AND upper(regexp_replace(d.number, '[^A-Za-z0-9]', '', 'g')) = ANY(CAST(:compact AS text[]))
     UNION SELECT d.id, d.customer_id, c.login, d.number, d.open_amount
-    FROM unnest(CAST(:words AS text[])) AS w(number) JOIN series AS s ON s.kind = 'invoice'
+    FROM unnest(CAST(:words AS text[])) AS w(number) JOIN series AS s ON s.kind IN ('invoice', 'proforma')
         JOIN document AS d ON d.series_id = s.id AND d.number = w.number
         JOIN customer AS c ON c.id = d.customer_id
     ORDER BY 1"""

@@ -207,3 +207,17 @@ def test_columns_of_the_isps_bank_are_provisioned_and_exported(engine: sqlalchem
     )  # fmt: skip
     assert bank_csv.parse(b"Fecha;Importe;Concepto\n20/01/2026;5;x\n", form, currency)[0].amount == 500
     assert provide(engine, export(engine, VAULT)).changes == ()
+
+
+def test_a_payment_that_names_a_proforma_pays_the_invoice_that_it_becomes(engine: sqlalchemy.Engine) -> None:
+    provide(engine, HEAD, customer("ana", "billing = { proforma = true }"), sold("ana", "television", "2026-01-01"))
+    bill(engine, "2026-01-01")
+    bill(engine, "2026-02-01")
+    (booked,) = imported(engine, statement(entry("12.10", detail(text="P2026-000002"), reference="B1")))
+    assert (booked.state, booked.why) == ("booked", "names P2026-000002: pays it whole")
+    assert [(each[0], each[1], each[5]) for each in documents(engine, "ana")[:3]] == [
+        ("proforma", "P2026-000001", 1210),
+        ("proforma", "P2026-000002", 0),
+        ("invoice", "F2026-000001", 0),
+    ]
+    assert_books_are_right(engine)
