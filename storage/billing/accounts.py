@@ -365,7 +365,8 @@ _ISSUED = f"""SELECT l.id, l.subscription_id, l.customer_id, l.component, l.rate
     FROM subscription AS s
     CROSS JOIN LATERAL (
         SELECT * FROM document_line AS d WHERE d.subscription_id = s.id
-            AND d.period_ends > coalesce(least(s.billed_to, s.revised_from), '-infinity') OFFSET 0
+            AND d.period_ends > CASE WHEN s.billed_to IS NULL THEN '-infinity'
+                ELSE least(s.billed_to, s.revised_from) END OFFSET 0
     ) AS l
     WHERE s.id {_AMONG} ORDER BY l.id"""
 _DISCOUNTS = f"""SELECT d.id, d.customer_id, d.subscription_id, d.kind, d.value, d.starts, d.ends, d.text,

@@ -215,7 +215,7 @@ def _line(row: RowMapping) -> DraftLine:
         row["customer_id"], row["subscription_id"], Key(component, row["rate"]), period, days, row["amount"],
         row["product_id"], row["unit_price"], row["quantity"], tuple(applied.code for applied, _ in taxes),
         row["includes_tax"], row["credits_line"],
-        None if usage is None else UsagePeriod(period, row["amount"], usage["units"], usage["octets"]),
+        None if usage is None else UsagePeriod(period, row["amount"], int(row["quantity"]), usage),
         _number_in(component, DISCOUNT) or _number_in(component, COUPON), _one_off(row),
     )  # fmt: skip
     return DraftLine(line, row["net"], row["tax"], taxes, row["text"])

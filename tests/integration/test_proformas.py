@@ -9,6 +9,7 @@ import pytest
 import sqlalchemy
 from sqlalchemy import text
 
+from storage import rollup
 from storage.billing import credit_notes, payments, proformas, reading, verification
 from storage.billing.payments import Booked, Order
 from tests.integration.billed_isp import (
@@ -21,6 +22,8 @@ from tests.integration.billed_isp import (
     rows,
     sold,
 )
+from tests.integration.test_overage import GIGA, carry, plan, sell
+from tests.integration.test_overage import LINE as METERED_LINE
 from tests.integration.test_payments import LINE, PLAN, line_state, look
 
 ASKED = "billing = { proforma = true, slow_after = 5, block_after = 10 }"
@@ -274,4 +277,30 @@ def test_one_time_items_and_coupons_are_used_up_by_the_invoice_alone(engine: sql
     assert rows(engine, used) == [(True, -400)]
     bill(engine, "2026-02-01")
     assert told(engine)[-1][2] == 1210
+    assert_right(engine)
+
+
+def test_usage_is_asked_for_once_and_its_facts_go_on_the_invoice(engine: sqlalchemy.Engine) -> None:
+    provide(engine, HEAD, plan(), customer("ana", ASKED), METERED_LINE)
+    sell(engine)
+    (ana,) = rows(engine, "SELECT id FROM customer")[0]
+    carry(engine, "2026-01-10", 107 * GIGA)
+    bill(engine, "2026-01-01")
+    bill(engine, "2026-02-01")
+    assert bill(engine, "2026-02-02", "ana").documents == 0
+    pay(engine, ana, 1210, "one", "2026-02-03")
+    pay(engine, ana, 1331, "two", "2026-02-04")
+    assert [each[0] for each in told(engine)] == ["proforma", "proforma", "invoice", "invoice"]
+    kept = rows(
+        engine,
+        """SELECT quantity, amount, usage FROM document_line WHERE component = 'overage' ORDER BY id""",
+    )
+    assert kept == [(2, 100, kept[0][2])] * 2
+    assert kept[0][2]["octets"] == 2 * GIGA
+    assert bill(engine, "2026-02-05", "ana").documents == 0
+    carry(engine, "2026-01-31", GIGA)
+    with engine.begin() as connection:
+        rollup.revise(connection, [(1, date(2026, 1, 31))])
+    bill(engine, "2026-02-06", "ana")
+    assert told(engine)[-1][2] == 61, "what was rated again after the payment is asked for by itself"
     assert_right(engine)
