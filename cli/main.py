@@ -43,6 +43,7 @@ SECTIONS = {
     "Billing": {
         "invoice": Entry("cli.invoice", "invoice", "Run what is due, and show invoices and other documents."),
         "payment": Entry("cli.payment", "payment", "Book, give back and show payments."),
+        "card": Entry("cli.card", "card", "Store, charge and show cards."),
         "bank": Entry("cli.bank", "bank", "Import files of the bank, and settle what they leave open."),
         "account": Entry("cli.payment", "account", "Show how a customer's account stands, and give orders about it."),
         "statement": Entry("cli.statement", "statement", "Show a customer's account: every document and payment."),

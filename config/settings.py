@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from config.checks import Check, integer, listen_address, one_of, port, show, texts
+from config.checks import Check, integer, listen_address, one_of, port, show, text, texts
 from config.problems import ConfigurationError, Mistake, Problem, Problems
 from config.table import Table
 from config.toml_lines import find_lines, syntax_error_line
@@ -104,6 +104,12 @@ def _shared_secret(value: object) -> str:
     if not isinstance(value, str) or len(value.encode()) > LONGEST_SECRET_OCTETS:
         raise Mistake(f"must be text in quotes of at most {LONGEST_SECRET_OCTETS} octets")
     return value
+
+
+def _gateway(value: object) -> str:
+    if value not in ("", "stripe"):
+        raise Mistake(f'must be empty or "stripe", not {show(value)}')
+    return str(value)
 
 
 def _addresses(value: object) -> tuple[str, ...]:
@@ -219,6 +225,26 @@ class EnforcementSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class CardSettings:
+    """Through whom stored cards are charged."""
+
+    gateway: str = _key("", _gateway, 'The dialect of the gateway: `"stripe"`; empty: no cards are charged.')
+    url: str = _key("https://api.stripe.com", text(), "Where the gateway answers.")
+    key_file: str = _key(
+        "", text(empty=True), "File with the gateway's secret key, mode 0600; empty: the credential `caudal.cards.key`."
+    )
+    webhook_listen: str = _key("127.0.0.1", listen_address, "Address that the gateway's messages arrive at.")
+    webhook_port: int = _key(
+        0, integer(0, 65_535), "Port of `/cards`, behind a proxy with TLS; 0: no messages are taken.", unit="TCP port"
+    )
+    webhook_key_file: str = _key(
+        "",
+        text(empty=True),
+        "File with the secret that signs messages, mode 0600; empty: the credential `caudal.cards.webhook`.",
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class RetentionSettings:
     """How long the past is kept; daily and hourly roll-ups stay for ever."""
 
@@ -250,6 +276,7 @@ class Settings:
     control: ControlSettings = ControlSettings()
     accounting: AccountingSettings = AccountingSettings()
     enforcement: EnforcementSettings = EnforcementSettings()
+    cards: CardSettings = CardSettings()
     retention: RetentionSettings = RetentionSettings()
     log: LogSettings = LogSettings()
 

@@ -13,6 +13,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from control import (
     bank,
     billing,
+    cards,
     directory,
     documents,
     enforcement,
@@ -71,6 +72,7 @@ def create(ports: ControlPorts) -> FastAPI:
         wallets.routes,
         vouchers.routes,
         sales.routes,
+        cards.routes,
     ):
         application.include_router(part, prefix=PREFIX)
     return application

@@ -19,13 +19,16 @@ from billing import journal
 from billing.prices import PriceScope
 from billing.printing import pdf, xml
 from control import billing_models as models
+from control import cards as card_routes
+from control.amounts import minor
 from control.errors import bad_request, refusal_of
 from control.models import Answer, Listing
 from control.ports import ControlPorts
 from control.questions import DEFAULT_LIMIT, AfterNumber, Limit, Name, NameFilter, Ports
-from domain.money import decimal_text, minor_units
+from domain.money import decimal_text
 from storage.billing import (
     accounts,
+    cards,
     clock,
     collecting,
     credit_notes,
@@ -322,10 +325,14 @@ def list_payments(
 
 @routes.post("/payments/{number}/refund")
 def refund_payment(ports: Ports, number: int, order: models.RefundOrder) -> models.Refunded:
-    """Give back a part of a payment, or reverse all of it."""
-    with ports.engine.begin() as connection:
+    """Give back a part of a payment, a charge of a card through its gateway, or reverse all of it."""
+    with ports.engine.connect() as connection:
         currency = payments.currency_of(connection, number)
         amount = None if order.amount is None else minor(order.amount, currency)
+        is_charged = not order.reversal and cards.is_charged(connection, number)
+    if is_charged:
+        return card_routes.give_back(ports, number, amount, order.key)
+    with ports.engine.begin() as connection:
         given = payments.give_back(
             connection, number, amount, order.key, clock.today(connection), is_reversal=order.reversal
         )
@@ -489,14 +496,6 @@ def _clock(connection: Connection) -> models.ClockAnswer:
     return models.ClockAnswer(
         now=clock.now(connection), today=clock.today(connection), is_test=clock.is_test(connection)
     )
-
-
-def minor(text: str, currency: str) -> int:
-    """Return an amount that was written, in minor units; refuse one with more decimals."""
-    exact = minor_units(Decimal(text), currency)
-    if exact.denominator != 1:
-        raise bad_request(f"{text} has more decimals than {currency}", "round it")
-    return exact.numerator
 
 
 def _before(after: str | None) -> int | None:

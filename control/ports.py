@@ -12,6 +12,7 @@ from typing import Protocol
 
 from sqlalchemy.engine import Engine
 
+from billing.card_gateway import CardGateway
 from storage.snapshot import Snapshot
 from storage.vault import Vault
 
@@ -138,3 +139,5 @@ class ControlPorts:
     """None on a daemon that speaks to no routers."""
     bill: InvoiceRun = _nobody_bills
     """Bills what is due on a day."""
+    cards: CardGateway | None = None
+    """None where no cards are charged."""

@@ -12,7 +12,7 @@ from fastapi.responses import Response
 from billing.voucher_cards import PrintedCard, pdf
 from billing.voucher_codes import grouped, read_code
 from control import voucher_models as models
-from control.billing import minor
+from control.amounts import minor
 from control.directory import service_of
 from control.errors import bad_request
 from control.models import Listing

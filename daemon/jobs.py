@@ -15,10 +15,11 @@ import structlog
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 from sqlalchemy.engine import Engine
 
+from billing.card_gateway import CardGateway
 from config.settings import Settings
 from domain.errors import CaudalError
 from storage import housekeeping, overrides, rollup
-from storage.billing import bank, clock, gate, invoice_runs, numbers, run, wallets
+from storage.billing import bank, cards, clock, gate, invoice_runs, numbers, run, wallets
 
 ROLL_UP_SECONDS = 30
 STALE_SECONDS = 15
@@ -27,6 +28,9 @@ RETENTION_SECONDS = 3600
 OVERRIDES_SECONDS = 60
 BILLING_SECONDS = 15
 """How soon after midnight, or after a test clock was moved, wallets pay and collections go on."""
+CARDS_SECONDS = 60
+UNANSWERED = timedelta(seconds=60)
+"""Longer than a charge waits for its answer: whoever ordered it is gone."""
 ACCOUNTS_PER_LOOK = 500
 LATE_SECONDS = 60
 """A job that could not start for so long is skipped; its next run does the same work."""
@@ -45,10 +49,14 @@ class Jobs:
         take_counts: Callable[[housekeeping.Gauges | None, int], None],
         bill: Callable[[date, bool], None],
         see: Callable[[date], None],
+        gateway: CardGateway | None = None,
     ) -> None:
         self._engine = engine
         self._bill = bill
         self._see = see
+        self._gateway = gateway
+        # Of what this daemon finds when it starts nobody waits for an answer.
+        self._unanswered = timedelta(0)
         self._settings = settings
         self._listening_since = listening_since
         self._take_counts = take_counts
@@ -72,6 +80,7 @@ class Jobs:
             (self._bill_day, BILLING_SECONDS),
             (self._collect, BILLING_SECONDS),
             (self._book_bank, BILLING_SECONDS),
+            (self._settle_cards, CARDS_SECONDS),
         ):
             self._scheduler.add_job(
                 self._guarded(job),
@@ -184,6 +193,14 @@ class Jobs:
         """Go on with files of the bank whose booking was interrupted."""
         for booked in bank.book_waiting(self._engine):
             self._log.info("bank entry", entry=booked.id, state=booked.state, why=booked.why)
+
+    def _settle_cards(self) -> None:
+        """Ask the gateway for charges and refunds that had no answer; one that was cut off by a crash, too."""
+        if self._gateway is None:
+            return
+        older_than, self._unanswered = self._unanswered, UNANSWERED
+        for settled in cards.resolve(self._engine, self._gateway, datetime.now(UTC), older_than):
+            self._log.info("card order settled", id=settled.id, state=settled.state.value, why=settled.why)
 
     def _zone(self) -> ZoneInfo:
         with self._engine.connect() as connection:

@@ -31,7 +31,7 @@ from control import api
 from control.ports import ControlPorts, Listener, RuntimeStatus
 from control.server import ControlServer
 from control.socket_path import NAME as CONTROL_SOCKET
-from daemon import demonstration, event_loop, invoice_runner, logs, metrics_http
+from daemon import card_gateway, card_webhook, demonstration, event_loop, invoice_runner, logs, metrics_http
 from daemon.coa_relay import CoaRelay
 from daemon.database_keeper import DatabaseKeeper
 from daemon.datagrams import CannotListen, DatagramSocket
@@ -221,6 +221,7 @@ class Daemon:
                 "restore it from a backup"
             )
         vault = open_vault(self._data)
+        gateway = card_gateway.create(settings.cards)
         jobs = Jobs(
             engine,
             lambda: self._settings,
@@ -228,6 +229,7 @@ class Daemon:
             self._take_counts,
             partial(self._bill, engine),
             lambda on: invoice_runner.see(self._database.dsn, on),
+            gateway,
         )
         await asyncio.to_thread(jobs.prepare)
         if self._demo:
@@ -254,12 +256,25 @@ class Daemon:
                 clock=lambda: datetime.now(UTC),
             ),
             lambda on: invoice_runner.bill(engine, self._database.dsn, on, runners=invoice_runner.usual_runners()),
+            gateway,
         )
+        self._start_webhook(engine)
         door = self._data / CONTROL_SOCKET
         server = ControlServer(api.create(ports), Path(settings.control.socket or door), known_as=door)
         await server.start()
         self._undo.push_async_callback(server.stop)
         self._announce()
+
+    def _start_webhook(self, engine: Engine) -> None:
+        """Take the messages of the gateway of cards, where they are signed."""
+        cards = self._settings.cards
+        if not cards.gateway or not cards.webhook_port:
+            return
+        secret = card_gateway.read_secret(cards.webhook_key_file, card_gateway.WEBHOOK_CREDENTIAL)
+        if secret is None:
+            raise ServeError("[cards] webhook_port needs webhook_key_file, or a systemd credential of its name")
+        page = card_webhook.listen(self._reactor, engine, secret, cards.webhook_listen, cards.webhook_port)
+        self._undo.callback(page.stopListening)
 
     def _bill(self, engine: Engine, on: date, only_prepaid: bool) -> None:
         """Bill a day, as its job asks for it."""

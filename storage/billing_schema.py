@@ -28,7 +28,7 @@ from sqlalchemy import (
     text,
     true,
 )
-from sqlalchemy.dialects.postgresql import BYTEA, INTERVAL, JSONB, TIMESTAMP
+from sqlalchemy.dialects.postgresql import ARRAY, BYTEA, INTERVAL, JSONB, TIMESTAMP
 
 from storage.schema import metadata
 
@@ -450,6 +450,73 @@ Index(
     postgresql_where=text("payment_id IS NOT NULL"),
 )
 Index("bank_entry_payment", bank_entry.c.payment_id, postgresql_where=text("payment_id IS NOT NULL"))
+
+card = Table(
+    "card",
+    metadata,
+    Column("customer_id", BigInteger, ForeignKey("customer.id"), primary_key=True, autoincrement=False),
+    Column("payer", Text, nullable=False),
+    Column("token", Text, nullable=False),
+    Column("label", Text, nullable=False, server_default=text("''")),
+    Column("stored_at", _INSTANT, nullable=False, server_default=func.now()),
+)
+
+card_charge = Table(
+    "card_charge",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("customer_id", BigInteger, ForeignKey("customer.id"), nullable=False),
+    Column("payer", Text, nullable=False),
+    Column("token", Text, nullable=False),
+    Column("amount", BigInteger, CheckConstraint("amount > 0"), nullable=False),
+    Column("currency", Text, nullable=False),
+    Column("documents", ARRAY(BigInteger), nullable=False),
+    Column(
+        "state",
+        Text,
+        CheckConstraint("state IN ('pending', 'succeeded', 'failed')"),
+        nullable=False,
+        server_default=text("'pending'"),
+    ),
+    Column("payment_id", BigInteger, ForeignKey("payment.id"), unique=True),
+    Column("gateway_id", Text, unique=True),
+    Column("why", Text, nullable=False, server_default=text("''")),
+    Column("key", Text, nullable=False, unique=True),
+    Column("gateway_key", Text, nullable=False, unique=True),
+    Column("made_by", Text, nullable=False, server_default=text("''")),
+    Column("made_at", _INSTANT, nullable=False, server_default=func.now()),
+    CheckConstraint("(state = 'succeeded'::text) = (payment_id IS NOT NULL)"),
+)
+Index("card_charge_customer", card_charge.c.customer_id)
+Index("card_charge_pending", card_charge.c.id, postgresql_where=text("(state = 'pending'::text)"))
+
+card_refund = Table(
+    "card_refund",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("charge_id", BigInteger, ForeignKey("card_charge.id"), nullable=False),
+    Column("amount", BigInteger, CheckConstraint("amount > 0"), nullable=False),
+    Column(
+        "state",
+        Text,
+        CheckConstraint("state IN ('pending', 'succeeded', 'failed')"),
+        nullable=False,
+        server_default=text("'pending'"),
+    ),
+    Column("gateway_id", Text, unique=True),
+    Column("why", Text, nullable=False, server_default=text("''")),
+    Column("key", Text, nullable=False, unique=True),
+    Column("gateway_key", Text, nullable=False, unique=True),
+    Column("made_at", _INSTANT, nullable=False, server_default=func.now()),
+)
+Index("card_refund_charge", card_refund.c.charge_id)
+
+card_event = Table(
+    "card_event",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("received_at", _INSTANT, nullable=False, server_default=func.now()),
+)
 
 collection_step = Table(
     "collection_step",

@@ -55,6 +55,13 @@ def test_every_key_can_be_set() -> None:
         stale_default_seconds = 1800
         [enforcement]
         coa_per_second = 7
+        [cards]
+        gateway = "stripe"
+        url = "https://cards.example.net"
+        key_file = "/run/caudal/cards.key"
+        webhook_listen = "::1"
+        webhook_port = 18443
+        webhook_key_file = "/run/caudal/cards.webhook"
         [retention]
         usage_fact_months = 1
         refusal_days = 2

@@ -1,0 +1,220 @@
+"""Charges of cards against a real database and a simulated gateway on a real socket: never twice, never lost."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+
+import pytest
+import sqlalchemy
+from sqlalchemy import event, text
+
+from billing import stripe_dialect as stripe
+from billing.card_gateway import Movement
+from daemon.card_gateway import CardSettingsError, StripeGateway
+from domain.secret import Secret
+from simulator.card_gateway import CardFault, SimulatedCardGateway
+from storage.billing import cards, clock, ledger
+from storage.billing.cards import CardError
+from tests.integration.billed_isp import HEAD, assert_books_are_right, bill, customer, documents, provide, rows, sold
+from tests.integration.test_payments import LINE, PLAN, line_state, look
+
+KEY = "sk_test_1"
+LATER = timedelta(hours=30)
+
+
+@pytest.fixture
+def gateway() -> Iterator[SimulatedCardGateway]:
+    with SimulatedCardGateway(KEY, slow_seconds=1.0) as simulated:
+        yield simulated
+
+
+@pytest.fixture
+def ana(engine: sqlalchemy.Engine) -> int:
+    """Provide a customer with an open invoice of 12.10, a blocked line and a stored card."""
+    provide(
+        engine, HEAD, PLAN, customer("ana", "billing = { block_after = 10 }"), LINE,
+        sold("ana", "television", "2026-01-01"),
+    )  # fmt: skip
+    bill(engine, "2026-01-01")
+    look(engine, "2026-01-26")
+    (found,) = rows(engine, "SELECT id FROM customer")[0]
+    with engine.begin() as connection:
+        cards.store(connection, found, "cus_1", "pm_1", "visa 4242")
+    return int(found)
+
+
+def spoken(gateway: SimulatedCardGateway, timeout: float = 30.0) -> StripeGateway:
+    return StripeGateway(gateway.url, Secret.from_text(KEY), timeout)
+
+
+def begin(engine: sqlalchemy.Engine, ana: int, amount: int | None = None, key: str = "one") -> int:
+    with engine.begin() as connection:
+        return cards.begin_charge(connection, ana, amount, (), key, "noc")
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
+def resolve(engine: sqlalchemy.Engine, gateway: StripeGateway, at: datetime | None = None) -> list[cards.Charge]:
+    return [*cards.resolve(engine, gateway, at or now(), timedelta(0))]
+
+
+def test_a_charge_pays_what_is_open_and_lets_the_line_in(
+    engine: sqlalchemy.Engine, ana: int, gateway: SimulatedCardGateway
+) -> None:
+    assert line_state(engine) == "blocked"
+    charge = cards.settle_charge(engine, spoken(gateway), begin(engine, ana), now())
+    assert (charge.state, charge.amount) == (Movement.SUCCEEDED, 1210)
+    assert line_state(engine) == "active"
+    assert rows(engine, "SELECT method, amount, reference FROM payment") == [("card", 1210, "pi_1")]
+    assert [each[0] for each in documents(engine, "ana")] == ["invoice", "receipt"]
+    assert begin(engine, ana) == charge.id, "one key is one charge"
+    assert_books_are_right(engine)
+
+
+def test_a_declined_card_books_nothing_and_tells_why(
+    engine: sqlalchemy.Engine, ana: int, gateway: SimulatedCardGateway
+) -> None:
+    gateway.book.faults.append(CardFault.DECLINE)
+    charge = cards.settle_charge(engine, spoken(gateway), begin(engine, ana), now())
+    assert (charge.state, charge.why) == (Movement.FAILED, "Your card was declined.")
+    assert rows(engine, "SELECT count(*) FROM payment") == [(0,)]
+    assert line_state(engine) == "blocked"
+
+
+@pytest.mark.parametrize("fault", [CardFault.LOST_ANSWER, CardFault.SERVER_ERROR, CardFault.SLOW])
+def test_an_answer_that_never_comes_leaves_it_pending_and_is_asked_again_with_the_same_key(
+    engine: sqlalchemy.Engine, ana: int, gateway: SimulatedCardGateway, fault: CardFault
+) -> None:
+    gateway.book.faults.append(fault)
+    charge = cards.settle_charge(engine, spoken(gateway, timeout=0.3), begin(engine, ana), now())
+    assert (charge.state, rows(engine, "SELECT count(*) FROM payment")) == (Movement.PENDING, [(0,)])
+    (settled,) = resolve(engine, spoken(gateway))
+    assert settled.state is Movement.SUCCEEDED
+    assert resolve(engine, spoken(gateway)) == []
+    assert len(gateway.book.moved("payment_intent")) == 1
+    assert len({key for _, _, key in gateway.book.requests}) == 1
+    assert rows(engine, "SELECT amount FROM payment") == [(1210,)]
+    assert_books_are_right(engine)
+
+
+def test_a_crash_at_any_statement_charges_once_and_books_once(
+    engine: sqlalchemy.Engine, ana: int, gateway: SimulatedCardGateway
+) -> None:
+    charge_id = begin(engine, ana)
+    survived = -1
+    crashes = 0
+    while survived < 0:
+        left = crashes
+
+        def kill(*_: object) -> None:
+            nonlocal left
+            left -= 1
+            if left < 0:
+                raise KeyboardInterrupt
+
+        event.listen(engine, "before_cursor_execute", kill)
+        try:
+            cards.settle_charge(engine, spoken(gateway), charge_id, now())
+            survived = crashes
+        except KeyboardInterrupt:
+            crashes += 1
+        finally:
+            event.remove(engine, "before_cursor_execute", kill)
+        assert rows(engine, "SELECT count(*) FROM payment") == [(int(survived >= 0),)]
+    assert crashes > 10
+    assert len(gateway.book.moved("payment_intent")) == 1
+    assert_books_are_right(engine)
+
+
+def test_a_charge_older_than_the_gateway_keeps_keys_is_looked_up_and_not_sent_again(
+    engine: sqlalchemy.Engine, ana: int, gateway: SimulatedCardGateway
+) -> None:
+    gateway.book.faults.append(CardFault.LOST_ANSWER)
+    cards.settle_charge(engine, spoken(gateway), begin(engine, ana), now())
+    gateway.book.answers.clear()
+    assert [each.state for each in resolve(engine, spoken(gateway), now() + LATER)] == [Movement.SUCCEEDED]
+    begin(engine, ana, 500, "never sent")
+    assert [each.state for each in resolve(engine, spoken(gateway), now() + LATER)] == [Movement.FAILED]
+    assert [method for method, _, _ in gateway.book.requests] == ["POST", "GET", "GET"]
+
+
+def test_a_charge_that_the_gateway_still_processes_is_followed(
+    engine: sqlalchemy.Engine, ana: int, gateway: SimulatedCardGateway
+) -> None:
+    gateway.book.faults.append(CardFault.PENDING)
+    charge = cards.settle_charge(engine, spoken(gateway), begin(engine, ana), now())
+    assert charge.state is Movement.PENDING
+    assert resolve(engine, spoken(gateway)) == []
+    next(iter(gateway.book.things.values()))["status"] = "succeeded"
+    assert [each.state for each in resolve(engine, spoken(gateway))] == [Movement.SUCCEEDED]
+
+
+def test_a_message_books_what_no_answer_told_and_its_repetition_nothing(
+    engine: sqlalchemy.Engine, ana: int, gateway: SimulatedCardGateway
+) -> None:
+    gateway.book.faults.append(CardFault.LOST_ANSWER)
+    cards.settle_charge(engine, spoken(gateway), begin(engine, ana), now())
+    (thing,) = gateway.book.moved("payment_intent")
+    for number, booked in ((1, True), (1, False), (2, True)):
+        body = gateway.event(thing, number)
+        told = stripe.read_event(body, stripe.sign(body, b"secret", 1), b"secret", 1)
+        assert told is not None
+        assert cards.take_event(engine, told) is booked
+    assert resolve(engine, spoken(gateway)) == []
+    assert rows(engine, "SELECT count(*) FROM payment") == [(1,)]
+    assert_books_are_right(engine)
+
+
+def test_a_refund_goes_through_the_gateway_once_even_when_its_answer_is_lost(
+    engine: sqlalchemy.Engine, ana: int, gateway: SimulatedCardGateway
+) -> None:
+    charge = cards.settle_charge(engine, spoken(gateway), begin(engine, ana), now())
+    assert charge.payment_id is not None
+    with engine.begin() as connection:
+        refund_id = cards.begin_refund(connection, charge.payment_id, 210, "back")
+        assert cards.begin_refund(connection, charge.payment_id, 210, "back") == refund_id
+        with pytest.raises(CardError, match="1000 minor units are left"):
+            cards.begin_refund(connection, charge.payment_id, 1001, "more")
+    gateway.book.faults.append(CardFault.LOST_ANSWER)
+    assert cards.settle_refund(engine, spoken(gateway), refund_id, now()).state is Movement.PENDING
+    assert rows(engine, "SELECT refunded FROM payment") == [(0,)]
+    assert [each.state for each in resolve(engine, spoken(gateway))] == [Movement.SUCCEEDED]
+    assert rows(engine, "SELECT refunded FROM payment") == [(210,)]
+    assert [each["amount"] for each in gateway.book.moved("refund")] == [210]
+    assert documents(engine, "ana")[0][5] == 210
+    assert_books_are_right(engine)
+
+
+def test_money_that_moved_while_the_books_are_closed_is_booked_when_they_open(
+    engine: sqlalchemy.Engine, ana: int, gateway: SimulatedCardGateway
+) -> None:
+    charge_id = begin(engine, ana)
+    with engine.begin() as connection:
+        ledger.close_through(connection, clock.today(connection))
+    charge = cards.settle_charge(engine, spoken(gateway), charge_id, now())
+    assert charge.state is Movement.PENDING
+    assert "cannot be booked yet" in charge.why
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE closed_books SET through = '2026-01-01'"))
+    assert [each.state for each in resolve(engine, spoken(gateway))] == [Movement.SUCCEEDED]
+    assert len(gateway.book.moved("payment_intent")) == 1
+
+
+def test_no_card_number_is_stored_and_no_key_goes_without_tls(engine: sqlalchemy.Engine, ana: int) -> None:
+    with pytest.raises(CardError, match="never stored"), engine.begin() as connection:
+        cards.store(connection, ana, "cus_1", "4242 4242 4242 4242", "")
+    with pytest.raises(CardSettingsError, match="is no https"):
+        StripeGateway("http://api.example.net", Secret.from_text(KEY))
+
+
+def test_a_wrong_key_is_no_refusal_and_is_never_shown(
+    engine: sqlalchemy.Engine, ana: int, gateway: SimulatedCardGateway
+) -> None:
+    wrong = StripeGateway(gateway.url, Secret.from_text("sk_wrong"))
+    charge = cards.settle_charge(engine, wrong, begin(engine, ana), now())
+    assert charge.state is Movement.PENDING
+    assert "Invalid API Key" in charge.why
+    assert "sk_wrong" not in charge.why + repr(wrong.__dict__)
