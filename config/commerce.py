@@ -85,6 +85,12 @@ class CommerceReader:
             if partner not in self.partners:
                 table.report(f"there is no partner {show(partner)}{suggestion(partner, self.partners)}", "prices")
 
+    def check_sellers(self, table: Table, sellers: Collection[str]) -> None:
+        """Report partners that nobody has among those that may sell a plan."""
+        for partner in sellers:
+            if partner not in self.partners:
+                table.report(f"there is no partner {show(partner)}{suggestion(partner, self.partners)}", "partners")
+
     def customer(self, table: Table) -> CustomerEntry:
         """Read what a customer is and how it is billed."""
         billing = table.table("billing")

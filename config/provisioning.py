@@ -385,7 +385,7 @@ class _Reader:
         if interim_seconds < ADVISED_INTERIM_SECONDS:
             self._warn(table, "interim_seconds", f"below {ADVISED_INTERIM_SECONDS} makes many packets (RFC 2869)")
         download, upload = (table.take(key, checks.rate, None) for key in ("download", "upload"))
-        return PlanEntry(
+        entry = PlanEntry(
             name=table.require("name", checks.name, ""),
             kind=table.take("kind", checks.one_of(PlanKind), PlanKind.INTERNET),
             download_bits_per_second=download,
@@ -400,6 +400,8 @@ class _Reader:
             rules=self._rules(table, Surroundings(download, upload, self._pools, self._encode, self._warn), before),
             offer=self._offer(table),
         )
+        self._commerce.check_sellers(table, entry.rules.partners)
+        return entry
 
     def _offer(self, table: Table) -> Offer | None:
         name = table.values.get("name")

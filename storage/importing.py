@@ -22,6 +22,7 @@ from config.problems import ConfigurationError, Problems
 from config.service_table import ServiceReader
 from config.table import Table
 from config.toml_lines import Path
+from storage import plan_sellers
 from storage.billing import clock
 from storage.provisioned_rows import PLAN, ROUTER, SERVICE, Ids, chunks, service_row
 from storage.provisioning import (
@@ -103,6 +104,9 @@ class _Import:
         self._ids = Ids(routers=ids_by_name(connection, ROUTER), plans=ids_by_name(connection, PLAN))
         self._work = Reconciliation(connection, vault)
         self._staging = Staging(connection, SERVICE.table.name, SERVICE.columns)
+        self._restricted = plan_sellers.restricted_plans(connection)
+        self._lines: dict[str, int] = {}
+        """Where the services stand whose plan not every partner may sell."""
         self._kept = frozenset(column for column, key in SERVICE.file_keys.items() if key not in header)
 
     def take(self, records: list[tuple[int, list[str]]]) -> None:
@@ -117,6 +121,8 @@ class _Import:
         self._reader.finish()
         if not self._problems:
             self._staging.merge()
+            for login, message in self._work.refuse_partners().items():
+                self._problems.report((self._lines[login], "plan"), message)
             self._work.sell_services(clock.today(self._work.connection))
             self._work.announce()
 
@@ -133,7 +139,10 @@ class _Import:
     def _entry(self, line: int, cells: list[str]) -> ServiceEntry:
         pairs = zip(self._header, cells, strict=True)
         values = {column: _COLUMNS[column](cell) for column, cell in pairs if cell and not cell.isspace()}
-        return self._reader.read(Table(values, (line,), self._problems))
+        entry = self._reader.read(Table(values, (line,), self._problems))
+        if entry.plan in self._restricted:
+            self._lines[entry.login] = line
+        return entry
 
     def _stage(self, entries: list[ServiceEntry]) -> None:
         logins = {entry.customer for entry in entries if entry.customer}

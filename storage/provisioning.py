@@ -28,7 +28,7 @@ from domain.catalogue import ProductKind
 from domain.network import PoolKind
 from radius import dictionary
 from radius.dictionary import InvalidValue
-from storage import outbox, schema
+from storage import outbox, plan_sellers, schema
 from storage.billing import clock, discounts
 from storage.billing import provisioning as commerce
 from storage.outbox import Topic
@@ -65,6 +65,8 @@ from storage.vault import Vault
 
 ENFORCED_OF_SERVICE = frozenset({"plan", "enabled", "expires", "period_day", "account_state", "attributes"})
 """Keys that say what an open line may do; the others wait for the next login."""
+SOLD_BY = frozenset({"plan", "customer"})
+"""Keys of a service that say who sells what."""
 ENFORCED_OF_ISP = frozenset({"timezone", "blocking"})
 NOT_ENFORCED_OF_PLAN = frozenset({"partners", *PLAN.file_keys.values()}) - {"download", "upload"}
 """Of a plan it is the other way round: its rates and rules are most of it."""
@@ -279,6 +281,15 @@ class Reconciliation:
         elif written or changed:
             commerce.follow_services(self.connection, today, written, self.begun)
 
+    def refuse_partners(self) -> dict[str, str]:
+        """Return by login what is wrong with services that were now sold, or given away, by the wrong partner."""
+        sold = [
+            change.name
+            for change in self.changes
+            if change.kind == SERVICE.name and (change.action is Action.CREATED or not SOLD_BY.isdisjoint(change.keys))
+        ]
+        return plan_sellers.refusals(self.connection, sold) if plan_sellers.restricted_plans(self.connection) else {}
+
     def announce(self) -> None:
         """Tell the core which open lines may do something else now, and the workers that their copies are old."""
         self._fill_outbox()
@@ -336,6 +347,11 @@ def _apply(work: Reconciliation, isp: Isp, document: Document) -> None:
     work.write(CUSTOMER, (customer_row(customer, ids) for customer in isp.customers))
     _apply_accounts(work, isp, today)
     work.write(SERVICE, _service_rows(connection, isp, ids))
+    refused = work.refuse_partners()
+    for index, service in enumerate(isp.services):
+        if service.login in refused:
+            problems.report(("service", index, "plan"), refused[service.login])
+    document.refuse_if(problems)
     created, updated = commerce.write_subscriptions(connection, isp.subscriptions, today)
     work.changes += [Change("subscription", code, Action.CREATED) for code in created]
     work.begun += created.values()

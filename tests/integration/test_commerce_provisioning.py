@@ -205,3 +205,66 @@ def test_mistakes_are_refused_and_nothing_is_written(
         applied(engine, ISP.replace(before, after))
     assert any(problem in str(each) for each in caught.value.problems), caught.value.problems
     assert rows(engine, "SELECT FROM product") == []
+
+
+RESTRICTED = """
+[[partner]]
+name = "sur"
+[[plan]]
+name = "solo norte"
+partners = ["norte"]
+[[customer]]
+login = "nora"
+name = "Nora"
+partner = "norte"
+[[customer]]
+login = "sara"
+name = "Sara"
+partner = "sur"
+[[service]]
+login = "nora"
+password = "x"
+plan = "solo norte"
+customer = "nora"
+"""
+SOLD_BY_SUR = """
+[[service]]
+login = "sara"
+password = "x"
+plan = "solo norte"
+customer = "sara"
+"""
+OWN = """
+[[service]]
+login = "own"
+password = "x"
+plan = "solo norte"
+"""
+
+
+def test_a_plan_is_sold_by_its_partners_alone(engine: sqlalchemy.Engine) -> None:
+    apply(engine, VAULT, read(ISP + RESTRICTED, "isp.toml"))
+    for document, seller in ((SOLD_BY_SUR, "sur"), (OWN, "main")):
+        with pytest.raises(ProvisioningError) as caught:
+            apply(engine, VAULT, read(document, "isp.toml"))
+        assert [str(problem) for problem in caught.value.problems] == [
+            f'line 5: service.plan: "solo norte" is sold by "norte", not by "{seller}"'
+        ]
+    with engine.connect() as connection:
+        assert connection.scalars(text("SELECT login FROM service WHERE login IN ('nora', 'sara', 'own')")).all() == [
+            "nora"
+        ]
+
+
+def test_what_a_partner_sold_before_it_no_longer_may_goes_on(engine: sqlalchemy.Engine) -> None:
+    apply(engine, VAULT, read(ISP + RESTRICTED, "isp.toml"))
+    apply(engine, VAULT, read('[[plan]]\nname = "solo norte"\npartners = ["sur"]\n', "isp.toml"))
+    report = apply(
+        engine, VAULT, read(RESTRICTED[RESTRICTED.index("[[service]]") :] + "simultaneous = 2\n", "isp.toml")
+    )
+    assert [(change.name, change.keys) for change in report.changes] == [("nora", ("simultaneous",))]
+
+
+def test_the_partners_of_a_plan_exist(engine: sqlalchemy.Engine) -> None:
+    with pytest.raises(ProvisioningError, match=r'plan\.partners: there is no partner "nrte"; did'):
+        apply(engine, VAULT, read(ISP.replace('names = { es = "Fibra 100" }', 'partners = ["nrte"]'), "isp.toml"))

@@ -232,3 +232,13 @@ def test_the_example_fits_the_demonstration_isp(engine: sqlalchemy.Engine) -> No
     apply(engine, VAULT, read((EXAMPLES / "isp.toml").read_text(), "isp.toml"))
     with (EXAMPLES / "services.csv").open() as lines:
         assert imported(engine, lines) == ImportReport(created=4, updated=0, unchanged=0)
+
+
+def test_a_row_with_a_plan_that_the_customers_partner_may_not_sell_is_refused(isp: sqlalchemy.Engine) -> None:
+    apply(isp, VAULT, read('[[partner]]\nname = "norte"\n[[plan]]\nname = "60"\npartners = ["norte"]\n', "isp.toml"))
+    document = "login,password,plan,customer\nana,x,40,ana\neva,x,60,ana\nown,x,60,\n"
+    assert refused(isp, document) == [
+        'line 3: plan: "60" is sold by "norte", not by "main"',
+        'line 4: plan: "60" is sold by "norte", not by "main"',
+    ]
+    assert services(isp) == []

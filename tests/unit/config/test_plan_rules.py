@@ -70,6 +70,7 @@ AUTOMATIC = "automatic = { trigger_percent = 5, most_per_month = 1 }"
 CAP = '[plan.cap]\noctets = "500G"\n'
 WHOLE = (
     POOLS
+    + '[[partner]]\nname = "south"\n'
     + PLAN
     + """
 guaranteed_percent = 20
