@@ -342,6 +342,9 @@ def _wake(session: OpenSession, entitlement: Entitlement, rules: PlanRules, coun
     if not entitlement.admitted:
         # The next octet that is reported says that its router did not end it.
         return Wake(session.id, session.octets_up + session.octets_down + 1)
+    if rules.burst_budget is not None and entitlement.burst_seconds is not None:
+        # Over a longer time than from one report to the next, quiet and burst would even out.
+        return Wake(session.id, session.octets_up + session.octets_down + 1)
     left, direction = entitlement.octets_left, entitlement.left_direction
     if left is None or not rules.counts(session.traffic_class):
         return Wake(session.id, None)

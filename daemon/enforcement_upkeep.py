@@ -67,9 +67,11 @@ def drained(service: Loaded, plan: Plan, entitlement: Entitlement, now: datetime
     if budget is None or usage is None:
         return None
     level = service.contract.burst
-    if metered is None or level is None:
-        return BurstLevel(now, budget.octets, spent=False) if level is None else level
-    octets = _since(metered.month, usage.month)
+    if level is None:
+        return BurstLevel(now, budget.octets, spent=False)
+    if metered is None or metered.line is None or usage.line is None:
+        return level
+    octets = _since(metered.line, usage.line)
     rates = (entitlement.download, entitlement.upload)
     return allowance.drain(budget, level, now, since=metered.as_of, octets=octets, rates=rates)
 

@@ -41,6 +41,8 @@ class Usage(NamedTuple):
     fup_month: Counter | None = None
     sessions: int = 0
     """Open sessions; each adds to the seconds on line from `as_of` on."""
+    line: Counter | None = None
+    """All that the line carried in the month, of every class and as it was sent: what a burst budget is measured by."""
 
 
 class BurstLevel(NamedTuple):

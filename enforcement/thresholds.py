@@ -82,7 +82,7 @@ def next_crossing(
 def _after(standing: Standing, octets: int, direction: Direction, now: datetime) -> Standing:
     """Return the standing after so many octets more."""
     nothing = Counter(now)
-    as_of, day, week, month, fup_month, sessions = standing.usage or Usage(now, nothing, nothing, nothing)
+    as_of, day, week, month, fup_month, sessions, line = standing.usage or Usage(now, nothing, nothing, nothing)
     up, down = (octets, 0) if direction is Direction.UP else (0, octets)
 
     def add(counter: Counter) -> Counter:
@@ -90,7 +90,7 @@ def _after(standing: Standing, octets: int, direction: Direction, now: datetime)
         return Counter(begins, octets_up + up, octets_down + down, seconds)
 
     fup_month = None if fup_month is None else add(fup_month)
-    return replace(standing, usage=Usage(as_of, add(day), add(week), add(month), fup_month, sessions))
+    return replace(standing, usage=Usage(as_of, add(day), add(week), add(month), fup_month, sessions, line))
 
 
 def interim_seconds(entitlement: Entitlement, usual: int, profile: NasProfile) -> int:

@@ -19,7 +19,7 @@ from sqlalchemy.engine import Connection
 
 from domain.instants import SECOND_US, Microseconds, to_datetime, to_microseconds
 from domain.network import Plan
-from domain.plan_rules import PlanRules, TopUpKind
+from domain.plan_rules import NO_RULES, PlanRules, TopUpKind
 from enforcement.periods import Span, almanac
 from enforcement.standing import AccountState, BurstLevel, Counter, Override, Standing, TopUp, Usage
 from storage.lines import Line, line_of
@@ -340,6 +340,7 @@ class _Periods(NamedTuple):
     week: _Period
     month: _Period
     fup_month: _Period | None
+    line: _Period | None
 
     def usage(self, reading: _Reading, sessions: int, now: datetime) -> Usage:
         """Return the answers."""
@@ -350,6 +351,7 @@ class _Periods(NamedTuple):
             month=self.month.counter(reading),
             fup_month=None if self.fup_month is None else self.fup_month.counter(reading),
             sessions=sessions,
+            line=None if self.line is None else self.line.counter(reading),
         )
 
 
@@ -362,11 +364,16 @@ def _ask_periods(reading: _Reading, contract: Contract, rules: PlanRules, now: d
         return _Period(span.begins, reading.usage.ask(Period(contract.service_id, span, rules)), seconds)
 
     reset_day = None if rules.fup is None else rules.fup.reset_day
+    month = calendar.month(now, contract.period_day)
+    line = None
+    if rules.burst_budget is not None:
+        line = _Period(month.begins, reading.usage.ask(Period(contract.service_id, month, NO_RULES)), None)
     return _Periods(
         day=ask(calendar.day(now)),
         week=ask(calendar.week(now)),
-        month=ask(calendar.month(now, contract.period_day)),
+        month=ask(month),
         fup_month=None if reset_day is None else ask(calendar.month(now, reset_day)),
+        line=line,
     )
 
 
@@ -455,7 +462,7 @@ def _top_up(row: Sequence[Any]) -> TopUp:
 
 
 def _usage(document: Mapping[str, Any], as_of: datetime) -> Usage:
-    fup_month = document.get("fup_month")
+    fup_month, line = document.get("fup_month"), document.get("line")
     return Usage(
         as_of=as_of,
         day=_counter(document["day"]),
@@ -463,6 +470,7 @@ def _usage(document: Mapping[str, Any], as_of: datetime) -> Usage:
         month=_counter(document["month"]),
         fup_month=None if fup_month is None else _counter(fup_month),
         sessions=document["sessions"],
+        line=None if line is None else _counter(line),
     )
 
 
@@ -472,7 +480,13 @@ def _counter(row: Sequence[int]) -> Counter:
 
 
 def _usage_document(usage: Usage) -> str:
-    counters = {"day": usage.day, "week": usage.week, "month": usage.month, "fup_month": usage.fup_month}
+    counters = {
+        "day": usage.day,
+        "week": usage.week,
+        "month": usage.month,
+        "fup_month": usage.fup_month,
+        "line": usage.line,
+    }
     document: dict[str, object] = {
         name: [to_microseconds(each.begins), each.octets_up, each.octets_down, each.seconds]
         for name, each in counters.items()
