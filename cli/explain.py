@@ -39,6 +39,7 @@ _SPANISH = {
     "proven by {proof} {age} ago": "probada por {proof} hace {age}",
     "not proven for {age}: {problem}": "sin probar desde hace {age}: {problem}",
     "under way": "en curso",
+    "overshot the last threshold by {octets}": "rebasó el último umbral en {octets}",
     "An order lets it in again: {command}": "Una orden la admite de nuevo: {command}",
     "Where billing has stopped it, a payment does: {command}": "Si la cortó la facturación, basta un pago: {command}",
     "blocked": "bloqueada",
@@ -103,6 +104,11 @@ def standing(line: Item, now: datetime, spoken: str = "en") -> str:
     problem = line["problem"] or _word("under way", spoken)
     age = _age(line["desired_since"], now)
     return _word("not proven for {age}: {problem}", spoken).format(age=age, problem=problem)
+
+
+def overshot(line: Item, spoken: str = "en") -> str:
+    """Return how far a session went beyond the threshold that it crossed last; empty where it crossed none."""
+    return "" if line["overshoot_octets"] is None else _octets(line["overshoot_octets"], spoken)
 
 
 def _age(instant: str, now: datetime) -> str:
@@ -181,13 +187,15 @@ def _write_prospects(prospects: list[str], spoken: str) -> None:
 def _sessions(sessions: list[Item], now: datetime, spoken: str) -> list[tuple[str, str]]:
     if not sessions:
         return [(_word("sessions", spoken), _word("none is open", spoken))]
-    return [
-        (
-            f"{_word('session', spoken)} {session['session_id']}",
-            _word("on {router}: {standing}", spoken).format(
-                router=session["router"] or _word("a router that is gone", spoken),
-                standing=standing(session, now, spoken),
-            ),
-        )
-        for session in sessions
-    ]
+    return [(f"{_word('session', spoken)} {each['session_id']}", _session(each, now, spoken)) for each in sessions]
+
+
+def _session(session: Item, now: datetime, spoken: str) -> str:
+    said = _word("on {router}: {standing}", spoken).format(
+        router=session["router"] or _word("a router that is gone", spoken),
+        standing=standing(session, now, spoken),
+    )
+    beyond = overshot(session, spoken)
+    return (
+        f"{said}; {_word('overshot the last threshold by {octets}', spoken).format(octets=beyond)}" if beyond else said
+    )

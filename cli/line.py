@@ -14,7 +14,7 @@ import click
 from cli.client import ControlClient, Item, segment
 from cli.command import Group
 from cli.completion import named
-from cli.explain import rates, refusal, standing
+from cli.explain import overshot, rates, refusal, standing
 from cli.options import Paging, data_directory, paging_options
 from cli.rate import HOURS, RATE
 from cli.tables import Column, count, show_listing, text
@@ -24,6 +24,7 @@ LINE_COLUMNS = (
     text("LOGIN", "login"),
     text("ROUTER", "router"),
     Column("STANDING", standing),
+    Column("OVERSHOT", lambda item, _now: overshot(item), number=True, spare=3),
     count("ATTEMPTS", "attempts", spare=2),
     Column("NEXT", lambda item, now: _next(item["next_attempt_at"], now), number=True, spare=1),
     Column("SESSION", lambda item, _now: str(item["session_id"]), number=True),

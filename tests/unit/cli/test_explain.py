@@ -42,6 +42,7 @@ def line(**changed: object) -> dict[str, Any]:
         "proven_at": at,
         "desired_since": at,
         "problem": None,
+        "overshoot_octets": None,
         **changed,
     }
 
@@ -178,6 +179,15 @@ def test_every_reason_and_every_proof_has_its_words(spoken: str) -> None:
 def test_a_line_is_told_with_its_proof_or_its_problem(changed: dict[str, object], english: str, spanish: str) -> None:
     assert standing(line(**changed), NOW) == english
     assert standing(line(**changed), NOW, "es") == spanish
+
+
+def test_how_far_a_threshold_was_overshot_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    result, _ = ask(monkeypatch, answer(sessions=[line(overshoot_octets=3_811_883)]))
+    assert result.output.endswith("; overshot the last threshold by 3.8 MB\n")
+    result, _ = ask(monkeypatch, answer(sessions=[line(overshoot_octets=3_811_883)]), "es_ES")
+    assert result.output.endswith("; rebasó el último umbral en 3,8 MB\n")
+    result, _ = ask(monkeypatch, answer(sessions=[line()]))
+    assert "overshot" not in result.output
 
 
 def test_rates_are_exact() -> None:

@@ -130,6 +130,12 @@ def test_an_override_wants_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "--reason" in order(monkeypatch, Daemon(), "override", "ana", "--percent", "50").output
 
 
+@pytest.mark.parametrize(("octets", "shown"), [(None, ""), (0, "0 B"), (3_811_883, "3.8 MB")])
+def test_how_far_a_cap_was_overshot_is_shown(octets: int | None, shown: str) -> None:
+    column = next(column for column in LINE_COLUMNS if column.title == "OVERSHOT")
+    assert column.cell({"overshoot_octets": octets}, NOW) == shown
+
+
 @pytest.mark.parametrize(("seconds", "shown"), [(None, ""), (-13, "now"), (0, "now"), (90, "in 1 min")])
 def test_the_next_attempt_is_told_until_it_is_due(seconds: int | None, shown: str) -> None:
     column = next(column for column in LINE_COLUMNS if column.title == "NEXT")
