@@ -6,9 +6,14 @@ from collections.abc import Iterator
 
 import pytest
 import sqlalchemy
+from hypothesis import HealthCheck, settings
 
 from storage.database import create_engine
 from tests.postgres import PostgresForTests, postgres_for_tests
+
+# Slowness is told by the benchmarks; on a busy machine it is no fault of what is tested.
+settings.register_profile("caudal", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("caudal")
 
 
 @pytest.fixture(scope="session")
