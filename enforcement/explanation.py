@@ -84,12 +84,16 @@ class Prospect(NamedTuple):
 
     def text(self, language: Language = Language.ENGLISH, zone: tzinfo = UTC) -> str:
         """Return the sentence; instants are shown in `zone`."""
-        kind = "left_octets" if self.numbers[0][0] == "left_octets" else "at_us"
+        kind = _AFTER if self.numbers[0][0] == _AFTER else _AT
+        if self.rule is Rule.TOP_UP and not self.name:
+            kind = _AGAIN
         return _sentence(_PROSPECTS[language][self.rule, kind], self.name, self.numbers, language, zone)
 
 
 def _sentence(template: str, name: str, numbers: Numbers, language: Language, zone: tzinfo) -> str:
+    # Steps of fair use need no name.
     words = {"name": name, "until": _OPEN_END[language]}
+    template = template if name else template.replace(" {name}", "")
     for key, number in numbers:
         word, unit = _unit(key)
         words[word] = str(number) if unit is None else _SHOWN[unit](number, language, zone)
@@ -252,6 +256,8 @@ _SENTENCES: Mapping[Language, _Sentences] = MappingProxyType(
 
 _AFTER = "left_octets"
 _AT = "at_us"
+_AGAIN = "again"
+"""The calendar month turns, in which automatic top-ups are counted."""
 _PROSPECTS: Mapping[Language, Mapping[tuple[Rule, str], str]] = MappingProxyType(
     {
         Language.ENGLISH: {
@@ -264,6 +270,7 @@ _PROSPECTS: Mapping[Language, Mapping[tuple[Rule, str], str]] = MappingProxyType
             (Rule.OVERRIDE, _AT): "At {at}: the order of {name} ends.",
             (Rule.CAP, _AT): "At {at}: the period of the cap begins again.",
             (Rule.TOP_UP, _AT): "At {at}: top-up {name}.",
+            (Rule.TOP_UP, _AGAIN): "At {at}: automatic top-ups may be bought again.",
             (Rule.BURST_BUDGET, _AT): "At {at}: it may burst again.",
             (Rule.HOURS, _AT): "At {at}: the allowed hours begin or end.",
             (Rule.EXPIRY, _AT): "At {at}: the service expires.",
@@ -278,6 +285,7 @@ _PROSPECTS: Mapping[Language, Mapping[tuple[Rule, str], str]] = MappingProxyType
             (Rule.OVERRIDE, _AT): "El {at}: termina la orden de {name}.",
             (Rule.CAP, _AT): "El {at}: empieza de nuevo el período del tope.",
             (Rule.TOP_UP, _AT): "El {at}: recarga {name}.",
+            (Rule.TOP_UP, _AGAIN): "El {at}: puede haber de nuevo recargas automáticas.",
             (Rule.BURST_BUDGET, _AT): "El {at}: vuelve a haber ráfaga.",
             (Rule.HOURS, _AT): "El {at}: empieza o termina el horario permitido.",
             (Rule.EXPIRY, _AT): "El {at}: vence el servicio.",

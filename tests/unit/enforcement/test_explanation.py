@@ -9,6 +9,7 @@ import pytest
 
 from domain.instants import to_microseconds
 from domain.plan_rules import (
+    AutomaticTopUp,
     Burst,
     BurstBudget,
     Cap,
@@ -19,6 +20,7 @@ from domain.plan_rules import (
     PlanRules,
     ScheduleRule,
     TopUpKind,
+    TopUpOffer,
 )
 from enforcement import explanation
 from enforcement.entitlement import prospects
@@ -121,6 +123,22 @@ def test_numbers_have_units(key: str, number: int | str, english: str, spanish: 
     applied = Applied(Rule.FUP, "x", ((key, number), ("limit_octets", 5), ("period", "day")), Effect.BLOCKS)
     assert applied.text() == f"Fair use x: {english} of 5 B in the day; not served."
     assert applied.text(Language.SPANISH) == f"Uso razonable x: {spanish} de 5 B en el día; sin servicio."
+
+
+def test_what_has_no_name_leaves_no_gap() -> None:
+    offer = TopUpOffer("more", TopUpKind.OCTETS, GIGA, automatic=AutomaticTopUp(80, 1))
+    steps = (
+        FupStep(Period.WEEK, percent(50), above_octets=GIGA),
+        FupStep(Period.DAY, percent(9), above_octets=1000 * GIGA),
+    )
+    rules = PlanRules(cap=Cap(GIGA), top_ups=(offer,), fup=Fup(steps))
+    standing = Standing(1, usage=used(4 * GIGA))
+    told = [each.text(zone=ZONE) for each in prospects(PLAN, rules, REJECT, standing, ZONE, NOW)]
+    assert "At 2025-07-01 00:00: automatic top-ups may be bought again." in told
+    assert "After 996 GB more up and down: fair use." in told
+    rule = next(rule for rule in ask(rules, standing).rules if rule.rule is Rule.FUP)
+    assert rule.text(zone=ZONE).startswith("Fair use: 4 GB of 1 GB in the week; ")
+    assert rule.text(Language.SPANISH, ZONE).startswith("Uso razonable: 4 GB de 1 GB en la semana; ")
 
 
 def test_instants_are_shown_in_the_zone() -> None:
