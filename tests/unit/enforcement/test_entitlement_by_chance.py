@@ -222,6 +222,21 @@ def test_no_line_is_faster_than_plan_boosts_schedule_and_override_allow(asked: A
         assert 0 < rate <= (raised(boosted, others, down=down) or 0)
 
 
+@given(questions(fresh=True), st.one_of(fixed, slowing), st.booleans())
+def test_cap_and_fair_use_make_no_line_faster(asked: Asked, change: Change, by_cap: bool) -> None:
+    free = replace(asked.rules, cap=None, fup=None)
+    action = CapAction.FIXED if change.kind is ChangeKind.FIXED else CapAction.PERCENT
+    step = FupStep(Period.DAY, change, above_octets=0)
+    slowed = replace(free, cap=Cap(0, action=action, change=change)) if by_cap else replace(free, fup=Fup((step,)))
+    before, after = (
+        Asked(rules, asked.blocking, asked.standing, asked.zone, asked.now).line() for rules in (free, slowed)
+    )
+    for rate, own in ((after.download, before.download), (after.upload, before.upload)):
+        assert rate is not None
+        assert own is not None
+        assert rate <= own
+
+
 @given(questions())
 def test_burst_and_share_fit_the_rate(asked: Asked) -> None:
     line = asked.line()
