@@ -279,10 +279,27 @@ def test_computing_again_changes_nothing(asked: Asked) -> None:
     assert fingerprint(line) == fingerprint(copy.line())
 
 
-@given(questions(), st.data())
-def test_the_order_in_which_things_were_bought_does_not_matter(asked: Asked, data: st.DataObject) -> None:
-    shuffled = data.draw(st.permutations(asked.standing.top_ups))
-    assert asked.line() == asked.line(standing=replace(asked.standing, top_ups=tuple(shuffled)))
+@given(
+    questions(fresh=True),
+    st.lists(st.tuples(octets, st.integers(1, 10**11), st.booleans()), min_size=2, max_size=4),
+    st.data(),
+)
+def test_the_order_in_which_things_were_bought_does_not_matter(
+    asked: Asked, bought: list[tuple[int, int, bool]], data: st.DataObject
+) -> None:
+    asked.rules = replace(asked.rules, cap=asked.rules.cap or Cap(0))
+    more = [
+        TopUp(
+            100 + number, f"more {number}", TopUpKind.OCTETS, asked.now, asked.now + lasts * MICROSECOND, size,
+            before_plan=before,
+        )
+        for number, (size, lasts, before) in enumerate(bought)
+    ]  # fmt: skip
+    top_ups = [*asked.standing.top_ups, *more]
+    shuffled = data.draw(st.permutations(top_ups))
+    assert asked.line(standing=replace(asked.standing, top_ups=tuple(top_ups))) == asked.line(
+        standing=replace(asked.standing, top_ups=tuple(shuffled))
+    )
 
 
 @given(questions(), st.data())
