@@ -11,6 +11,7 @@ from fastapi import APIRouter, FastAPI
 from sqlalchemy.exc import SQLAlchemyError
 
 from control import (
+    accounts,
     bank,
     billing,
     cards,
@@ -18,6 +19,7 @@ from control import (
     documents,
     enforcement,
     errors,
+    ledger,
     metering,
     models,
     previews,
@@ -66,6 +68,8 @@ def create(ports: ControlPorts) -> FastAPI:
         documents.routes,
         previews.routes,
         billing.routes,
+        accounts.routes,
+        ledger.routes,
         reminders.routes,
         bank.routes,
         metering.routes,

@@ -1,4 +1,4 @@
-"""Routes over money: invoice runs, documents, payments, accounts, the ledger and the clock of a test database.
+"""Routes over money: invoice runs, documents, prices and payments.
 
 Rule: each order is one transaction and carries what makes it done once; amounts are exact decimal text.
 """
@@ -6,16 +6,14 @@ Rule: each order is one transaction and carries what makes it done once; amounts
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import date, timedelta
+from datetime import date
 from decimal import Decimal
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
 from fastapi.responses import Response, StreamingResponse
 from sqlalchemy import RowMapping
-from sqlalchemy.engine import Connection
 
-from billing import journal
 from billing.prices import PriceScope
 from billing.printing import pdf, xml
 from control import billing_models as models
@@ -27,12 +25,9 @@ from control.ports import ControlPorts
 from control.questions import DEFAULT_LIMIT, AfterNumber, Limit, Name, NameFilter, Ports
 from domain.money import decimal_text
 from storage.billing import (
-    accounts,
     cards,
     clock,
-    collecting,
     credit_notes,
-    gate,
     invoice_runs,
     ledger,
     payments,
@@ -40,8 +35,6 @@ from storage.billing import (
     printing,
     reading,
     run,
-    verification,
-    wallets,
 )
 
 routes = APIRouter(tags=["billing"])
@@ -337,165 +330,6 @@ def refund_payment(ports: Ports, number: int, order: models.RefundOrder) -> mode
             connection, number, amount, order.key, clock.today(connection), is_reversal=order.reversal
         )
     return models.Refunded(payment=number, amount=decimal_text(given, currency), currency=currency)
-
-
-@routes.get("/customer-accounts/{customer:path}")
-def show_account(ports: Ports, customer: Name) -> models.AccountAnswer:
-    """Show what a customer owes, has in the wallet, and for how many days that lasts."""
-    with ports.engine.connect() as connection:
-        id_ = reading.payer_id(connection, customer)
-        row = reading.account(connection, id_)
-        today = clock.today(connection)
-        catalogue = accounts.Catalogue.read(connection)
-        (account,) = accounts.load(connection, [id_], today, catalogue)
-        left = (
-            None if account.wallet is None else wallets.days_left(account, accounts.Catalogue.read(connection), today)
-        )
-    currency = row["currency"]
-    amounts = {key: decimal_text(row[key], currency) for key in ("owed", "wallet", "reserved")}
-    return models.AccountAnswer(**{**row, **amounts}, days_left=left)
-
-
-@routes.get("/calendars/{customer:path}")
-def show_calendar(ports: Ports, customer: Name) -> Listing[models.CalendarStep]:
-    """List what is done to collect a customer's debt, and when: the dates by which lines are cut."""
-    with ports.engine.connect() as connection:
-        today = clock.today(connection)
-        (standing,) = gate.load(connection, [reading.payer_id(connection, customer)], today)
-    steps = [models.CalendarStep(on=step.on, act=step.act.value, number=step.number) for step in standing.steps]
-    return Listing(items=steps, next=None)
-
-
-@routes.post("/promises/{customer:path}")
-def promise(ports: Ports, customer: Name, order: models.PromiseOrder) -> models.Done:
-    """Hold cuts off until a customer has paid as promised."""
-    with ports.engine.begin() as connection:
-        today = clock.today(connection)
-        collecting.promise(connection, reading.payer_id(connection, customer), order.until, today, order.made_by)
-    return models.Done(text=f"{customer}: nothing is cut through {order.until}")
-
-
-@routes.post("/rests/{customer:path}")
-def rest(ports: Ports, customer: Name, order: models.RestOrder) -> models.Done:
-    """Let a customer's lines rest on some days, which are not charged."""
-    if order.ends is not None and order.ends <= order.starts:
-        raise bad_request("the pause ends before it begins", "give the first day on which the line is used again")
-    with ports.engine.begin() as connection:
-        today = clock.today(connection)
-        collecting.pause(connection, reading.payer_id(connection, customer), order.starts, order.ends, today)
-    until = "until further notice" if order.ends is None else f"until {order.ends}"
-    return models.Done(text=f"{customer}: rests from {order.starts} {until}; these days are not charged")
-
-
-@routes.post("/account-states/{customer:path}")
-def set_state(ports: Ports, customer: Name, order: models.StateOrder) -> models.Done:
-    """Give a customer up, or take it back."""
-    with ports.engine.begin() as connection:
-        today = clock.today(connection)
-        collecting.set_active(connection, reading.customer_id(connection, customer), order.active, today)
-    what = "active again" if order.active else "inactive: neither billed nor let in"
-    return models.Done(text=f"{customer}: {what} from {today}")
-
-
-@routes.post("/trust-unlocks/{customer:path}")
-def unlock(ports: Ports, customer: Name, order: models.UnlockOrder) -> models.Done:
-    """Let a cut line in for some days on trust, as the account's terms allow."""
-    with ports.engine.begin() as connection:
-        until = collecting.trust(
-            connection, reading.payer_id(connection, customer), clock.today(connection), order.made_by
-        )
-    return models.Done(text=f"{customer}: let in on trust through {until}")
-
-
-@routes.get("/ledger/balances")
-def list_balances(ports: Ports) -> Listing[models.Balance]:
-    """List what every account of the ledger sums to."""
-    with ports.engine.connect() as connection:
-        rows = ledger.balances(connection)
-    items = [
-        models.Balance(
-            account=row.account.kind.value,
-            name=row.account.name,
-            currency=row.account.currency,
-            amount=decimal_text(row.amount, row.account.currency),
-            customers=row.customers,
-        )
-        for row in rows
-    ]
-    return Listing(items=items, next=None)
-
-
-@routes.get("/ledger/check")
-def check_ledger(ports: Ports) -> Listing[models.Difference]:
-    """Compute everything anew and list what is not as it should be."""
-    found = [*ledger.check_books(ports.engine), *verification.check_chains(ports.engine)]
-    items = [
-        models.Difference(
-            what=each.what,
-            kept=decimal_text(each.kept, each.currency) if each.currency else str(each.kept),
-            computed=decimal_text(each.computed, each.currency) if each.currency else str(each.computed),
-            currency=each.currency,
-        )
-        for each in found
-    ]
-    return Listing(items=items, next=None)
-
-
-@routes.get("/ledger/journal", response_class=StreamingResponse)
-def export_journal(
-    ports: Ports,
-    first: Annotated[date, Query(alias="from")],
-    last: Annotated[date, Query(alias="to")],
-    form: Annotated[str, Query(pattern="^(csv|beancount)$")] = "csv",
-) -> StreamingResponse:
-    """Write the postings of some days, as CSV or as beancount's text."""
-
-    def lines() -> Iterator[str]:
-        with ports.engine.connect() as connection:
-            rows = reading.journal(connection, first, last)
-            if form == "csv":
-                yield from journal.csv_lines(rows)
-            else:
-                yield from journal.beancount_lines(rows, ledger.accounts(connection))
-
-    return StreamingResponse(lines(), media_type="text/csv" if form == "csv" else "text/plain")
-
-
-@routes.post("/ledger/close")
-def close_books(ports: Ports, order: models.CloseOrder) -> models.Closed:
-    """Let nothing more be posted through a day."""
-    with ports.engine.begin() as connection:
-        ledger.close_through(connection, order.through)
-    return models.Closed(through=order.through)
-
-
-@routes.get("/clock")
-def show_clock(ports: Ports) -> models.ClockAnswer:
-    """Show the clock of billing."""
-    with ports.engine.connect() as connection:
-        return _clock(connection)
-
-
-@routes.post("/clock/permit")
-def permit_clock(ports: Ports) -> models.ClockAnswer:
-    """Make this a test database, whose clock may be moved."""
-    with ports.engine.begin() as connection:
-        clock.permit(connection)
-        return _clock(connection)
-
-
-@routes.post("/clock/advance")
-def advance_clock(ports: Ports, order: models.ClockOrder) -> models.ClockAnswer:
-    """Move the clock of a test database ahead."""
-    with ports.engine.begin() as connection:
-        clock.advance(connection, timedelta(days=order.days))
-        return _clock(connection)
-
-
-def _clock(connection: Connection) -> models.ClockAnswer:
-    return models.ClockAnswer(
-        now=clock.now(connection), today=clock.today(connection), is_test=clock.is_test(connection)
-    )
 
 
 def _before(after: str | None) -> int | None:

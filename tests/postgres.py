@@ -1,7 +1,8 @@
 """A real PostgreSQL for one test run, and a database of its own for each test.
 
-Rule: the server is the product's own embedded one with its durable settings; a test's database is a copy of a template
-that was migrated once. Servers that a killed run left behind are ended by the next run.
+Rule: the server is the product's own embedded one, but that it does not wait for the disk: what must survive is tested
+with servers of the product's own. A test's database is a copy of a template that was migrated once. Servers that a
+killed run left behind are ended by the next run.
 """
 
 from __future__ import annotations
@@ -43,6 +44,12 @@ class PostgresForTests:
         finally:
             self._execute("DROP DATABASE {} WITH (FORCE)", name)
 
+    def forget_the_disk(self) -> None:
+        """Let commits and copies of the template wait for nothing."""
+        for setting in ("fsync", "full_page_writes"):
+            self._execute(f"ALTER SYSTEM SET {setting} = off")
+        self._execute("SELECT pg_reload_conf()")
+
     def create_template(self) -> None:
         """Migrate the database of which every test gets a copy."""
         self._execute("CREATE DATABASE {} OWNER {}", TEMPLATE, ROLE)
@@ -66,6 +73,7 @@ def postgres_for_tests() -> Iterator[PostgresForTests]:
         server = EmbeddedPostgres(directory / "postgresql")
         server.start()
         postgres = PostgresForTests(server)
+        postgres.forget_the_disk()
         postgres.create_template()
         yield postgres
 
