@@ -47,6 +47,9 @@ class SaidLine(NamedTuple):
     credits_line: int | None = None
 
 
+_encode = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode
+
+
 def digest(said: Said, lines: Iterable[SaidLine] = ()) -> bytes:
     """Return what stands for a document in the chain of its series."""
     told = sorted(_text([*line[:-2], [[*tax] for tax in line.taxes], line.credits_line]) for line in lines)
@@ -54,7 +57,7 @@ def digest(said: Said, lines: Iterable[SaidLine] = ()) -> bytes:
 
 
 def _text(values: list[object]) -> str:
-    return json.dumps([_plain(value) for value in values], ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+    return _encode([_plain(value) for value in values])
 
 
 def _plain(value: object) -> object:

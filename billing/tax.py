@@ -93,7 +93,7 @@ def settle(lines: Sequence[TaxableLine], rounding: TaxRounding) -> Settled:
             continue
         whole, factors = _factors(line.taxes)
         net = half_up(line.amount * whole.denominator, whole.numerator) if line.includes_tax else line.amount
-        exact_net = Fraction(line.amount) / whole if line.includes_tax and keeps_gross else Fraction(net)
+        exact_net = Fraction(line.amount) / whole if line.includes_tax and keeps_gross else net
         if by_line:
             taxes = _by_line(line, net, factors)
         else:
@@ -152,8 +152,10 @@ def _by_line(line: TaxableLine, net: int, factors: Sequence[Fraction]) -> tuple[
 
 def _by_rate(running: dict[AppliedTax, tuple[Fraction, int]], applied: AppliedTax, exact: Fraction) -> int:
     """Return the part of a line in the tax of its rate: the difference of two rounded sums."""
-    sum_so_far, before = running.get(applied, (Fraction(0), 0))
-    sum_so_far += exact
+    before, sum_so_far = 0, exact
+    if applied in running:
+        earlier, before = running[applied]
+        sum_so_far += earlier
     until = rounded(sum_so_far)
     running[applied] = sum_so_far, until
     return until - before

@@ -23,6 +23,8 @@ _SECOND = timedelta(seconds=1)
 _WEEK_AND_A_DAY = 8
 """Days after which windows, which are weekly, can bring nothing new."""
 _MOST_ZONES = 256
+_MOST_DAYS = 4096
+"""Whose beginnings are remembered: eleven years of one zone."""
 _MOST_TIMETABLES = 1024
 
 
@@ -53,6 +55,7 @@ def _leap(zone: tzinfo, before: datetime, after: datetime) -> datetime:
     return after
 
 
+@lru_cache(maxsize=_MOST_DAYS)
 def midnight(zone: tzinfo, day: date) -> datetime:
     """Return the instant at which `day` begins in `zone`."""
     local = datetime(day.year, day.month, day.day)  # noqa: DTZ001 - what the clocks show

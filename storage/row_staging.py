@@ -73,6 +73,13 @@ def _array(elements: list[object]) -> str:
     return _escape("{" + ",".join([f'"{element}"' for element in quoted]) + "}")
 
 
+_encode = json.JSONEncoder(ensure_ascii=False).encode
+
+
+def _json(value: object) -> str:
+    return _escape(_encode(value))
+
+
 _WRITERS: Mapping[type, Callable[[Any], str]] = {
     type(None): lambda _: r"\N",
     bool: lambda value: "t" if value else "f",
@@ -83,7 +90,7 @@ _WRITERS: Mapping[type, Callable[[Any], str]] = {
     date: str,
     Decimal: str,
     list: _array,
-    tuple: lambda value: _escape(json.dumps(value, ensure_ascii=False)),
-    dict: lambda value: _escape(json.dumps(value, ensure_ascii=False)),
+    tuple: _json,
+    dict: _json,
 }
 """How each type of value goes into a COPY; lists are arrays, tuples and dicts JSON."""
