@@ -19,6 +19,8 @@ from domain.plan_rules import (
     CapAction,
     Change,
     ChangeKind,
+    Counted,
+    CountingWindow,
     Direction,
     FupStep,
     PlanRules,
@@ -31,6 +33,11 @@ Details = Iterable[tuple[str, str]]
 Element = TypeVar("Element")
 
 _DIRECTIONS = {Direction.BOTH: "", Direction.DOWN: " down", Direction.UP: " up"}
+_COUNTED = {
+    Counted.OCTETS: "the traffic",
+    Counted.TIME: "the time on line",
+    Counted.BOTH: "the traffic and of the time on line",
+}
 _CAP_ACTIONS = {CapAction.BLOCK: "blocked", CapAction.OVERAGE: "charged for what is above"}
 
 
@@ -49,9 +56,7 @@ def details(document: Mapping[str, object]) -> Details:
     if rules.cap is not None:
         yield from _cap(rules.cap)
     yield from _each("top-up", rules.top_ups, _top_up)
-    yield from _each(
-        "counting", rules.counting, lambda each: f"{write_window(each.window)}: {each.percent} % of the traffic"
-    )
+    yield from _each("counting", rules.counting, _counting)
     if rules.fup is not None:
         yield "fair use bonus", octets(rules.fup.bonus_octets) if rules.fup.bonus_octets else ""
         yield "fair use month", "" if rules.fup.reset_day is None else f"from day {rules.fup.reset_day}"
@@ -125,6 +130,10 @@ def _top_up(offer: TopUpOffer) -> str:
         most = offer.automatic.most_per_month
         automatic = f", by itself at {offer.automatic.trigger_percent} % of the cap, at most {most} a month"
     return f"{offer.name}: {what}, price {offer.price}{automatic}"
+
+
+def _counting(counting: CountingWindow) -> str:
+    return f"{write_window(counting.window)}: {counting.percent} % of {_COUNTED[counting.counts]}"
 
 
 def _step(step: FupStep) -> str:

@@ -12,8 +12,9 @@ from config.checks import show, suggestion, write_rate
 from config.isp import AttributeEncoder, PoolEntry
 from config.reply_attributes import check_pairs
 from config.table import Table
+from config.toml_lines import Path
 from domain.network import PoolKind
-from domain.plan_rules import CapAction, Change, ChangeKind, PlanRules, TopUpKind
+from domain.plan_rules import CapAction, Change, ChangeKind, Counted, PlanRules, TopUpKind
 
 Warn = Callable[[Table, str, str], None]
 """Notes that the key of a table is legal but unwise."""
@@ -146,9 +147,20 @@ def _check_windows(table: Table, rules: PlanRules, around: Surroundings) -> None
     for rule, place in zip(rules.schedule, list(table.tables("schedule")), strict=True):
         _check_percent(place, rule.change, around)
     _check_twice(table, "schedule", [rule.window for rule in rules.schedule], "hours")
-    _check_twice(table, "counting", [each.window for each in rules.counting], "hours")
+    _check_counting(table, rules, around)
+
+
+def _check_counting(table: Table, rules: PlanRules, around: Surroundings) -> None:
+    for index, each in enumerate(rules.counting):
+        for first, earlier in enumerate(rules.counting[:index]):
+            alike = each.counts is earlier.counts or Counted.BOTH in (each.counts, earlier.counts)
+            if alike and each.window == earlier.window:
+                _report_twice(table, ("counting", index, "hours"), ("counting", first, "hours"))
+                break
     if rules.counting and rules.cap is None and rules.fup is None:
         around.warn(table, "counting", "has no effect in a plan without cap and fair use")
+    elif rules.weighing_time and not rules.counts_time:
+        around.warn(table, "counting", "weighs time on line, for which no step of fair use asks")
 
 
 def _check_slowing(table: Table, change: Change, around: Surroundings) -> None:
@@ -169,9 +181,11 @@ def _check_twice(table: Table, key: str, values: Iterable[Hashable], *place: str
     for index, value in enumerate(values):
         first = index if value is None else seen.setdefault(value, index)
         if first != index:
-            path = (*table.path, key, index, *place)
-            earlier = (*table.path, key, first, *place)
-            table.problems.report(path, "says what an earlier one says already", earlier=earlier)
+            _report_twice(table, (key, index, *place), (key, first, *place))
+
+
+def _report_twice(table: Table, key: Path, earlier: Path) -> None:
+    table.problems.report((*table.path, *key), "says what an earlier one says already", earlier=(*table.path, *earlier))
 
 
 def _inner(table: Table, key: str) -> Table:

@@ -25,6 +25,7 @@ from config.table import Table
 from domain.plan_rules import (
     AutomaticTopUp,
     Cap,
+    Counted,
     CountingWindow,
     Direction,
     Fup,
@@ -139,15 +140,20 @@ def top_up_document(offer: TopUpOffer) -> dict[str, object]:
 
 
 def read_counting(table: Table) -> CountingWindow:
-    """Return how much traffic counts in the window of a table."""
-    counting = CountingWindow(read_window(table), table.require("percent", _COUNTED_PERCENT, 100))
+    """Return how much traffic, or time on line, counts in the window of a table."""
+    counting = CountingWindow(
+        read_window(table),
+        table.require("percent", _COUNTED_PERCENT, 100),
+        table.take("counts", checks.one_of(Counted), Counted.OCTETS),
+    )
     table.finish()
     return counting
 
 
 def counting_document(counting: CountingWindow) -> dict[str, object]:
     """Return the keys of a counting window."""
-    return {**window_document(counting.window), "percent": counting.percent}
+    counts = None if counting.counts is Counted.OCTETS else counting.counts.value
+    return _written(**window_document(counting.window), percent=counting.percent, counts=counts)
 
 
 def read_fup(table: Table) -> Fup:

@@ -348,7 +348,7 @@ def _wake(session: OpenSession, entitlement: Entitlement, rules: PlanRules, coun
     left, direction = entitlement.octets_left, entitlement.left_direction
     if left is None or not rules.counts(session.traffic_class):
         return Wake(session.id, None)
-    heaviest = max([100, *(window.percent for window in rules.counting)])
+    heaviest = max([100, *(window.percent for window in rules.weighing_octets)])
     present = session.octets_up + session.octets_down
     if direction is not Direction.BOTH:
         present = session.octets_down if direction is Direction.DOWN else session.octets_up

@@ -24,6 +24,15 @@ class Period(Enum):
     """From the service's own day of the month, else the first."""
 
 
+class Counted(Enum):
+    """What a counting window weighs; the values are the configuration's."""
+
+    OCTETS = "octets"
+    TIME = "time"
+    """Time on line."""
+    BOTH = "both"
+
+
 class Direction(Enum):
     """Which octets count."""
 
@@ -172,10 +181,14 @@ class TopUpOffer:
 
 @dataclass(frozen=True, slots=True)
 class CountingWindow:
-    """Traffic inside counts `percent` of itself: 0 is free, 200 double. Where windows overlap the first holds."""
+    """What is `counts` inside counts `percent` of itself: 0 is free, 200 double.
+
+    Where windows that weigh the same overlap the first holds.
+    """
 
     window: Window
     percent: int
+    counts: Counted = Counted.OCTETS
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,6 +298,21 @@ class PlanRules:
     def counts(self, traffic_class: int) -> bool:
         """Tell whether traffic of a class counts: the n-th of `classes`; any other number is not told apart."""
         return not 0 < traffic_class <= len(self.classes) or self.classes[traffic_class - 1].counts
+
+    @property
+    def weighing_octets(self) -> tuple[CountingWindow, ...]:
+        """The windows by which octets are weighed."""
+        return tuple([each for each in self.counting if each.counts is not Counted.TIME])
+
+    @property
+    def weighing_time(self) -> tuple[CountingWindow, ...]:
+        """The windows by which time on line is weighed."""
+        return tuple([each for each in self.counting if each.counts is not Counted.OCTETS])
+
+    @property
+    def counts_time(self) -> bool:
+        """Tell whether a step of fair use is about time on line."""
+        return self.fup is not None and any(step.above_seconds is not None for step in self.fup.steps)
 
     @property
     def depends_on_usage(self) -> bool:

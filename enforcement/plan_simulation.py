@@ -12,6 +12,7 @@ from dataclasses import replace
 from datetime import date, datetime, timedelta, tzinfo
 from typing import NamedTuple
 
+from domain.instants import to_microseconds
 from domain.network import Plan
 from domain.plan_rules import Blocking, Cap, Direction, Period, PlanRules, TopUpOffer
 from enforcement.allowance import Draw, automatic_purchase, bought, covered, draw, settle
@@ -19,6 +20,7 @@ from enforcement.entitlement import Entitlement, entitle
 from enforcement.explanation import Applied, Rule
 from enforcement.periods import NEVER, Almanac, Span, Timetable, almanac, midnight
 from enforcement.standing import Counter, Standing, Usage
+from enforcement.time_weights import FULL_SECOND, time_weights
 
 HOUR = timedelta(hours=1)
 _SECOND = timedelta(seconds=1)
@@ -94,6 +96,15 @@ def simulate(
         yield subscriber.live(hour)
 
 
+class _Spans(NamedTuple):
+    """The present periods."""
+
+    day: Span
+    week: Span
+    month: Span
+    fup_month: Span | None
+
+
 class _Row:
     """An hour that is being lived."""
 
@@ -135,7 +146,8 @@ class _Subscriber:
         self._blocking = blocking
         self._standing = standing
         self._almanac: Almanac = almanac(zone)
-        self._counting = Timetable([each.window for each in rules.counting], zone)
+        self._counting = rules.weighing_octets
+        self._windows = Timetable([each.window for each in self._counting], zone)
         self._begun: datetime | None = None
         self._cap_period: Span | None = None
         self._lots: tuple[int, ...] = (standing.carried_octets,) if standing.carried_octets else ()
@@ -172,23 +184,30 @@ class _Subscriber:
 
     def _turn(self, now: datetime) -> None:
         """Begin the periods that begin, settle the cap's that ended, and close top-ups that ended."""
-        standing = self._standing
-        day, week = self._almanac.day(now), self._almanac.week(now)
-        month = self._almanac.month(now, standing.period_day)
-        usage = standing.usage or Usage(now, Counter(day.begins), Counter(week.begins), Counter(month.begins))
+        standing, spans = self._standing, self._spans(now)
+        day, week, month = (Counter(span.begins) for span in (spans.day, spans.week, spans.month))
+        usage = standing.usage or Usage(now, day, week, month)
         self._settle(now, usage)
-        reset_day = None if self._rules.fup is None else self._rules.fup.reset_day
-        fup_month = None if reset_day is None else _present(usage.fup_month, self._almanac.month(now, reset_day))
         usage = usage._replace(
-            day=_present(usage.day, day),
-            week=_present(usage.week, week),
-            month=_present(usage.month, month),
-            fup_month=fup_month,
+            day=_present(usage.day, spans.day),
+            week=_present(usage.week, spans.week),
+            month=_present(usage.month, spans.month),
+            fup_month=None if spans.fup_month is None else _present(usage.fup_month, spans.fup_month),
             sessions=1,
         )
         self._standing = replace(self._standing, usage=usage)
         if self._rules.cap is not None:
             self._close_top_ups(self._rules.cap, now)
+
+    def _spans(self, now: datetime) -> _Spans:
+        known, fup = self._almanac, self._rules.fup
+        reset_day = None if fup is None else fup.reset_day
+        return _Spans(
+            known.day(now),
+            known.week(now),
+            known.month(now, self._standing.period_day),
+            None if reset_day is None else known.month(now, reset_day),
+        )
 
     def _settle(self, now: datetime, usage: Usage) -> None:
         cap = self._rules.cap
@@ -247,44 +266,47 @@ class _Subscriber:
         """Let the line run as it may, until something changes; return that moment."""
         until = min(ends, entitlement.valid_until or NEVER)
         weight = 100
-        if self._rules.counting:
-            segment = self._counting.at(now)
+        if self._counting:
+            segment = self._windows.at(now)
             until = min(until, segment.ends)
-            weight = 100 if segment.window is None else self._rules.counting[segment.window].percent
+            weight = 100 if segment.window is None else self._counting[segment.window].percent
         flows = _flows(entitlement, row.demand)
         if weight and entitlement.octets_left is not None:
-            dearest = max([100, *(each.percent for each in self._rules.counting)])
+            dearest = max([100, *(each.percent for each in self._counting)])
             left = max(1, entitlement.octets_left * dearest // weight)
             until = min(until, now + _time_for(left, _in_direction(flows, entitlement.left_direction)))
         begins = row.demand.begins
         up, down = (_through(flow, until - begins) - _through(flow, now - begins) for flow in flows)
         row.up += up
         row.down += down
-        row.counted += self._count(until, up * weight, down * weight)
+        row.counted += self._count(now, until, up * weight // 100, down * weight // 100)
         return until
 
-    def _count(self, until: datetime, up_percents: int, down_percents: int) -> int:
+    def _count(self, now: datetime, until: datetime, up: int, down: int) -> int:
         """Add to the counters what a stretch used; return what counted."""
-        usage = self._standing.usage
+        usage, spans = self._standing.usage, self._spans(now)
         assert usage is not None
-        assert self._begun is not None
-        up, down = up_percents // 100, down_percents // 100
         as_of = until.replace(microsecond=0)
-        day, week, month, fup_month = (
+        usage = Usage(
+            as_of,
+            self._grown(usage.day, up, down, spans.day, as_of),
+            self._grown(usage.week, up, down, spans.week, as_of),
+            self._grown(usage.month, up, down, spans.month, as_of),
             None
-            if counter is None
-            else counter._replace(
-                octets_up=counter.octets_up + up,
-                octets_down=counter.octets_down + down,
-                seconds=(as_of - max(counter.begins, self._begun)) // _SECOND,
-            )
-            for counter in (usage.day, usage.week, usage.month, usage.fup_month)
+            if usage.fup_month is None or spans.fup_month is None
+            else self._grown(usage.fup_month, up, down, spans.fup_month, as_of),
+            usage.sessions,
         )
-        assert day is not None
-        assert week is not None
-        assert month is not None
-        self._standing = replace(self._standing, usage=Usage(as_of, day, week, month, fup_month, usage.sessions))
+        self._standing = replace(self._standing, usage=usage)
         return up + down
+
+    def _grown(self, counter: Counter, up: int, down: int, span: Span, as_of: datetime) -> Counter:
+        """Return the counter of a period after octets more, on line until `as_of`."""
+        assert self._begun is not None
+        weights = time_weights(self._rules.weighing_time, self._zone, span)
+        begun, now = (to_microseconds(max(counter.begins, each)) for each in (self._begun, as_of))
+        seconds, rest = divmod(weights.between(begun, now), FULL_SECOND)
+        return _added(counter, up, down)._replace(seconds=seconds, rest=rest)
 
     def _period_octets(self) -> int:
         usage, cap = self._standing.usage, self._rules.cap
@@ -292,6 +314,10 @@ class _Subscriber:
         if cap is None:
             return usage.month.octets(Direction.BOTH)
         return _counter(usage, cap).octets(cap.direction)
+
+
+def _added(counter: Counter, up: int, down: int) -> Counter:
+    return counter._replace(octets_up=counter.octets_up + up, octets_down=counter.octets_down + down)
 
 
 def _present(counter: Counter | None, span: Span) -> Counter:

@@ -12,8 +12,9 @@ from typing import NamedTuple
 from domain.network import Plan
 from domain.plan_rules import Change, Direction, Period, PlanRules
 from enforcement.explanation import Applied, Effect, Rule
-from enforcement.periods import Almanac, Timetable, almanac
+from enforcement.periods import Almanac, Span, Timetable, almanac
 from enforcement.rate_changes import rate_numbers
+from enforcement.time_weights import TimeWeights, time_weights
 
 MOST_PLANS = 4096
 """Plans that are kept."""
@@ -35,8 +36,8 @@ class PreparedPlan:
     """What follows from plan and zone alone."""
 
     __slots__ = (
-        "almanac", "automatic", "hours", "plan", "plan_applied", "rules", "schedule", "steps", "thresholds", "weight",
-        "zone",
+        "_weighing_time", "almanac", "automatic", "hours", "plan", "plan_applied", "rules", "schedule", "steps",
+        "thresholds", "weight", "zone",
     )  # fmt: skip
 
     def __init__(self, plan: Plan, rules: PlanRules, zone: tzinfo) -> None:
@@ -46,7 +47,8 @@ class PreparedPlan:
         self.almanac: Almanac = almanac(zone)
         self.schedule = Timetable([rule.window for rule in rules.schedule], zone) if rules.schedule else None
         self.hours = Timetable(rules.allowed_hours, zone, alike=True) if rules.allowed_hours else None
-        self.weight = max([100, *(window.percent for window in rules.counting)])
+        self.weight = max([100, *(window.percent for window in rules.weighing_octets)])
+        self._weighing_time = rules.weighing_time
         self.steps = _steps(rules)
         triggers = [offer.automatic.trigger_percent for offer in rules.top_ups if offer.automatic is not None]
         self.automatic = min(triggers, default=None)
@@ -54,6 +56,10 @@ class PreparedPlan:
         self.thresholds = tuple((percent, f"{percent} %") for percent in percents)
         rates = rate_numbers(plan.download_bits_per_second, plan.upload_bits_per_second)
         self.plan_applied = Applied(Rule.PLAN, plan.name, rates, Effect.SETS)
+
+    def time_weights(self, span: Span) -> TimeWeights:
+        """Return how much each moment of a period counts for time on line."""
+        return time_weights(self._weighing_time, self.zone, span)
 
 
 def _steps(rules: PlanRules) -> tuple[Step, ...]:

@@ -6,9 +6,9 @@ precedence is that of `enforcement.entitlement`.
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import datetime
 
-from domain.instants import to_microseconds
+from domain.instants import to_datetime, to_microseconds
 from domain.plan_rules import (
     Blocking,
     BlockPolicy,
@@ -30,10 +30,10 @@ from enforcement.prepared_plan import PreparedPlan, Step
 from enforcement.rate_changes import burst_limit, changed, higher, lower, rate_numbers, scaled
 from enforcement.standing import AccountState, BurstLevel, Counter, Standing, TopUp
 from enforcement.terms import Entitlement, Refusal
+from enforcement.time_weights import FULL_SECOND
 
 CEILING = "max"
 """What the explanation calls the point from which overage costs nothing more."""
-_SECOND = timedelta(seconds=1)
 
 
 def _end(top_up: TopUp) -> tuple[datetime, int]:
@@ -204,15 +204,18 @@ class Reckoning:
         usage = self._standing.usage
         if usage is None:
             return None
-        since = max(usage.as_of, span.begins)
-        elapsed = max(timedelta(0), self._now - since) * usage.sessions
-        online = timedelta(seconds=0 if counter is None else counter.seconds) + elapsed
-        if online >= timedelta(seconds=limit):
-            seconds = online // _SECOND
+        weights = self._prepared.time_weights(span)
+        since = to_microseconds(max(usage.as_of, span.begins))
+        now = max(since, to_microseconds(self._now))
+        online = 0 if counter is None else counter.seconds * FULL_SECOND + counter.rest
+        online += weights.between(since, now) * usage.sessions
+        missing = limit * FULL_SECOND - online
+        if missing <= 0:
+            seconds = online // FULL_SECOND
             return ("used_seconds", seconds), ("limit_seconds", limit), ("period", step.period.value)
         if usage.sessions > 0:
-            missing = timedelta(seconds=limit) - online
-            self._change_at(min(self._now - -missing // usage.sessions, span.ends), Rule.FUP, step.name)
+            at = weights.reached_at(now, -(-missing // usage.sessions))
+            self._change_at(span.ends if at is None else min(to_datetime(at), span.ends), Rule.FUP, step.name)
         return None
 
     def _hold(self, step: Step, numbers: Numbers) -> None:

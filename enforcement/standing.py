@@ -1,7 +1,7 @@
 """What is known of one service when its entitlement is computed.
 
-Rule: these are plain values, read in one snapshot; `as_of` tells when. Octets are whole and already weighed by the
-plan's counting windows; instants are aware UTC.
+Rule: these are plain values, read in one snapshot; `as_of` tells when. Octets are whole; they and time on line are
+already weighed by the plan's counting windows; instants are aware UTC.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ class Counter(NamedTuple):
     octets_up: int = 0
     octets_down: int = 0
     seconds: int = 0
+    rest: int = 0
+    """What of the next second on line has passed, in hundredths of microseconds."""
 
     def octets(self, direction: Direction) -> int:
         """Return the octets that count in `direction`."""

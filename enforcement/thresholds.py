@@ -64,7 +64,7 @@ def next_crossing(
     A burst budget refills while it is used, so it has no fixed place: leave it out of the plan. `line` is what
     `entitle` says of that plan now, where it was asked already.
     """
-    weight = max([100, *(window.percent for window in plan.rules.counting)])
+    weight = max([100, *(window.percent for window in plan.rules.weighing_octets)])
     line = line or entitle(plan, plan.rules, blocking, standing, zone, now)
     told, octets = line[_TOLD], 0
     for _ in range(MOST_STEPS):
@@ -86,8 +86,8 @@ def _after(standing: Standing, octets: int, direction: Direction, now: datetime)
     up, down = (octets, 0) if direction is Direction.UP else (0, octets)
 
     def add(counter: Counter) -> Counter:
-        begins, octets_up, octets_down, seconds = counter
-        return Counter(begins, octets_up + up, octets_down + down, seconds)
+        begins, octets_up, octets_down, seconds, rest = counter
+        return Counter(begins, octets_up + up, octets_down + down, seconds, rest)
 
     fup_month = None if fup_month is None else add(fup_month)
     return replace(standing, usage=Usage(as_of, add(day), add(week), add(month), fup_month, sessions, line))

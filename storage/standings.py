@@ -17,13 +17,14 @@ from typing import Any, NamedTuple
 
 from sqlalchemy.engine import Connection
 
-from domain.instants import SECOND_US, Microseconds, to_datetime, to_microseconds
+from domain.instants import Microseconds, to_datetime, to_microseconds
 from domain.network import Plan
 from domain.plan_rules import NO_RULES, PlanRules, TopUpKind
 from enforcement.periods import Span, almanac
 from enforcement.standing import AccountState, BurstLevel, Counter, Override, Standing, TopUp, Usage
 from storage.lines import Line, line_of
 from storage.literals import integers, texts
+from storage.online_time import OnlineTime
 from storage.overrides import change_of
 from storage.usage import PLANNING, Period, PeriodUsage
 
@@ -176,24 +177,12 @@ class _Reading:
     def __init__(self, zone: tzinfo, now: datetime) -> None:
         self.zone = zone
         self.usage = PeriodUsage(zone, now)
-        self._now_us = to_microseconds(now)
-        self._seconds: list[tuple[int, int]] = []
-        self._closed_us: dict[int, int] = {}
+        self.online = OnlineTime(zone, now)
         self._sessions: dict[int, list[OpenSession]] = defaultdict(list)
 
-    def ask_seconds(self, service_id: int, begins: datetime) -> int:
-        """Ask for the time on line since `begins`; return the question's number."""
-        self._seconds.append((service_id, to_microseconds(begins)))
-        return len(self._seconds) - 1
-
-    def seconds(self, number: int) -> int:
-        """Return the answer to a question: whole seconds on line, of every session."""
-        service_id, begins_us = self._seconds[number]
-        open_us = sum(
-            max(0, self._now_us - max(begins_us, to_microseconds(session.started_at)))
-            for session in self.sessions(service_id)
-        )
-        return (self._closed_us.get(number, 0) + open_us) // SECOND_US
+    def seconds(self, service_id: int, number: int) -> tuple[int, int]:
+        """Return the answer to a question about the time on line of a service."""
+        return self.online.seconds(number, [session.started_at for session in self.sessions(service_id)])
 
     def sessions(self, service_id: int) -> Sequence[OpenSession]:
         """Return the open sessions of a service."""
@@ -201,27 +190,12 @@ class _Reading:
 
     def read(self, connection: Connection, service_ids: Sequence[int]) -> None:
         """Get all answers, and the open sessions of `service_ids`."""
-        closed = _closed(self._seconds, self._now_us) if self._seconds else "NULL"
-        statement = f"{PLANNING};SELECT {self.usage.columns},{closed},{_open(service_ids)}"
+        statement = f"{PLANNING};SELECT {self.usage.columns},{self.online.column},{_open(service_ids)}"
         *octets, seconds, sessions = connection.exec_driver_sql(statement).one()
         self.usage.take(*octets)
-        self._closed_us = {place - 1: microseconds for place, microseconds in seconds or ()}
+        self.online.take(seconds)
         for service_id, *session in sessions or ():
             self._sessions[service_id].append(_session(service_id, session))
-
-
-def _closed(seconds: Sequence[tuple[int, int]], now_us: Microseconds) -> str:
-    """Return the query for the microseconds on line of sessions that are over, by the question's place."""
-    services, begins = ([pair[column] for pair in seconds] for column in (0, 1))
-    return f"""(SELECT json_agg(json_build_array(u.place, s.microseconds))
-        FROM unnest({integers(services)}::bigint[], {integers(begins)}::bigint[]) WITH ORDINALITY
-            AS u(service_id, begins_us, place)
-        CROSS JOIN LATERAL (
-            SELECT sum(least({_US.format("stopped_at")}, {now_us}) - greatest({_US.format("started_at")}, u.begins_us))
-                AS microseconds
-            FROM session AS s WHERE s.service_id = u.service_id AND s.watched AND s.state <> 0
-                AND s.stopped_at > {_AT.format("u.begins_us")}
-        ) AS s WHERE s.microseconds IS NOT NULL)"""
 
 
 def _open(service_ids: Sequence[int]) -> str:
@@ -323,14 +297,15 @@ def _instant(instant_us: int | None) -> datetime | None:
 class _Period(NamedTuple):
     """The questions about one period of one service; `seconds` None where the plan does not count them."""
 
+    service_id: int
     begins: datetime
     octets: int
     seconds: int | None
 
     def counter(self, reading: _Reading) -> Counter:
         """Return the answers."""
-        seconds = 0 if self.seconds is None else reading.seconds(self.seconds)
-        return Counter(self.begins, *reading.usage.octets(self.octets), seconds)
+        seconds = (0, 0) if self.seconds is None else reading.seconds(self.service_id, self.seconds)
+        return Counter(self.begins, *reading.usage.octets(self.octets), *seconds)
 
 
 class _Periods(NamedTuple):
@@ -357,17 +332,19 @@ class _Periods(NamedTuple):
 
 def _ask_periods(reading: _Reading, contract: Contract, rules: PlanRules, now: datetime) -> _Periods:
     calendar = almanac(reading.zone)
-    counts_seconds = rules.fup is not None and any(step.above_seconds is not None for step in rules.fup.steps)
+    counts_time, windows = rules.counts_time, rules.weighing_time
 
     def ask(span: Span) -> _Period:
-        seconds = reading.ask_seconds(contract.service_id, span.begins) if counts_seconds else None
-        return _Period(span.begins, reading.usage.ask(Period(contract.service_id, span, rules)), seconds)
+        seconds = reading.online.ask(contract.service_id, span, windows) if counts_time else None
+        octets = reading.usage.ask(Period(contract.service_id, span, rules))
+        return _Period(contract.service_id, span.begins, octets, seconds)
 
     reset_day = None if rules.fup is None else rules.fup.reset_day
     month = calendar.month(now, contract.period_day)
     line = None
     if rules.burst_budget is not None:
-        line = _Period(month.begins, reading.usage.ask(Period(contract.service_id, month, NO_RULES)), None)
+        octets = reading.usage.ask(Period(contract.service_id, month, NO_RULES))
+        line = _Period(contract.service_id, month.begins, octets, None)
     return _Periods(
         day=ask(calendar.day(now)),
         week=ask(calendar.week(now)),
@@ -475,8 +452,8 @@ def _usage(document: Mapping[str, Any], as_of: datetime) -> Usage:
 
 
 def _counter(row: Sequence[int]) -> Counter:
-    begins_us, up, down, seconds = row
-    return Counter(to_datetime(Microseconds(begins_us)), up, down, seconds)
+    begins_us, up, down, seconds, *rest = row
+    return Counter(to_datetime(Microseconds(begins_us)), up, down, seconds, *rest)
 
 
 def _usage_document(usage: Usage) -> str:
@@ -488,7 +465,7 @@ def _usage_document(usage: Usage) -> str:
         "line": usage.line,
     }
     document: dict[str, object] = {
-        name: [to_microseconds(each.begins), each.octets_up, each.octets_down, each.seconds]
+        name: [to_microseconds(each.begins), *each[1:]] if each.rest else [to_microseconds(each.begins), *each[1:4]]
         for name, each in counters.items()
         if each is not None
     }

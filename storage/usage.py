@@ -293,7 +293,8 @@ class PeriodUsage:
     def _shape(self, span: Span, rules: PlanRules) -> tuple[date, date, frozenset[int], int | None]:
         ends = min(span.ends, self._today.ends)
         uncounted = frozenset(number for number, each in enumerate(rules.classes, 1) if not each.counts)
-        tariff = self._tariff(rules.counting, span.begins, ends) if rules.counting else None
+        windows = rules.weighing_octets
+        tariff = self._tariff(windows, span.begins, ends) if windows else None
         return self._date(span.begins), self._date(ends), uncounted, tariff
 
     def _date(self, instant: datetime) -> date:

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
+from fractions import Fraction
 from zoneinfo import ZoneInfo
 
 import psycopg2
@@ -21,6 +22,7 @@ from domain.plan_rules import (
     Cap,
     Change,
     ChangeKind,
+    Counted,
     CountingWindow,
     Fup,
     FupStep,
@@ -269,6 +271,42 @@ def test_time_on_line_is_that_of_every_session_inside_each_period(engine: sqlalc
     assert (found.day.seconds, found.week.seconds) == (7_200 + 1_800, 7_200 + 3_600)
     assert found.month.seconds == 7_200 + 3_600 + 3_600
     assert usage_of(load(engine, ana)).day.seconds == 0, "the plan does not ask for it"
+
+
+def test_time_on_line_is_weighed_by_the_windows_that_are_for_it(engine: sqlalchemy.Engine, ana: int) -> None:
+    """Nights are free, afternoons from 12:30 on count a third, and the windows for octets are others."""
+    counting = (
+        CountingWindow(Window(begins=0, ends=6 * 60), 0, Counted.BOTH),
+        CountingWindow(Window(begins=12 * 60 + 30, ends=20 * 60), 33, Counted.TIME),
+        CountingWindow(Window(), 200),
+    )
+    step = FupStep(Period.DAY, Change(ChangeKind.BLOCK), above_seconds=3_600)
+    rules = PlanRules(fup=Fup((step,), reset_day=13), counting=counting)
+    # It is 13:00 in Madrid.
+    add_session(engine, ana, 1, "2026-01-14T04:00Z", "2026-01-14T06:00Z")  # 5:00-7:00, half of it at night
+    add_session(engine, ana, 2, "2026-01-13T10:00Z", "2026-01-13T12:00Z")  # yesterday 11:00-13:00
+    add_session(engine, ana, 3, "2026-01-12T22:00Z", "2026-01-13T04:00Z")  # from 23:00 on Monday until 5:00
+    add_session(engine, ana, 4, "2026-01-14T11:00:00.5Z")  # from half a second after 12:00 until now
+    add_session(engine, ana, 5, "2026-01-14T11:59:59.999997Z", "2026-01-14T12:00:01Z")  # three microseconds until now
+    add_session(engine, ana, 6, "2026-01-14T12:00:01Z", "2026-01-14T12:00:02Z")  # its router's clock is ahead
+    found = usage_of(load(engine, ana, rules))
+    third = Fraction(33, 100)
+    present = 3_600 + Fraction(1_799_500, 1_000) + 1_800 * third + Fraction(3, 10**6) * third
+    yesterday = 5_400 + 1_800 * third
+
+    def counted(counter: Counter | None) -> Fraction:
+        assert counter is not None
+        assert 0 <= counter.rest < 10**8
+        return counter.seconds + Fraction(counter.rest, 10**8)
+
+    assert counted(found.day) == present
+    assert counted(found.fup_month) == present + yesterday
+    assert counted(found.week) == counted(found.month) == present + yesterday + 3_600
+    with engine.begin() as connection:
+        standings.write_meters(connection, [Meter(ana, found)])
+    assert load(engine, ana, rules).contract.metered == found
+    plain = usage_of(load(engine, ana, replace(rules, counting=counting[2:])))
+    assert counted(plain.day) == 7_200 + Fraction(3_599_500, 1_000) + Fraction(3, 10**6)
 
 
 def test_usage_is_not_read_where_the_plan_does_not_ask_for_it(engine: sqlalchemy.Engine, ana: int) -> None:

@@ -6,7 +6,7 @@ from hypothesis import given
 
 from cli.plan_rules import details
 from config.plan_rules import document
-from domain.plan_rules import PlanRules
+from domain.plan_rules import Counted, CountingWindow, PlanRules, Window
 from tests.unit.config.rules import plan_rules
 from tests.unit.config.test_plan_rules import RULES
 
@@ -39,7 +39,7 @@ def test_every_rule_has_its_line() -> None:
         ("", "evening: 5 h without the cap, price 0"),
         ("", "turbo: 200 % of the rate for 24 h, price 0"),
         ("counting", "mon-sun 00:00-08:00: 0 % of the traffic"),
-        ("", "mon-sun 00:00-24:00: 200 % of the traffic"),
+        ("", "mon-sun 00:00-24:00: 200 % of the traffic and of the time on line"),
         ("fair use bonus", "1.0 GB"),
         ("fair use month", "from day 3"),
         ("fair use", "heavy: above 100.0 GB up a day, then 50 % of the rate (precedence 2)"),
@@ -54,6 +54,13 @@ def test_every_rule_has_its_line() -> None:
             "address list blocked, pool garden, https://pay.example.net/, 1 Mbit/s down, 512 kbit/s up",
         ),
         ("unproven line", "disconnected after 10 min"),
+    ]
+
+
+def test_windows_for_time_on_line_say_so() -> None:
+    rules = PlanRules(counting=(CountingWindow(Window(), 50, Counted.TIME),))
+    assert [line for line in details(document(rules)) if line[1]] == [
+        ("counting", "mon-sun 00:00-24:00: 50 % of the time on line")
     ]
 
 

@@ -15,6 +15,7 @@ from domain.plan_rules import (
     CapAction,
     Change,
     ChangeKind,
+    Counted,
     CountingWindow,
     Direction,
     Fup,
@@ -85,7 +86,9 @@ def plan_rules() -> st.SearchStrategy[PlanRules]:
         partners=st.lists(_words, max_size=3, unique=True).map(tuple),
         cap=st.none() | _caps(),
         top_ups=st.lists(_top_ups(), max_size=3).map(tuple),
-        counting=st.lists(st.builds(CountingWindow, windows(), st.integers(0, 1000)), max_size=3).map(tuple),
+        counting=st.lists(
+            st.builds(CountingWindow, windows(), st.integers(0, 1000), st.sampled_from(Counted)), max_size=3
+        ).map(tuple),
         fup=st.none() | _fups(),
         schedule=st.lists(st.builds(ScheduleRule, windows(), rate_changes()), max_size=3).map(tuple),
         classes=st.lists(_classes(), max_size=3).map(tuple),

@@ -31,6 +31,7 @@ from domain.plan_rules import (
     CapAction,
     Change,
     ChangeKind,
+    Counted,
     CountingWindow,
     Direction,
     Fup,
@@ -83,7 +84,7 @@ burst = { download = "150M", upload = "75M", threshold_percent = 90, seconds = 8
 burst_budget = { octets = "2G", refill = "10M", resume_percent = 60 }
 allowed_hours = ["mon-fri 08:00-20:00", "sat,sun", "22:00-06:00"]
 disconnect_unproven = "10m"
-counting = [{ hours = "00:00-08:00", days = "mon-sun", percent = 0 }, { percent = 200 }]
+counting = [{ hours = "00:00-08:00", days = "mon-sun", percent = 0 }, { percent = 200, counts = "both" }]
 
 [plan.cap]
 octets = "500G"
@@ -201,7 +202,7 @@ RULES = PlanRules(
         TopUpOffer("evening", TopUpKind.HOURS, hours=5),
         TopUpOffer("turbo", TopUpKind.BOOST, hours=24, boost=Change(ChangeKind.PERCENT, percent=200)),
     ),
-    counting=(CountingWindow(Window(EVERY_DAY, 0, 480), 0), CountingWindow(Window(), 200)),
+    counting=(CountingWindow(Window(EVERY_DAY, 0, 480), 0), CountingWindow(Window(), 200, Counted.BOTH)),
     fup=Fup(
         steps=(
             FupStep(
@@ -488,6 +489,12 @@ REFUSED = [
         0,
         f"counting.hours: says what an earlier one says already (the first is on line {FIRST})",
     ),
+    (
+        '[[plan.counting]]\npercent = 0\ncounts = "time"\n[[plan.counting]]\npercent = 50\ncounts = "both"',
+        3,
+        f"counting.hours: says what an earlier one says already (the first is on line {FIRST})",
+    ),
+    ('counting = [{ percent = 0, counts = "all" }]', 0, 'counting.counts: must be one of "octets", "time", "both"'),
     ("[[plan.schedule]]", 0, "schedule: needs download, upload or percent"),
     ('[[plan.schedule]]\nhours = "1"\npercent = 5', 1, 'schedule.hours: must be hours such as "08:00-20:00", not "1"'),
     ('[[plan.schedule]]\ndays = "mo"\npercent = 5', 1, 'schedule.days: must be days such as "mon-fri" or "sat,sun"'),
@@ -616,6 +623,26 @@ def test_what_works_but_was_hardly_meant_warns() -> None:
     assert warnings_of("counting = [{ percent = 0 }]\n") == [
         f"line {FIRST}: plan.counting: has no effect in a plan without cap and fair use"
     ]
+    assert warnings_of('counting = [{ percent = 0, counts = "time" }]\ncap = { octets = "1G" }\n') == [
+        f"line {FIRST}: plan.counting: weighs time on line, for which no step of fair use asks"
+    ]
+
+
+def test_windows_for_octets_and_for_time_may_have_the_same_hours() -> None:
+    text = (
+        'counting = [{ percent = 0 }, { percent = 50, counts = "time" }]\n'
+        'fup = { step = [{ above = "1G", percent = 5 }, { above_online = "9h", percent = 5 }] }\n'
+    )
+    rules = parsed(PLAN + text).plans[0].rules
+    assert rules.weighing_octets == (CountingWindow(Window(), 0),)
+    assert rules.weighing_time == (CountingWindow(Window(), 50, Counted.TIME),)
+    assert warnings_of(text) == []
+
+
+def test_what_was_written_before_there_was_a_choice_means_what_it_meant() -> None:
+    rules = load({"counting": [{"percent": 0}], "cap": {"octets": "1G", "period": "week"}})
+    assert (rules.weighing_octets, rules.weighing_time) == ((CountingWindow(Window(), 0),), ())
+    assert document(rules)["counting"] == [{"days": "mon-sun", "hours": "00:00-24:00", "percent": 0}]
 
 
 def test_the_isp_has_a_blocking_whose_pool_is_further_down() -> None:

@@ -18,6 +18,7 @@ from domain.plan_rules import (
     CapAction,
     Change,
     ChangeKind,
+    Counted,
     CountingWindow,
     Direction,
     Fup,
@@ -320,6 +321,44 @@ class TestFairUse:
         assert ask(rules, standing).valid_until == NEXT_DAY
         assert ask(rules, standing, now=NEXT_DAY).download == 100 * MEGA
         assert ask(rules, standing, now=NEXT_DAY).valid_until == NEXT_DAY + timedelta(hours=1)
+
+    @pytest.mark.parametrize(
+        ("counts", "hours"),
+        [(Counted.TIME, 6), (Counted.BOTH, 6), (Counted.OCTETS, 4)],
+    )
+    def test_windows_weigh_the_time_on_line_that_they_are_for(self, counts: Counted, hours: int) -> None:
+        """Until 13:00 one hour is half an hour, from 15:00 to 16:30 none counts."""
+        counting = (
+            CountingWindow(NOON, 50, counts),
+            CountingWindow(Window(begins=15 * 60, ends=16 * 60 + 30), 0, counts),
+        )
+        rules = PlanRules(fup=Fup((FupStep(Period.DAY, SLOW, above_seconds=5 * 3600),)), counting=counting)
+        standing = Standing(1, usage=used(0, seconds=3600, sessions=1))
+        reached = NOW + timedelta(hours=hours)
+        assert ask(rules, standing).valid_until == reached
+        assert ask(rules, standing, now=reached - timedelta(microseconds=1)).download == 100 * MEGA
+        line = ask(rules, standing, now=reached)
+        assert line.download == 2 * MEGA
+        assert dict(line.rules[-1].numbers)["used_seconds"] == 5 * 3600
+
+    def test_time_that_is_free_until_the_period_ends_reaches_no_step(self) -> None:
+        counting = (CountingWindow(Window(), 0, Counted.TIME),)
+        rules = PlanRules(fup=Fup((FupStep(Period.DAY, SLOW, above_seconds=3600),)), counting=counting)
+        assert ask(rules, Standing(1, usage=used(0, seconds=3599, sessions=9))).valid_until == NEXT_DAY
+
+    def test_parts_of_a_second_are_not_lost(self) -> None:
+        """At 1 % a second on line is a hundredth: what had passed of it when it was read is part of it."""
+        rules = PlanRules(
+            fup=Fup((FupStep(Period.DAY, SLOW, above_seconds=60),)),
+            counting=(CountingWindow(Window(), 1, Counted.TIME),),
+        )
+        usage = used(0, seconds=59, sessions=1)
+        usage = usage._replace(day=usage.day._replace(rest=99_000_000))
+        assert ask(rules, Standing(1, usage=usage)).valid_until == NOW + timedelta(seconds=1)
+
+    def test_windows_for_time_leave_octets_alone(self) -> None:
+        rules = PlanRules(fup=Fup((step(),)), counting=(CountingWindow(Window(), 200, Counted.TIME),))
+        assert ask(rules, Standing(1, usage=used(4 * GIGA))).octets_left == 6 * GIGA
 
     def test_a_period_that_ends_first_is_looked_at(self) -> None:
         rules = PlanRules(fup=Fup((FupStep(Period.DAY, SLOW, above_seconds=50_000),)))

@@ -20,6 +20,7 @@ from domain.plan_rules import (
     CapAction,
     Change,
     ChangeKind,
+    Counted,
     CountingWindow,
     Direction,
     Fup,
@@ -95,7 +96,9 @@ plan_rules = st.builds(
     allowed_hours=st.lists(windows, max_size=2).map(tuple),
     cap=st.none() | caps,
     top_ups=st.lists(offers, max_size=1).map(tuple),
-    counting=st.lists(st.builds(CountingWindow, windows, st.sampled_from([0, 50, 200])), max_size=2).map(tuple),
+    counting=st.lists(
+        st.builds(CountingWindow, windows, st.sampled_from([0, 50, 200]), st.sampled_from(Counted)), max_size=2
+    ).map(tuple),
     fup=st.none()
     | st.builds(Fup, st.lists(steps, max_size=3).map(tuple), st.integers(0, 1000), st.none() | st.integers(1, 28)),
     schedule=st.lists(st.builds(ScheduleRule, windows, st.one_of(fixed, scaling, blocks)), max_size=2).map(tuple),
@@ -115,7 +118,7 @@ def usages(draw: st.DrawFn, as_of: datetime, zone: ZoneInfo, period_day: int, re
     """Return usage read at `as_of`, of the periods that were the present ones then."""
     known = almanac(zone)
     day, week, month, own = (
-        Counter(span.begins, draw(octets), draw(octets), draw(st.integers(0, 100_000)))
+        Counter(span.begins, draw(octets), draw(octets), draw(st.integers(0, 100_000)), draw(st.integers(0, 10**8 - 1)))
         for span in (
             known.day(as_of),
             known.week(as_of),
@@ -340,7 +343,7 @@ def test_nothing_changes_before_the_octets_it_names(asked: Asked, data: st.DataO
     first = data.draw(st.integers(0, left - 1))
     other = data.draw(st.integers(0, 10**9 if line.left_direction is not Direction.BOTH else left - 1 - first))
     up, down = (first, other) if line.left_direction is Direction.UP else (other, first)
-    weight = data.draw(st.sampled_from([100, *(window.percent for window in asked.rules.counting)]))
+    weight = data.draw(st.sampled_from([100, *(window.percent for window in asked.rules.weighing_octets)]))
     later = asked.line(standing=replace(asked.standing, usage=more(usage, up, down, weight=weight)))
     assert (later.refusal, later.warnings) == (line.refusal, line.warnings)
     assert fingerprint(later) == fingerprint(line)

@@ -18,6 +18,7 @@ from domain.plan_rules import (
     BlockPolicy,
     Cap,
     CapAction,
+    Counted,
     CountingWindow,
     Direction,
     Fup,
@@ -146,6 +147,21 @@ def test_fair_use_has_its_own_month_and_time_on_line_counts() -> None:
     assert [rows[hour].entitlement.download for hour in (0, 1, 23, 24)] == [100 * MEGA, 8 * MEGA, 8 * MEGA, 100 * MEGA]
 
 
+def test_time_on_line_is_weighed_by_the_windows_that_are_for_it() -> None:
+    """The first six hours of a day are free and every other counts half: nine hours count on the first."""
+    online = FupStep(Period.MONTH, SLOW, above_seconds=36_000, name="online")
+    counting = (
+        CountingWindow(Window(ends=360), 0, Counted.TIME),
+        CountingWindow(Window(), 50, Counted.BOTH),
+        CountingWindow(Window(ends=360), 200, Counted.OCTETS),
+    )
+    rows = run(PlanRules(fup=Fup((online,)), counting=counting), hours(34, GIGA))
+    assert [rows[hour].entitlement.download for hour in (30, 32)] == [100 * MEGA, 8 * MEGA]
+    crossed = [hour for hour, row in enumerate(rows) if any(rule.rule is Rule.FUP for rule in row.crossings)]
+    assert crossed == [31]
+    assert [rows[hour].counted_octets for hour in (0, 12)] == [GIGA // 2, GIGA // 2]
+
+
 def test_schedule_and_override_hold_inside_the_hour() -> None:
     rules = PlanRules(schedule=(ScheduleRule(Window(begins=30, ends=60), percent(50)),))
     assert run(rules, hours(1, 45 * GIGA))[0].octets_down == 33_750_000_000
@@ -174,7 +190,13 @@ RULES = st.builds(
         bonus_octets=st.integers(0, GIGA),
     ),
     counting=st.lists(
-        st.builds(CountingWindow, st.sampled_from([NOON, Window(ends=90)]), st.sampled_from([0, 50, 200])), max_size=2
+        st.builds(
+            CountingWindow,
+            st.sampled_from([NOON, Window(ends=90)]),
+            st.sampled_from([0, 50, 200]),
+            st.sampled_from(Counted),
+        ),
+        max_size=2,
     ).map(tuple),
 )
 

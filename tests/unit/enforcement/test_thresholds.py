@@ -17,6 +17,7 @@ from domain.plan_rules import (
     CapAction,
     Change,
     ChangeKind,
+    Counted,
     CountingWindow,
     Direction,
     Fup,
@@ -170,3 +171,5 @@ def test_octets_that_may_count_double_cross_twice_as_early() -> None:
     assert found is not None
     assert found.stops
     assert abs(found.octets - 50 * GIB) <= 4
+    on_line = PlanRules(cap=BLOCKS, counting=(CountingWindow(Window(), 200, Counted.TIME),))
+    assert crossing(on_line) == crossing(PlanRules(cap=BLOCKS))
