@@ -23,6 +23,7 @@ from domain.plan_rules import (
     CountingWindow,
     Direction,
     FupStep,
+    Period,
     PlanRules,
     TopUpKind,
     TopUpOffer,
@@ -55,8 +56,10 @@ def details(document: Mapping[str, object]) -> Details:
     yield "sold by", ", ".join(rules.partners)
     if rules.cap is not None:
         yield from _cap(rules.cap)
-    yield from _each("top-up", rules.top_ups, _top_up)
+    lasts = "it is used" if rules.cap is not None and rules.cap.period is Period.EVER else "the end of the period"
+    yield from _each("top-up", rules.top_ups, lambda offer: _top_up(offer, lasts))
     yield from _each("counting", rules.counting, _counting)
+    yield "weeks", f"from {rules.week_starts.value.capitalize()}" if rules.uses(Period.WEEK) else ""
     if rules.fup is not None:
         yield "fair use bonus", octets(rules.fup.bonus_octets) if rules.fup.bonus_octets else ""
         yield "fair use month", "" if rules.fup.reset_day is None else f"from day {rules.fup.reset_day}"
@@ -106,7 +109,7 @@ def _burst_budget(rules: PlanRules) -> str:
 
 def _cap(cap: Cap) -> Details:
     then = _change(cap.change) if cap.change else _CAP_ACTIONS[cap.action]
-    yield "cap", f"{octets(cap.octets)}{_DIRECTIONS[cap.direction]} a {cap.period.value}, then {then}"
+    yield "cap", f"{octets(cap.octets)}{_DIRECTIONS[cap.direction]} {_per(cap.period)}, then {then}"
     yield "cap bonus", octets(cap.bonus_octets) if cap.bonus_octets else ""
     if cap.rollover is not None:
         periods = f"{cap.rollover.periods} {cap.period.value}{'' if cap.rollover.periods == 1 else 's'}"
@@ -116,9 +119,9 @@ def _cap(cap: Cap) -> Details:
     yield "cap warnings", ", ".join(f"{percent} %" for percent in cap.warn_percents)
 
 
-def _top_up(offer: TopUpOffer) -> str:
+def _top_up(offer: TopUpOffer, lasts: str) -> str:
     if offer.kind is TopUpKind.OCTETS:
-        valid = "the end of the period" if offer.valid_days is None else f"{offer.valid_days} d have passed"
+        valid = lasts if offer.valid_days is None else f"{offer.valid_days} d have passed"
         use = "before" if offer.before_plan else "after"
         what = f"{octets(offer.octets)} until {valid}, used {use} the plan's own"
     elif offer.boost is not None:
@@ -136,12 +139,16 @@ def _counting(counting: CountingWindow) -> str:
     return f"{write_window(counting.window)}: {counting.percent} % of {_COUNTED[counting.counts]}"
 
 
+def _per(period: Period) -> str:
+    return "in all" if period is Period.EVER else f"a {period.value}"
+
+
 def _step(step: FupStep) -> str:
     used = f"{octets(step.above_octets)}{_DIRECTIONS[step.direction]}" if step.above_octets else ""
     above = used or f"{duration(step.above_seconds or 0)} on line"
     order = f" (precedence {step.precedence})" if step.precedence else ""
     name = f"{step.name}: " if step.name else ""
-    return f"{name}above {above} a {step.period.value}, then {_change(step.change)}{order}"
+    return f"{name}above {above} {_per(step.period)}, then {_change(step.change)}{order}"
 
 
 def _traffic_class(found: TrafficClass) -> str:

@@ -23,7 +23,7 @@ TOP_UP_COLUMNS = (
     Column("LEFT", lambda item, _now: "" if item["octets"] == 0 else octets(item["octets_left"]), number=True),
     Column("OF", lambda item, _now: "" if item["octets"] == 0 else octets(item["octets"]), number=True, spare=2),
     Column("BOUGHT", lambda item, now: ago(item["bought_at"], now), number=True),
-    Column("ENDS", lambda item, now: ago(item["ends_at"], now), number=True),
+    Column("ENDS", lambda item, now: ago(item["ends_at"], now) or "never", number=True),
     text("PRICE", "price", spare=3),
     text("CHARGE", "charge", spare=3),
     text("ORIGIN", "origin", spare=1),
@@ -73,6 +73,8 @@ def list_top_ups(service: str, paging: Paging) -> None:
 
 def _bought(answer: Item) -> str:
     what = octets(answer["octets"]) if answer["octets"] else _KINDS[answer["kind"]]
-    holds = (moment(answer["ends_at"]) - moment(answer["bought_at"])).total_seconds()
-    bought = f"{answer['service']}: bought {answer['name']}, {what} for {duration(holds)}"
+    holds = "until they are used"
+    if answer["ends_at"] is not None:
+        holds = f"for {duration((moment(answer['ends_at']) - moment(answer['bought_at'])).total_seconds())}"
+    bought = f"{answer['service']}: bought {answer['name']}, {what} {holds}"
     return bought + _PAID[answer["charge"]].format(answer["price"])

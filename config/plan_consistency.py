@@ -14,7 +14,7 @@ from config.reply_attributes import check_pairs
 from config.table import Table
 from config.toml_lines import Path
 from domain.network import PoolKind
-from domain.plan_rules import CapAction, Change, ChangeKind, Counted, PlanRules, TopUpKind
+from domain.plan_rules import CapAction, Change, ChangeKind, Counted, Period, PlanRules, TopUpKind
 
 Warn = Callable[[Table, str, str], None]
 """Notes that the key of a table is legal but unwise."""
@@ -103,8 +103,16 @@ def _check_burst(table: Table, rules: PlanRules, around: Surroundings) -> None:
 
 
 def _check_cap(table: Table, rules: PlanRules, around: Surroundings) -> None:
-    if rules.cap is not None and rules.cap.change is not None:
-        _check_slowing(_inner(table, "cap"), rules.cap.change, around)
+    cap = rules.cap
+    if cap is None:
+        return
+    inner = _inner(table, "cap")
+    if cap.change is not None:
+        _check_slowing(inner, cap.change, around)
+    if cap.period is Period.EVER and cap.action is CapAction.OVERAGE:
+        inner.report('cannot be "overage" where the period is "ever": it is charged when a period is over', "action")
+    if cap.period is Period.EVER and cap.rollover is not None:
+        inner.report('needs a period that ends, not "ever"', "rollover")
 
 
 def _check_top_ups(table: Table, rules: PlanRules, around: Surroundings) -> None:
@@ -135,6 +143,8 @@ def _check_fup(table: Table, rules: PlanRules, around: Surroundings) -> None:
     steps = list(inner.tables("step"))
     for step, place in zip(rules.fup.steps, steps, strict=True):
         _check_slowing(place, step.change, around)
+        if step.period is Period.EVER and step.above_seconds is not None:
+            place.report('cannot be "ever" for time on line: sessions are not kept for ever', "period")
     _check_twice(inner, "step", [step.name or None for step in rules.fup.steps], "name")
     reached = [
         (step.period, step.direction, step.above_octets, step.above_seconds, step.precedence)
@@ -161,6 +171,8 @@ def _check_counting(table: Table, rules: PlanRules, around: Surroundings) -> Non
         around.warn(table, "counting", "has no effect in a plan without cap and fair use")
     elif rules.weighing_time and not rules.counts_time:
         around.warn(table, "counting", "weighs time on line, for which no step of fair use asks")
+    if rules.weighing_octets and rules.uses(Period.EVER):
+        table.report('cannot weigh octets where a period is "ever": windows are for periods that end', "counting")
 
 
 def _check_slowing(table: Table, change: Change, around: Surroundings) -> None:

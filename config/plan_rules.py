@@ -29,7 +29,7 @@ from config.usage_rules import (
     top_up_document,
 )
 from domain.errors import CaudalError
-from domain.plan_rules import Blocking, Burst, BurstBudget, PlanRules, ScheduleRule, TrafficClass
+from domain.plan_rules import Blocking, Burst, BurstBudget, PlanRules, ScheduleRule, TrafficClass, WeekStart
 
 Part = TypeVar("Part")
 
@@ -73,6 +73,7 @@ def read(table: Table) -> PlanRules:
         overage=_part(table, "overage", read_overage),
         top_ups=_parts(table, "top_up", read_top_up),
         counting=_parts(table, "counting", read_counting),
+        week_starts=table.take("week_starts", checks.one_of(WeekStart), WeekStart.MONDAY),
         fup=_part(table, "fup", read_fup),
         schedule=_parts(table, "schedule", _schedule_rule),
         classes=_parts(table, "class", _traffic_class),
@@ -91,6 +92,7 @@ def document(rules: PlanRules) -> dict[str, object]:
         "address_list": rules.address_list,
         "partners": list(rules.partners),
         "allowed_hours": [write_window(window) for window in rules.allowed_hours],
+        "week_starts": None if rules.week_starts is WeekStart.MONDAY else rules.week_starts.value,
         "disconnect_unproven": unproven and checks.write_duration(unproven),
         "burst": rules.burst and _burst_document(rules.burst),
         "burst_budget": rules.burst_budget and _burst_budget_document(rules.burst_budget),

@@ -21,11 +21,11 @@ from control.errors import RequestRefused, bad_request
 from control.ports import ControlPorts
 from control.questions import DEFAULT_LIMIT, LARGEST_ID, AfterPosition, Limit, Name, NameFilter, Ports, require
 from domain.network import AccountState, Plan
-from domain.plan_rules import Cap, Change, ChangeKind, Period, TopUpOffer
+from domain.plan_rules import Cap, Change, ChangeKind, TopUpOffer
 from enforcement.allowance import bought, draw
 from enforcement.entitlement import Entitlement, entitle, prospects
 from enforcement.explanation import Language, Prospect
-from enforcement.periods import Span, almanac
+from enforcement.periods import NEVER, Span, cap_span
 from enforcement.reconcile import Proof
 from enforcement.standing import Override, Usage
 from storage import lines, overrides, standings, top_ups
@@ -151,9 +151,7 @@ class _Found:
     @property
     def cap_span(self) -> Span:
         """The present period of the cap; the month where there is no cap."""
-        cap = self.plan.rules.cap
-        period = Period.MONTH if cap is None else cap.period
-        return almanac(self.zone).span(period, self._now, self.loaded.standing.period_day)
+        return cap_span(self.plan.rules, self.zone, self._now, self.loaded.standing.period_day)
 
     def octets_left(self) -> dict[int, int]:
         """Return what the top-ups that hold have left now, by id."""
@@ -274,10 +272,8 @@ def _line(line: Line, login: str, router: str | None) -> models.Line:
 
 def _used(usage: Usage | None, cap: Cap, span: Span) -> int:
     """Return the octets that count for the cap in its present period."""
-    if usage is None:
-        return 0
-    counter = {Period.DAY: usage.day, Period.WEEK: usage.week, Period.MONTH: usage.month}[cap.period]
-    return counter.octets(cap.direction) if counter.begins >= span.begins else 0
+    counter = None if usage is None else usage.of(cap.period)
+    return counter.octets(cap.direction) if counter is not None and counter.begins >= span.begins else 0
 
 
 def _top_up(login: str, row: TopUpRow, left: Mapping[int, int]) -> models.TopUp:
@@ -289,7 +285,7 @@ def _top_up(login: str, row: TopUpRow, left: Mapping[int, int]) -> models.TopUp:
         octets=row.octets,
         octets_left=left.get(row.id, 0),
         bought_at=row.bought_at,
-        ends_at=row.ends_at,
+        ends_at=row.ends_at if row.ends_at < NEVER else None,
         origin=row.origin.value,
         price=f"{row.price:f}",
         charge=row.charge.value,

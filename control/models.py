@@ -422,7 +422,7 @@ class TopUp(Answer):
     octets: int
     octets_left: int
     bought_at: datetime
-    ends_at: datetime
+    ends_at: datetime | None = Field(description="None: it does not end by itself.")
     origin: str
     price: str = Field(description="What it cost, decimal text in the currency of the account.")
     charge: str = Field(description="`none`, `balance`, `invoice` or `voucher`.")

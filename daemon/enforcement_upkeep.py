@@ -13,12 +13,12 @@ from typing import NamedTuple
 from sqlalchemy.engine import Connection
 
 from domain.network import Plan
-from domain.plan_rules import Cap, TopUpKind, TopUpOffer
+from domain.plan_rules import Cap, PlanRules, TopUpKind, TopUpOffer
 from enforcement import allowance
 from enforcement.allowance import Draw, Purchase
 from enforcement.entitlement import Entitlement
-from enforcement.periods import Span, almanac
-from enforcement.standing import BurstLevel, Counter, Usage
+from enforcement.periods import EVER, Span, almanac, cap_span
+from enforcement.standing import BurstLevel, Counter
 from storage import standings, top_ups
 from storage import usage as usages
 from storage.billing import top_up_sales
@@ -99,39 +99,41 @@ def _settle(
     connection: Connection, capped: Mapping[int, Loaded], plans: Mapping[int, Plan], zone: tzinfo, now: datetime
 ) -> set[int]:
     """Close the periods of caps that are over; return the services of which one was."""
-    ended = {key: list(_periods_over(each, _cap(each, plans), zone, now)) for key, each in capped.items()}
+    ended = {key: list(_periods_over(each, _rules(each, plans), zone, now)) for key, each in capped.items()}
     asked = [_Ended(key, span) for key, spans in ended.items() for span in spans]
     octets = usages.used(
         connection,
-        [usages.Period(each.service_id, each.span, plans[capped[each.service_id].contract.plan_id].rules)
-         for each in asked],
+        [usages.Period(each.service_id, each.span, _rules(capped[each.service_id], plans)) for each in asked],
         zone,
         now,
-    )  # fmt: skip
+    )
     used = dict(zip(asked, octets, strict=True))
     settlements = []
     for key, service in capped.items():
-        settled = _settled(service, _cap(service, plans), ended[key], used, zone, now)
+        settled = _settled(service, _rules(service, plans), ended[key], used, zone, now)
         if settled is not None:
             settlements.append(settled)
     return top_ups.settle(connection, settlements)
 
 
-def _cap(service: Loaded, plans: Mapping[int, Plan]) -> Cap:
-    cap = plans[service.contract.plan_id].rules.cap
-    assert cap is not None
-    return cap
+def _rules(service: Loaded, plans: Mapping[int, Plan]) -> PlanRules:
+    return plans[service.contract.plan_id].rules
 
 
-def _periods_over(service: Loaded, cap: Cap, zone: tzinfo, now: datetime) -> Iterator[Span]:
+def _cap(rules: PlanRules) -> Cap:
+    assert rules.cap is not None
+    return rules.cap
+
+
+def _periods_over(service: Loaded, rules: PlanRules, zone: tzinfo, now: datetime) -> Iterator[Span]:
     """Yield the periods from the one that is open in the meter until the one before the present."""
-    contract, calendar = service.contract, almanac(zone)
+    contract = service.contract
     begins = contract.carried_for
-    present = calendar.span(cap.period, now, contract.period_day)
+    present = cap_span(rules, zone, now, contract.period_day)
     for _ in range(MOST_PERIODS):
-        if begins is None or begins >= present.begins:
+        if begins is None or begins == EVER.begins or begins >= present.begins:
             return
-        span = calendar.span(cap.period, begins, contract.period_day)
+        span = cap_span(rules, zone, begins, contract.period_day)
         # The service's own day may have been moved: what is over ends where the present one begins, at the latest.
         span = Span(begins, min(span.ends, present.begins))
         yield span
@@ -139,13 +141,19 @@ def _periods_over(service: Loaded, cap: Cap, zone: tzinfo, now: datetime) -> Ite
 
 
 def _settled(
-    service: Loaded, cap: Cap, ended: list[Span], used: Mapping[_Ended, tuple[int, int]], zone: tzinfo, now: datetime
+    service: Loaded,
+    rules: PlanRules,
+    ended: list[Span],
+    used: Mapping[_Ended, tuple[int, int]],
+    zone: tzinfo,
+    now: datetime,
 ) -> Settled | None:
     """Return what the ends of periods leave; None when none has ended since it was settled."""
-    contract = service.contract
-    present = almanac(zone).span(cap.period, now, contract.period_day)
-    if contract.carried_for is None:
-        return Settled(contract.service_id, None, present.begins)
+    contract, cap = service.contract, _cap(rules)
+    before, present = contract.carried_for, cap_span(rules, zone, now, contract.period_day)
+    if before is None or (before != present.begins and EVER.begins in (before, present.begins)):
+        # What is counted for ever has no end that could leave anything.
+        return Settled(contract.service_id, before, present.begins)
     if not ended:
         return None
     octets = [Counter(span.begins, *used[_Ended(contract.service_id, span)]).octets(cap.direction) for span in ended]
@@ -169,7 +177,7 @@ def _buy(
     What cannot be paid is not bought, and added to `refused`.
     """
     month = almanac(zone).month(now)
-    drawn = {key: _drawn(each, _cap(each, plans), zone, now) for key, each in capped.items()}
+    drawn = {key: _drawn(each, _rules(each, plans), zone, now) for key, each in capped.items()}
     top_ups.cover(
         connection,
         [pair for key, each in capped.items() for pair in allowance.covered(drawn[key], each.contract.top_ups, now)],
@@ -189,9 +197,9 @@ def _buy(
     bought, buyers = 0, set[int]()
     selling = top_up_sales.sell_unasked(refused)
     for key, service in fresh.items():
-        cap = _cap(service, plans)
-        for offer, (wished, forgiven) in _wishes(service, _drawn(service, cap, zone, now), before, plans, now):
-            order = _order(service, offer, cap, forgiven, zone, now)
+        rules = _rules(service, plans)
+        for offer, (wished, forgiven) in _wishes(service, _drawn(service, rules, zone, now), before, plans, now):
+            order = _order(service, offer, rules, forgiven, zone, now)
             count = top_ups.buy_automatically(connection, order, wished, month.begins, now, selling)
             if count:
                 # One kind at a time: the rest is decided by what that made of the limit.
@@ -213,22 +221,19 @@ def _wishes(
             yield offer, purchase
 
 
-def _drawn(service: Loaded, cap: Cap, zone: tzinfo, now: datetime) -> Draw:
-    standing = service.standing
-    span = almanac(zone).span(cap.period, now, standing.period_day)
-    counter = None if standing.usage is None else _counter(standing.usage, cap)
+def _drawn(service: Loaded, rules: PlanRules, zone: tzinfo, now: datetime) -> Draw:
+    standing, cap = service.standing, _cap(rules)
+    span = cap_span(rules, zone, now, standing.period_day)
+    counter = None if standing.usage is None else standing.usage.of(cap.period)
     used = 0 if counter is None or counter.begins < span.begins else counter.octets(cap.direction)
     return allowance.draw(cap, used, span, now, carried_octets=standing.carried_octets, top_ups=standing.top_ups)
 
 
-def _counter(usage: Usage, cap: Cap) -> Counter:
-    counters: dict[str, Counter] = {"day": usage.day, "week": usage.week, "month": usage.month}
-    return counters[cap.period.value]
-
-
-def _order(service: Loaded, offer: TopUpOffer, cap: Cap, forgiven_octets: int, zone: tzinfo, now: datetime) -> Order:
+def _order(
+    service: Loaded, offer: TopUpOffer, rules: PlanRules, forgiven_octets: int, zone: tzinfo, now: datetime
+) -> Order:
     """Return a purchase from now on, for as long as the offer says."""
-    period = almanac(zone).span(cap.period, now, service.contract.period_day)
+    period = cap_span(rules, zone, now, service.contract.period_day)
     if offer.kind is not TopUpKind.OCTETS:
         ends = now + timedelta(hours=offer.hours)
     elif offer.valid_days is None:

@@ -22,6 +22,15 @@ class Period(Enum):
     WEEK = "week"
     MONTH = "month"
     """From the service's own day of the month, else the first."""
+    EVER = "ever"
+    """Since the service exists: it never begins again."""
+
+
+class WeekStart(Enum):
+    """The day on which weeks begin; the values are the configuration's."""
+
+    MONDAY = "monday"
+    SUNDAY = "sunday"
 
 
 class Counted(Enum):
@@ -287,6 +296,8 @@ class PlanRules:
     """For a cap whose action is OVERAGE; None: what is beyond it is shown, and costs nothing."""
     top_ups: tuple[TopUpOffer, ...] = ()
     counting: tuple[CountingWindow, ...] = ()
+    week_starts: WeekStart = WeekStart.MONDAY
+    """When the weeks of cap and fair use begin."""
     fup: Fup | None = None
     schedule: tuple[ScheduleRule, ...] = ()
     classes: tuple[TrafficClass, ...] = ()
@@ -308,6 +319,11 @@ class PlanRules:
     def weighing_time(self) -> tuple[CountingWindow, ...]:
         """The windows by which time on line is weighed."""
         return tuple([each for each in self.counting if each.counts is not Counted.OCTETS])
+
+    def uses(self, period: Period) -> bool:
+        """Tell whether the cap or a step of fair use adds up usage over `period`."""
+        steps = () if self.fup is None else self.fup.steps
+        return any(each.period is period for each in steps) or (self.cap is not None and self.cap.period is period)
 
     @property
     def counts_time(self) -> bool:

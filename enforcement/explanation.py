@@ -176,8 +176,8 @@ _SHOWN: Mapping[str, _Show] = MappingProxyType(
 )
 _PERIODS: Mapping[Language, Mapping[str, str]] = MappingProxyType(
     {
-        Language.ENGLISH: {"day": "day", "week": "week", "month": "month"},
-        Language.SPANISH: {"day": "el día", "week": "la semana", "month": "el mes"},
+        Language.ENGLISH: {"day": "the day", "week": "the week", "month": "the month", "ever": "all"},
+        Language.SPANISH: {"day": "el día", "week": "la semana", "month": "el mes", "ever": "total"},
     }
 )
 _DIRECTIONS: Mapping[Language, Mapping[str, str]] = MappingProxyType(
@@ -200,13 +200,13 @@ _ENGLISH: _Sentences = MappingProxyType(
         (Rule.BOOST, Effect.SETS): "Boost {name} until {until}: {download} down, {upload} up.",
         (Rule.SCHEDULE, Effect.SETS): "Schedule {name}: {download} down, {upload} up.",
         (Rule.SCHEDULE, Effect.BLOCKS): "Schedule {name}: not served.",
-        (Rule.FUP, Effect.SETS): "Fair use {name}: {used} of {limit} in the {period}; {download} down, {upload} up.",
-        (Rule.FUP, Effect.BLOCKS): "Fair use {name}: {used} of {limit} in the {period}; not served.",
+        (Rule.FUP, Effect.SETS): "Fair use {name}: {used} of {limit} in {period}; {download} down, {upload} up.",
+        (Rule.FUP, Effect.BLOCKS): "Fair use {name}: {used} of {limit} in {period}; not served.",
         (Rule.OVERRIDE, Effect.SETS): "{name} ordered until {until}: {download} down, {upload} up ({reason}).",
         (Rule.OVERRIDE, Effect.BLOCKS): "{name} ordered until {until}: not served ({reason}).",
-        (Rule.CAP, Effect.SETS): "Cap: {used} of {limit} in the {period}; {download} down, {upload} up until {until}.",
-        (Rule.CAP, Effect.BLOCKS): "Cap: {used} of {limit} in the {period}; not served until {until}.",
-        (Rule.CAP, Effect.CHARGES): "Cap: {used} of {limit} in the {period}; {over} are charged.",
+        (Rule.CAP, Effect.SETS): "Cap: {used} of {limit} in {period}; {download} down, {upload} up until {until}.",
+        (Rule.CAP, Effect.BLOCKS): "Cap: {used} of {limit} in {period}; not served until {until}.",
+        (Rule.CAP, Effect.CHARGES): "Cap: {used} of {limit} in {period}; {over} are charged.",
         (Rule.TOP_UP, Effect.LIFTS): "Top-up {name}: the cap does nothing until {until}.",
         (Rule.TOP_UP, Effect.EXTENDS): "Top-up {name}: {left} of {limit} left until {until}.",
         (Rule.BURST_BUDGET, Effect.STOPS_BURST): "Burst budget spent: no burst until {until}.",

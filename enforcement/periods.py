@@ -1,27 +1,32 @@
 """When usage begins again at nothing, and which windows of the week are open.
 
 Rule: days, weeks and months are half-open and begin at local midnight of the ISP's zone; a month begins on its own day,
-clamped from that day every month (31, 28, 31, …); weeks begin on Monday. A midnight that the clocks leap over is the
-moment of the leap. Windows go by what the clocks show: an hour that comes twice is twice inside.
+clamped from that day every month (31, 28, 31, …); weeks begin on Monday or Sunday. A midnight that the clocks leap over
+is the moment of the leap. What is counted for ever has a beginning before everything and no end. Windows go by what the
+clocks show: an hour that comes twice is twice inside.
 """
 
 from __future__ import annotations
 
 from calendar import monthrange
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta, tzinfo
 from functools import lru_cache
+from types import MappingProxyType
 from typing import NamedTuple
 
-from domain.plan_rules import MINUTES_IN_A_DAY, Period, Window
+from domain.plan_rules import MINUTES_IN_A_DAY, Period, PlanRules, WeekStart, Window
 
-NEVER = datetime.max.replace(tzinfo=UTC)
-"""The end of what does not end by itself."""
+BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
+"""When what is counted for ever begins: before anything was."""
+NEVER = datetime(9999, 1, 1, tzinfo=UTC)
+"""The end of what does not end by itself; early enough for every zone to show it."""
 _NOWHERE = datetime.min.replace(tzinfo=UTC)
 _DAY = timedelta(days=1)
 _SECOND = timedelta(seconds=1)
 _WEEK_AND_A_DAY = 8
 """Days after which windows, which are weekly, can bring nothing new."""
+_DAYS_AHEAD_OF_MONDAY: Mapping[WeekStart, int] = MappingProxyType({WeekStart.MONDAY: 0, WeekStart.SUNDAY: 1})
 _MOST_ZONES = 256
 _MOST_DAYS = 4096
 """Whose beginnings are remembered: eleven years of one zone."""
@@ -33,6 +38,9 @@ class Span(NamedTuple):
 
     begins: datetime
     ends: datetime
+
+
+EVER = Span(BEGINNING, NEVER)
 
 
 class Segment(NamedTuple):
@@ -86,13 +94,13 @@ def _month_after(begins: date, first_day: int) -> date:
 class Almanac:
     """Days, weeks and months of one zone; it remembers where it looked last, for nearly every question is about now."""
 
-    __slots__ = ("_day", "_months", "_week", "zone")
+    __slots__ = ("_day", "_months", "_weeks", "zone")
 
     def __init__(self, zone: tzinfo) -> None:
         self.zone = zone
         nothing = Span(_NOWHERE, _NOWHERE)
         self._day = nothing
-        self._week = nothing
+        self._weeks = dict.fromkeys(WeekStart, nothing)
         self._months = dict.fromkeys(range(1, 32), nothing)
 
     def day(self, now: datetime) -> Span:
@@ -102,12 +110,13 @@ class Almanac:
             span = self._day = self._around(now, lambda day: day, lambda begins: begins + _DAY)
         return span
 
-    def week(self, now: datetime) -> Span:
-        """Return the week, Monday to Monday, around `now`."""
-        span = self._week
+    def week(self, now: datetime, starts: WeekStart = WeekStart.MONDAY) -> Span:
+        """Return the week around `now`, which begins on Monday or Sunday."""
+        span = self._weeks[starts]
         if not span.begins <= now < span.ends:
-            span = self._week = self._around(
-                now, lambda day: day - timedelta(days=day.weekday()), lambda begins: begins + 7 * _DAY
+            ahead = _DAYS_AHEAD_OF_MONDAY[starts]
+            span = self._weeks[starts] = self._around(
+                now, lambda day: day - timedelta(days=(day.weekday() + ahead) % 7), lambda begins: begins + 7 * _DAY
             )
         return span
 
@@ -120,11 +129,15 @@ class Almanac:
             )
         return span
 
-    def span(self, period: Period, now: datetime, first_day: int = 1) -> Span:
+    def span(
+        self, period: Period, now: datetime, first_day: int = 1, week_starts: WeekStart = WeekStart.MONDAY
+    ) -> Span:
         """Return the period around `now`."""
         if period is Period.MONTH:
             return self.month(now, first_day)
-        return self.week(now) if period is Period.WEEK else self.day(now)
+        if period is Period.DAY:
+            return self.day(now)
+        return self.week(now, week_starts) if period is Period.WEEK else EVER
 
     def _around(self, now: datetime, first_of: Callable[[date], date], after: Callable[[date], date]) -> Span:
         """Find the period by its instants: where clocks go back over midnight, the local date alone misleads."""
@@ -141,6 +154,12 @@ class Almanac:
 def almanac(zone: tzinfo) -> Almanac:
     """Return the almanac of `zone`."""
     return Almanac(zone)
+
+
+def cap_span(rules: PlanRules, zone: tzinfo, now: datetime, first_day: int) -> Span:
+    """Return the present period of the cap; the month where there is no cap."""
+    period = Period.MONTH if rules.cap is None else rules.cap.period
+    return almanac(zone).span(period, now, first_day, rules.week_starts)
 
 
 def is_inside(window: Window, local: datetime) -> bool:

@@ -18,7 +18,7 @@ from domain.plan_rules import Blocking, Cap, Direction, Period, PlanRules, TopUp
 from enforcement.allowance import Draw, automatic_purchase, bought, covered, draw, settle
 from enforcement.entitlement import Entitlement, entitle
 from enforcement.explanation import Applied, Rule
-from enforcement.periods import NEVER, Almanac, Span, Timetable, almanac, midnight
+from enforcement.periods import EVER, NEVER, Almanac, Span, Timetable, almanac, cap_span, midnight
 from enforcement.standing import Counter, Standing, Usage
 from enforcement.time_weights import FULL_SECOND, time_weights
 
@@ -194,17 +194,18 @@ class _Subscriber:
             month=_present(usage.month, spans.month),
             fup_month=None if spans.fup_month is None else _present(usage.fup_month, spans.fup_month),
             sessions=1,
+            ever=_present(usage.ever, EVER) if self._rules.uses(Period.EVER) else None,
         )
         self._standing = replace(self._standing, usage=usage)
         if self._rules.cap is not None:
             self._close_top_ups(self._rules.cap, now)
 
     def _spans(self, now: datetime) -> _Spans:
-        known, fup = self._almanac, self._rules.fup
-        reset_day = None if fup is None else fup.reset_day
+        known, rules = self._almanac, self._rules
+        reset_day = None if rules.fup is None else rules.fup.reset_day
         return _Spans(
             known.day(now),
-            known.week(now),
+            known.week(now, rules.week_starts),
             known.month(now, self._standing.period_day),
             None if reset_day is None else known.month(now, reset_day),
         )
@@ -225,8 +226,8 @@ class _Subscriber:
             )
             self._lots = settlement.lots
             self._standing = replace(standing, top_ups=top_ups, carried_octets=settlement.carried_octets)
-            period, used = self._almanac.span(cap.period, period.ends, standing.period_day), 0
-        self._cap_period = self._almanac.span(cap.period, now, self._standing.period_day)
+            period, used = cap_span(self._rules, self._zone, period.ends, standing.period_day), 0
+        self._cap_period = cap_span(self._rules, self._zone, now, self._standing.period_day)
 
     def _close_top_ups(self, cap: Cap, now: datetime) -> None:
         top_ups = self._standing.top_ups
@@ -296,6 +297,7 @@ class _Subscriber:
             if usage.fup_month is None or spans.fup_month is None
             else self._grown(usage.fup_month, up, down, spans.fup_month, as_of),
             usage.sessions,
+            ever=None if usage.ever is None else _added(usage.ever, up, down),
         )
         self._standing = replace(self._standing, usage=usage)
         return up + down
@@ -325,9 +327,7 @@ def _present(counter: Counter | None, span: Span) -> Counter:
 
 
 def _counter(usage: Usage, cap: Cap) -> Counter:
-    if cap.period is Period.MONTH:
-        return usage.month
-    return usage.week if cap.period is Period.WEEK else usage.day
+    return usage.of(cap.period) or Counter(EVER.begins)
 
 
 def _flows(entitlement: Entitlement, demand: Demand) -> tuple[int, int]:

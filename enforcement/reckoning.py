@@ -158,9 +158,10 @@ class Reckoning:
         self._sets(Rule.SCHEDULE, name, ())
 
     def _fup_span(self, period: Period) -> Span:
-        fup = self._prepared.rules.fup
-        reset_day = None if fup is None else fup.reset_day
-        return self._prepared.almanac.span(period, self._now, reset_day or self._standing.period_day)
+        rules = self._prepared.rules
+        reset_day = None if rules.fup is None else rules.fup.reset_day
+        first_day = reset_day or self._standing.period_day
+        return self._prepared.almanac.span(period, self._now, first_day, rules.week_starts)
 
     def _fair_use(self, steps: tuple[Step, ...]) -> None:
         chosen: tuple[Step, Numbers] | None = None
@@ -180,11 +181,9 @@ class Reckoning:
         usage = self._standing.usage
         if usage is None:
             return None
-        if period is Period.MONTH:
-            counter = usage.fup_month if of_fup and usage.fup_month is not None else usage.month
-        else:
-            counter = usage.week if period is Period.WEEK else usage.day
-        return counter if counter.begins >= span.begins else None
+        own = of_fup and period is Period.MONTH and usage.fup_month is not None
+        counter = usage.fup_month if own else usage.of(period)
+        return counter if counter is not None and counter.begins >= span.begins else None
 
     def _reached(self, step: Step, counter: Counter | None, span: Span) -> Numbers | None:
         """Return the numbers of a step that is reached; else note what is missing."""
@@ -253,7 +252,8 @@ class Reckoning:
 
     def _cap(self, cap: Cap, lifted: TopUp | None) -> None:
         standing = self._standing
-        span = self._prepared.almanac.span(cap.period, self._now, standing.period_day)
+        week_starts = self._prepared.rules.week_starts
+        span = self._prepared.almanac.span(cap.period, self._now, standing.period_day, week_starts)
         used = _octets(self._counter(cap.period, span, of_fup=False), cap.direction)
         limit = self._limit(cap, used, span)
         over, reached = used - limit, 0
@@ -287,8 +287,8 @@ class Reckoning:
             if top_up.ends > span.ends:
                 self._change_at(span.ends, Rule.TOP_UP, source.name)
             if source.used:
-                ends = ("until_us", to_microseconds(top_up.ends))
-                numbers = (("left_octets", source.remaining), ("limit_octets", source.octets), ends)
+                numbers: Numbers = (("left_octets", source.remaining), ("limit_octets", source.octets))
+                numbers += _until(top_up.ends)
                 self._apply(Rule.TOP_UP, source.name, numbers, Effect.EXTENDS)
         return drawn.limit
 
@@ -308,7 +308,7 @@ class Reckoning:
             ("used_octets", used),
             ("limit_octets", limit),
             ("period", cap.period.value),
-            ("until_us", to_microseconds(span.ends)),
+            *_until(span.ends),
         )
         if cap.action is CapAction.OVERAGE:
             self._apply(Rule.CAP, "", (*numbers, ("over_octets", used - limit)), Effect.CHARGES)
@@ -381,8 +381,7 @@ class Reckoning:
             self._ends_at = segment.ends
             return
         self._refusal = Refusal.HOURS
-        until: Numbers = () if segment.ends is NEVER else (("until_us", to_microseconds(segment.ends)),)
-        self._apply(Rule.HOURS, "", until, Effect.BLOCKS)
+        self._apply(Rule.HOURS, "", _until(segment.ends), Effect.BLOCKS)
 
     def _service(self) -> None:
         standing = self._standing
@@ -472,6 +471,10 @@ _LASTING = frozenset({Refusal.EXPIRED, Refusal.DISABLED})
 """What time does not change."""
 
 
+def _until(ends: datetime) -> Numbers:
+    return (("until_us", to_microseconds(ends)),) if ends < NEVER else ()
+
+
 def _clock(minute: int) -> str:
     return f"{minute // 60:02}:{minute % 60:02}"
 
@@ -493,7 +496,7 @@ class Outlook(Reckoning):
 
     def _change_at(self, moment: datetime, rule: Rule, name: str) -> None:
         super()._change_at(moment, rule, name)
-        if moment is not NEVER:
+        if moment < NEVER:
             self._at[moment, rule, name] = Prospect(rule, name, (("at_us", to_microseconds(moment)),))
 
     def _change_after(self, octets: int, direction: Direction, rule: Rule, name: str) -> None:

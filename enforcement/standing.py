@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import NamedTuple
 
 from domain.network import AccountState
-from domain.plan_rules import Change, Direction, TopUpKind
+from domain.plan_rules import Change, Direction, Period, TopUpKind
 
 __all__ = ["AccountState", "BurstLevel", "Counter", "Override", "Standing", "TopUp", "Usage"]
 
@@ -45,6 +45,16 @@ class Usage(NamedTuple):
     """Open sessions; each adds to the seconds on line from `as_of` on."""
     line: Counter | None = None
     """All that the line carried in the month, of every class and as it was sent: what a burst budget is measured by."""
+    ever: Counter | None = None
+    """Since the service exists; None where the plan does not ask for it."""
+
+    def of(self, period: Period) -> Counter | None:
+        """Return the counter of a period, months being the service's own."""
+        if period is Period.MONTH:
+            return self.month
+        if period is Period.DAY:
+            return self.day
+        return self.week if period is Period.WEEK else self.ever
 
 
 class BurstLevel(NamedTuple):

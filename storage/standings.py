@@ -20,7 +20,8 @@ from sqlalchemy.engine import Connection
 from domain.instants import Microseconds, to_datetime, to_microseconds
 from domain.network import Plan
 from domain.plan_rules import NO_RULES, PlanRules, TopUpKind
-from enforcement.periods import Span, almanac
+from domain.plan_rules import Period as CountedPeriod
+from enforcement.periods import EVER, Span, almanac, cap_span
 from enforcement.standing import AccountState, BurstLevel, Counter, Override, Standing, TopUp, Usage
 from storage.lines import Line, line_of
 from storage.literals import integers, texts
@@ -29,7 +30,7 @@ from storage.overrides import change_of
 from storage.usage import PLANNING, Period, PeriodUsage
 
 ENDED_TOP_UP_DAYS = 32
-"""A top-up that ended may have paid a part of the present period, which lasts a month at most."""
+"""A top-up that ended may have paid a part of the present period: from when it was settled, else of a month at most."""
 
 _US = "(extract(epoch FROM {}) * 1000000)::bigint"
 _AT = "'epoch'::timestamptz + {} * '1 microsecond'::interval"
@@ -316,6 +317,7 @@ class _Periods(NamedTuple):
     month: _Period
     fup_month: _Period | None
     line: _Period | None
+    ever: _Period | None
 
     def usage(self, reading: _Reading, sessions: int, now: datetime) -> Usage:
         """Return the answers."""
@@ -327,6 +329,7 @@ class _Periods(NamedTuple):
             fup_month=None if self.fup_month is None else self.fup_month.counter(reading),
             sessions=sessions,
             line=None if self.line is None else self.line.counter(reading),
+            ever=None if self.ever is None else self.ever.counter(reading),
         )
 
 
@@ -335,7 +338,8 @@ def _ask_periods(reading: _Reading, contract: Contract, rules: PlanRules, now: d
     counts_time, windows = rules.counts_time, rules.weighing_time
 
     def ask(span: Span) -> _Period:
-        seconds = reading.online.ask(contract.service_id, span, windows) if counts_time else None
+        counts = counts_time and span != EVER
+        seconds = reading.online.ask(contract.service_id, span, windows) if counts else None
         octets = reading.usage.ask(Period(contract.service_id, span, rules))
         return _Period(contract.service_id, span.begins, octets, seconds)
 
@@ -347,10 +351,11 @@ def _ask_periods(reading: _Reading, contract: Contract, rules: PlanRules, now: d
         line = _Period(contract.service_id, month.begins, octets, None)
     return _Periods(
         day=ask(calendar.day(now)),
-        week=ask(calendar.week(now)),
+        week=ask(calendar.week(now, rules.week_starts)),
         month=ask(month),
         fup_month=None if reset_day is None else ask(calendar.month(now, reset_day)),
         line=line,
+        ever=ask(EVER) if rules.uses(CountedPeriod.EVER) else None,
     )
 
 
@@ -380,7 +385,7 @@ def _is_settled(contract: Contract, rules: PlanRules, zone: tzinfo, now: datetim
     """Tell whether what the meter says of the cap's period is of the present one."""
     if rules.cap is None or contract.carried_for is None:
         return False
-    return contract.carried_for == almanac(zone).span(rules.cap.period, now, contract.period_day).begins
+    return contract.carried_for == cap_span(rules, zone, now, contract.period_day).begins
 
 
 def _contract(row: Sequence[Any]) -> Contract:
@@ -439,7 +444,7 @@ def _top_up(row: Sequence[Any]) -> TopUp:
 
 
 def _usage(document: Mapping[str, Any], as_of: datetime) -> Usage:
-    fup_month, line = document.get("fup_month"), document.get("line")
+    fup_month, line, ever = (document.get(name) for name in ("fup_month", "line", "ever"))
     return Usage(
         as_of=as_of,
         day=_counter(document["day"]),
@@ -448,6 +453,7 @@ def _usage(document: Mapping[str, Any], as_of: datetime) -> Usage:
         fup_month=None if fup_month is None else _counter(fup_month),
         sessions=document["sessions"],
         line=None if line is None else _counter(line),
+        ever=None if ever is None else _counter(ever),
     )
 
 
@@ -463,6 +469,7 @@ def _usage_document(usage: Usage) -> str:
         "month": usage.month,
         "fup_month": usage.fup_month,
         "line": usage.line,
+        "ever": usage.ever,
     }
     document: dict[str, object] = {
         name: [to_microseconds(each.begins), *each[1:]] if each.rest else [to_microseconds(each.begins), *each[1:4]]

@@ -26,7 +26,7 @@ from domain.money import decimal, digits, minor_units, rounded
 from domain.plan_rules import Cap, PlanRules
 from domain.tariff import Tariff, blocks, rate
 from enforcement.allowance import settle_each
-from enforcement.periods import Span, almanac, midnight
+from enforcement.periods import Span, cap_span, midnight
 from enforcement.standing import Counter
 from storage import carry, usage
 from storage.carry import Carried
@@ -142,11 +142,10 @@ def _rolls_over(left: Carried, last: _Asked) -> bool:
 
 def _spans(last: _Asked, begins: datetime, zone: ZoneInfo) -> Iterator[Span]:
     """Yield the periods from one on through the last that is asked for."""
-    period, day = _cap(last.rules).period, last.metered.period_day
     for _ in range(MOST_PERIODS):
         if begins >= last.span.ends:
             return
-        span = Span(begins, almanac(zone).span(period, begins, day).ends)
+        span = Span(begins, cap_span(last.rules, zone, begins, last.metered.period_day).ends)
         yield span
         begins = span.ends
 
@@ -179,7 +178,7 @@ def _periods(metered: Metered, rules: Mapping[int, PlanRules], zone: ZoneInfo, o
             if at.astimezone(zone).date() <= begun:
                 return
             continue
-        span = almanac(zone).span(_cap(plan).period, before, metered.period_day)
+        span = cap_span(plan, zone, before, metered.period_day)
         days = Period(span.begins.astimezone(zone).date(), span.ends.astimezone(zone).date())
         if days.ends <= begun:
             return

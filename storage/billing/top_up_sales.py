@@ -23,9 +23,9 @@ from domain.billing_terms import BillingType
 from domain.catalogue import ProductKind
 from domain.errors import CaudalError
 from domain.money import decimal_text
-from domain.plan_rules import Period, TopUpOffer
+from domain.plan_rules import TopUpOffer
 from enforcement.allowance import bought
-from enforcement.periods import almanac
+from enforcement.periods import cap_span
 from storage import top_ups
 from storage.billing import accounts, allocations, clock, daily, issuing, ledger, numbers, run
 from storage.billing.accounts import Account, Catalogue
@@ -138,8 +138,7 @@ def order_of(connection: Connection, service_id: int, offer_name: str, now: date
     offer = next((each for each in rules.top_ups if each.name == offer_name), None)
     if offer is None:
         raise TopUpRefused(f"the plan {row.name} of {row.login} offers no top-up {offer_name!r}")
-    period = Period.MONTH if rules.cap is None else rules.cap.period
-    held = bought(offer, 0, now, almanac(clock.zone(connection)).span(period, now, row.period_day))
+    held = bought(offer, 0, now, cap_span(rules, clock.zone(connection), now, row.period_day))
     return Order(service_id, offer, held.begins, held.ends)
 
 

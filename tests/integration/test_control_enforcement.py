@@ -448,6 +448,24 @@ def test_a_top_up_makes_a_slow_line_fast_and_tells_so(isp: Isp, caudal: Command,
     assert (rates(answer), rules(answer)) == ((20_000_000, 5_000_000), ["plan", "top_up"])
 
 
+def test_a_top_up_of_a_cap_that_counts_for_ever_holds_until_it_is_used(
+    isp: Isp, caudal: Command, client: ControlClient
+) -> None:
+    rules = {"cap": {"octets": "10M", "period": "ever"}, "top_up": [{"name": "more", "octets": "5M"}]}
+    isp.do("UPDATE plan SET rules = CAST(:rules AS jsonb) WHERE name = 'capped'", rules=json.dumps(rules))
+    isp.do("UPDATE configuration_revision SET revision = revision + 1")
+    isp.snapshot = isp.read()
+    isp.use(12 * MEGABYTE)
+    cap = client.get("/v1/explain/ana")["rules"][-1]
+    assert cap["text"] == "Cap: 12 MB of 10 MB in all; not served until further notice."
+    assert caudal("topup", "add", "ana", "more").out == "ana: bought more, 5.0 MB until they are used\n"
+    more = client.get("/v1/explain/ana")["rules"][-1]
+    assert more["text"] == "Top-up more: 3 MB of 5 MB left until further notice."
+    (item,) = client.get("/v1/top-ups/ana")["items"]
+    assert (item["ends_at"], item["octets_left"]) == (None, 3 * MEGABYTE)
+    assert "never" in caudal("topup", "list", "ana").out
+
+
 def test_an_order_with_the_same_key_is_the_same_purchase(isp: Isp, caudal: Command) -> None:
     first = caudal("topup", "add", "ana", "more", "--key", "payment 7", "--json").json
     assert caudal("topup", "add", "ana", "more", "--key", "payment 7", "--json").json == first

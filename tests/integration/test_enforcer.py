@@ -21,6 +21,7 @@ from daemon.enforcement_report import EnforcementCounts
 from daemon.relayed_sessions import RelayedSessions
 from domain.plan_rules import NO_RULES, Blocking, Direction
 from enforcement.entitlement import entitle, fingerprint
+from enforcement.periods import EVER, NEVER
 from enforcement.reconcile import LineState, Problem, Proof
 from enforcement.standing import Standing
 from radius import class_token
@@ -410,6 +411,43 @@ def test_periods_that_ended_are_settled_once_and_what_was_left_rolls_over(
         assert core.ask("SELECT carried_lots, carried_for FROM meter") == [
             ([3 * MEGABYTE], datetime(2026, 6, 1, tzinfo=UTC))
         ]
+
+
+FOR_EVER = """{"cap": {"octets": 10000000, "period": "ever"}, "top_up": [{"name": "more", "octets": 5000000,
+    "automatic": {"trigger_percent": 100, "most_per_month": 1}}]}"""
+
+
+def test_a_cap_that_counts_for_ever_is_not_settled_and_what_is_bought_for_it_never_ends(
+    engine: sqlalchemy.Engine, database_dsn: str, partitions: None
+) -> None:
+    core = Core(engine, database_dsn, FOR_EVER)
+    core.open_session()
+    core.use(8 * MEGABYTE)
+    assert [warned.percent for warned in core.happen(Topic.OPENED, 1).warned] == [80]
+    core.use(12 * MEGABYTE)
+    assert [warned.percent for warned in core.happen(Topic.CROSSED, 1).warned] == []
+    # What had run over is forgiven.
+    assert core.ask("SELECT octets, ends_at FROM top_up") == [(7 * MEGABYTE, NEVER)]
+    core.clock.now = datetime(2026, 9, 1, 0, 0, 1, tzinfo=UTC)
+    core.evaluator.look_at([1], core.clock.now)
+    assert core.ask("SELECT carried_for, carried_lots, warned FROM meter") == [(EVER.begins, [], [])]
+    assert core.ask("SELECT count(*) FROM usage_period") == [(0,)]
+
+
+def test_a_plan_may_begin_to_count_for_ever_and_cease(
+    engine: sqlalchemy.Engine, database_dsn: str, partitions: None
+) -> None:
+    core = Core(engine, database_dsn, CAP)
+    core.open_session()
+    core.use(9 * MEGABYTE)
+    core.happen(Topic.OPENED, 1)
+    for rules, begins in ((FOR_EVER, EVER.begins), (CAP, datetime(2026, 5, 1, tzinfo=UTC))):
+        core.do("UPDATE plan SET rules = CAST(:rules AS jsonb)", rules=rules)
+        core.do("UPDATE configuration_revision SET revision = revision + 1")
+        core.evaluator.configure(core.snapshot())
+        assert [core.evaluator.look_at([1], NOW).warned for _ in range(2)] == [[], []]
+        assert core.ask("SELECT carried_for FROM meter") == [(begins,)]
+        assert core.ask("SELECT count(*) FROM usage_period") == [(0,)]
 
 
 def kept(engine: sqlalchemy.Engine, *states: LineState, crossing: Crossing | None = None) -> EnforcementCounts:

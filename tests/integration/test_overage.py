@@ -101,6 +101,19 @@ def test_octets_beyond_the_cap_are_charged_by_the_block_begun(engine: sqlalchemy
     assert_books_are_right(engine)
 
 
+def test_weeks_of_a_cap_begin_on_the_day_that_its_plan_says(engine: sqlalchemy.Engine) -> None:
+    weekly = plan(OVERAGE, 'week_starts = "sunday"').replace("[plan.cap]", '[plan.cap]\nperiod = "week"')
+    provide(engine, HEAD, weekly, customer("ana"), LINE)
+    sell(engine)
+    carry(engine, "2026-01-04", 60 * GIGA)
+    carry(engine, "2026-01-10", 50 * GIGA)
+    bill(engine, "2026-01-01")
+    bill(engine, "2026-02-01")
+    sunday = date(2026, 1, 4)
+    assert lines(engine) == [(sunday, date(2026, 1, 11), 5, Decimal("0.50"), 250, str(5 * GIGA))]
+    assert_books_are_right(engine)
+
+
 def test_usage_that_arrives_late_is_rated_again_and_only_the_difference_is_charged(engine: sqlalchemy.Engine) -> None:
     world(engine)
     carry(engine, "2026-01-10", 107 * GIGA)

@@ -32,9 +32,10 @@ from domain.plan_rules import (
     TopUpKind,
     TopUpOffer,
     TrafficClass,
+    WeekStart,
     Window,
 )
-from enforcement.periods import Span
+from enforcement.periods import EVER, Span
 from enforcement.reconcile import Problem, Proof
 from enforcement.standing import AccountState, BurstLevel, Counter, Override, Standing, TopUp, Usage
 from storage import lines, overrides, standings, top_ups, usage
@@ -307,6 +308,55 @@ def test_time_on_line_is_weighed_by_the_windows_that_are_for_it(engine: sqlalche
     assert load(engine, ana, rules).contract.metered == found
     plain = usage_of(load(engine, ana, replace(rules, counting=counting[2:])))
     assert counted(plain.day) == 7_200 + Fraction(3_599_500, 1_000) + Fraction(3, 10**6)
+
+
+@pytest.mark.parametrize("rolled", [False, True])
+def test_what_counts_for_ever_is_all_that_the_service_used(engine: sqlalchemy.Engine, ana: int, rolled: bool) -> None:
+    step = FupStep(Period.EVER, Change(ChangeKind.BLOCK), above_octets=1)
+    on_line = FupStep(Period.DAY, Change(ChangeKind.BLOCK), above_seconds=3_600)
+    weighed = (CountingWindow(Window(), 50, Counted.TIME),)
+    classes = (TrafficClass("cache", counts=False),)
+    with lane(engine) as one:
+        one.write(
+            Fact(ana, "2024-02-29T10:00Z", "2024-02-29T10:05Z", 1, 0),
+            Fact(ana, "2025-12-31T22:50Z", "2025-12-31T23:10Z", 10, 20),
+            Fact(ana, "2026-01-14T11:00Z", "2026-01-14T11:05Z", 100, 200),
+            Fact(ana + 1, "2026-01-14T11:00Z", "2026-01-14T11:05Z", 7, 7),
+        )
+        if rolled:
+            roll_up(engine, MADRID)
+        add_session(engine, ana, 1, "2026-01-14T10:00Z")
+        for rules in (
+            PlanRules(cap=Cap(10**9, Period.EVER)),
+            PlanRules(fup=Fup((step, on_line)), counting=weighed, classes=classes),
+        ):
+            found = usage_of(load(engine, ana, rules))
+            assert found.ever == Counter(EVER.begins, 111, 220)
+            assert octets(found.month) == (105, 210)
+            assert found.day.seconds == (3_600 if rules.fup else 0)
+            with engine.begin() as connection:
+                standings.write_meters(connection, [Meter(ana, found)])
+            assert load(engine, ana, rules).contract.metered == found
+        assert usage_of(load(engine, ana)).ever is None
+
+
+def test_weeks_begin_on_the_day_that_the_plan_says(engine: sqlalchemy.Engine, ana: int) -> None:
+    rules = PlanRules(cap=Cap(10**9, Period.WEEK), week_starts=WeekStart.SUNDAY)
+    sunday = instant("2026-01-10T23:00Z")
+    with engine.begin() as connection:
+        top_ups.settle(connection, [Settled(ana, None, sunday, lots=(30,))])
+    with lane(engine) as one:
+        one.write(
+            Fact(ana, "2026-01-10T22:00Z", "2026-01-10T22:05Z", 1, 0),
+            Fact(ana, "2026-01-11T10:00Z", "2026-01-11T10:05Z", 10, 0),
+            Fact(ana, "2026-01-12T10:00Z", "2026-01-12T10:05Z", 100, 0),
+        )
+        found = load(engine, ana, rules)
+        assert usage_of(found).week == Counter(sunday, 110, 0)
+        assert found.standing.carried_octets == 30
+        monday = load(engine, ana, replace(rules, week_starts=WeekStart.MONDAY))
+        assert octets(usage_of(monday).week) == (100, 0)
+        assert monday.standing.carried_octets == 0
 
 
 def test_usage_is_not_read_where_the_plan_does_not_ask_for_it(engine: sqlalchemy.Engine, ana: int) -> None:

@@ -6,7 +6,20 @@ from hypothesis import given
 
 from cli.plan_rules import details
 from config.plan_rules import document
-from domain.plan_rules import Counted, CountingWindow, PlanRules, Window
+from domain.plan_rules import (
+    Cap,
+    Change,
+    ChangeKind,
+    Counted,
+    CountingWindow,
+    Fup,
+    FupStep,
+    Period,
+    PlanRules,
+    TopUpKind,
+    TopUpOffer,
+    Window,
+)
 from tests.unit.config.rules import plan_rules
 from tests.unit.config.test_plan_rules import RULES
 
@@ -40,6 +53,7 @@ def test_every_rule_has_its_line() -> None:
         ("", "turbo: 200 % of the rate for 24 h, price 0"),
         ("counting", "mon-sun 00:00-08:00: 0 % of the traffic"),
         ("", "mon-sun 00:00-24:00: 200 % of the traffic and of the time on line"),
+        ("weeks", "from Sunday"),
         ("fair use bonus", "1.0 GB"),
         ("fair use month", "from day 3"),
         ("fair use", "heavy: above 100.0 GB up a day, then 50 % of the rate (precedence 2)"),
@@ -57,10 +71,18 @@ def test_every_rule_has_its_line() -> None:
     ]
 
 
-def test_windows_for_time_on_line_say_so() -> None:
-    rules = PlanRules(counting=(CountingWindow(Window(), 50, Counted.TIME),))
+def test_what_counts_for_ever_and_time_that_is_weighed_are_told() -> None:
+    rules = PlanRules(
+        cap=Cap(10**9, Period.EVER, warn_percents=()),
+        top_ups=(TopUpOffer("more", TopUpKind.OCTETS, 10**9),),
+        counting=(CountingWindow(Window(), 50, Counted.TIME),),
+        fup=Fup((FupStep(Period.EVER, Change(ChangeKind.BLOCK), above_octets=10**9),)),
+    )
     assert [line for line in details(document(rules)) if line[1]] == [
-        ("counting", "mon-sun 00:00-24:00: 50 % of the time on line")
+        ("cap", "1.0 GB in all, then blocked"),
+        ("top-up", "more: 1.0 GB until it is used, used after the plan's own, price 0"),
+        ("counting", "mon-sun 00:00-24:00: 50 % of the time on line"),
+        ("fair use", "above 1.0 GB in all, then blocked"),
     ]
 
 

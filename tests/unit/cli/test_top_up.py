@@ -72,6 +72,7 @@ def test_each_order_without_a_key_is_a_purchase_of_its_own(monkeypatch: pytest.M
         (bought(), "a/b: bought extra, 1.0 GB for 7 d 00 h\n"),
         (bought("boost", 0, 2), "a/b: bought extra, another speed for 2 h 00 min\n"),
         (bought("hours", 0, 5), "a/b: bought extra, no cap for 5 h 00 min\n"),
+        ({**bought(), "ends_at": None}, "a/b: bought extra, 1.0 GB until they are used\n"),
     ],
 )
 def test_a_purchase_is_told_with_what_it_gives_and_for_how_long(
@@ -92,3 +93,4 @@ def test_only_octets_have_amounts_in_the_list() -> None:
         "extra", "octets", "250.0 MB", "1.0 GB", "2 min ago", "in 6 d 23 h", "3.00", "none", "operator",
     ]  # fmt: skip
     assert row(bought("boost", 0, 2))[1:4] == ["boost", "", ""]
+    assert row({**bought(), "ends_at": None})[5] == "never"

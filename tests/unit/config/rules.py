@@ -28,6 +28,7 @@ from domain.plan_rules import (
     TopUpOffer,
     TrafficClass,
     WalledGarden,
+    WeekStart,
     Window,
 )
 
@@ -89,6 +90,7 @@ def plan_rules() -> st.SearchStrategy[PlanRules]:
         counting=st.lists(
             st.builds(CountingWindow, windows(), st.integers(0, 1000), st.sampled_from(Counted)), max_size=3
         ).map(tuple),
+        week_starts=st.sampled_from(WeekStart),
         fup=st.none() | _fups(),
         schedule=st.lists(st.builds(ScheduleRule, windows(), rate_changes()), max_size=3).map(tuple),
         classes=st.lists(_classes(), max_size=3).map(tuple),

@@ -44,6 +44,7 @@ from domain.plan_rules import (
     TopUpOffer,
     TrafficClass,
     WalledGarden,
+    WeekStart,
     Window,
 )
 from radius import dictionary
@@ -85,6 +86,7 @@ burst_budget = { octets = "2G", refill = "10M", resume_percent = 60 }
 allowed_hours = ["mon-fri 08:00-20:00", "sat,sun", "22:00-06:00"]
 disconnect_unproven = "10m"
 counting = [{ hours = "00:00-08:00", days = "mon-sun", percent = 0 }, { percent = 200, counts = "both" }]
+week_starts = "sunday"
 
 [plan.cap]
 octets = "500G"
@@ -203,6 +205,7 @@ RULES = PlanRules(
         TopUpOffer("turbo", TopUpKind.BOOST, hours=24, boost=Change(ChangeKind.PERCENT, percent=200)),
     ),
     counting=(CountingWindow(Window(EVERY_DAY, 0, 480), 0), CountingWindow(Window(), 200, Counted.BOTH)),
+    week_starts=WeekStart.SUNDAY,
     fup=Fup(
         steps=(
             FupStep(
@@ -397,7 +400,18 @@ REFUSED = [
     ),
     ('[plan.cap]\noctets = "0.5"', 1, 'cap.octets: must be whole octets from 1 to 1000000T, not "0.5"'),
     (CAP + "unit = 1000.0", 2, "cap.unit: must be 1000 or 1024, not 1000.0"),
-    (CAP + 'period = "year"', 2, 'cap.period: must be one of "day", "week", "month", not "year"'),
+    (CAP + 'period = "year"', 2, 'cap.period: must be one of "day", "week", "month", "ever", not "year"'),
+    (
+        CAP + 'period = "ever"\naction = "overage"',
+        3,
+        'cap.action: cannot be "overage" where the period is "ever": it is charged when a period is over',
+    ),
+    (
+        CAP + 'period = "ever"\nrollover = { percent = 50 }',
+        3,
+        'cap.rollover: needs a period that ends, not "ever"',
+    ),
+    ('week_starts = "saturday"', 0, 'week_starts: must be one of "monday", "sunday", not "saturday"'),
     (CAP + 'direction = "in"', 2, 'cap.direction: must be one of "both", "down", "up", not "in"'),
     (CAP + 'action = "slow"', 2, 'cap.action: must be one of "block", "fixed", "percent", "overage", not "slow"'),
     (CAP + 'action = "fixed"', 2, "cap.action: needs download or upload"),
@@ -495,6 +509,16 @@ REFUSED = [
         f"counting.hours: says what an earlier one says already (the first is on line {FIRST})",
     ),
     ('counting = [{ percent = 0, counts = "all" }]', 0, 'counting.counts: must be one of "octets", "time", "both"'),
+    (
+        'counting = [{ percent = 0, counts = "both" }]\ncap = { octets = "1G", period = "ever" }',
+        0,
+        'counting: cannot weigh octets where a period is "ever": windows are for periods that end',
+    ),
+    (
+        'counting = [{ percent = 0 }]\nfup = { step = [{ above = "1G", period = "ever", percent = 5 }] }',
+        0,
+        'counting: cannot weigh octets where a period is "ever": windows are for periods that end',
+    ),
     ("[[plan.schedule]]", 0, "schedule: needs download, upload or percent"),
     ('[[plan.schedule]]\nhours = "1"\npercent = 5', 1, 'schedule.hours: must be hours such as "08:00-20:00", not "1"'),
     ('[[plan.schedule]]\ndays = "mo"\npercent = 5', 1, 'schedule.days: must be days such as "mon-fri" or "sat,sun"'),
@@ -518,6 +542,11 @@ REFUSED = [
         '[[plan.fup.step]]\nabove_online = "1h"\npercent = 5\ndirection = "up"',
         3,
         "fup.step.direction: is for steps above octets; time on line has none",
+    ),
+    (
+        '[[plan.fup.step]]\nabove_online = "1h"\npercent = 5\nperiod = "ever"',
+        3,
+        'fup.step.period: cannot be "ever" for time on line: sessions are not kept for ever',
     ),
     (
         '[[plan.fup.step]]\nabove_online = "1 week"\npercent = 5',
@@ -642,7 +671,25 @@ def test_windows_for_octets_and_for_time_may_have_the_same_hours() -> None:
 def test_what_was_written_before_there_was_a_choice_means_what_it_meant() -> None:
     rules = load({"counting": [{"percent": 0}], "cap": {"octets": "1G", "period": "week"}})
     assert (rules.weighing_octets, rules.weighing_time) == ((CountingWindow(Window(), 0),), ())
-    assert document(rules)["counting"] == [{"days": "mon-sun", "hours": "00:00-24:00", "percent": 0}]
+    assert rules.week_starts is WeekStart.MONDAY
+    written = document(rules)
+    assert "week_starts" not in written
+    assert written["counting"] == [{"days": "mon-sun", "hours": "00:00-24:00", "percent": 0}]
+
+
+def test_a_cap_and_a_step_may_count_for_ever() -> None:
+    text = (
+        'cap = { octets = "50G", period = "ever" }\ntop_up = [{ name = "a", octets = "1G" }]\n'
+        'fup = { step = [{ above = "40G", period = "ever", percent = 5 }, { above_online = "9h", percent = 5 }] }\n'
+        'counting = [{ percent = 50, counts = "time" }]\n'
+    )
+    rules = parsed(PLAN + text).plans[0].rules
+    assert warnings_of(text) == []
+    assert rules.cap is not None
+    assert rules.cap.period is Period.EVER
+    assert rules.uses(Period.EVER)
+    assert not rules.uses(Period.WEEK)
+    assert load(document(rules)) == rules
 
 
 def test_the_isp_has_a_blocking_whose_pool_is_further_down() -> None:

@@ -31,10 +31,12 @@ from domain.plan_rules import (
     TopUpKind,
     TopUpOffer,
     WalledGarden,
+    WeekStart,
     Window,
 )
 from domain.tariff import Tariff, Tier
-from enforcement.entitlement import Refusal, Rule, fingerprint
+from enforcement.entitlement import Refusal, Rule, fingerprint, prospects
+from enforcement.periods import EVER, NEVER
 from enforcement.standing import AccountState, BurstLevel, Counter, Override, Standing, Usage
 from tests.unit.enforcement.entitled_line import (
     BLOCK,
@@ -169,6 +171,22 @@ class TestCap:
         standing = replace(standing, usage=standing.usage._replace(month=month))
         assert ask(capped(), standing).valid_until == datetime.fromisoformat("2025-06-30T05:00Z")
 
+    def test_one_that_counts_for_ever_never_begins_again(self) -> None:
+        rules = capped(period=Period.EVER)
+        assert ask(rules, Standing(1, usage=used(11 * GIGA))).octets_left == 8 * GIGA
+        for now in (NOW, NEXT_MONTH, NOW + timedelta(days=4000)):
+            usage = used(0)._replace(as_of=now, ever=Counter(EVER.begins, GIGA, 9 * GIGA))
+            line = ask(rules, Standing(1, usage=usage), now=now)
+            assert (line.refusal, line.valid_until) == (Refusal.CAP, None)
+            assert line.rules[-1].text() == "Cap: 10 GB of 10 GB in all; not served until further notice."
+            assert prospects(replace(PLAN, rules=rules), rules, WALL, Standing(1, usage=usage), ZONE, now) == ()
+
+    def test_a_week_may_begin_on_sunday(self) -> None:
+        rules = replace(capped(period=Period.WEEK), week_starts=WeekStart.SUNDAY)
+        sunday = Counter(WEEK - timedelta(days=1), 0, 10 * GIGA)
+        line = ask(rules, Standing(1, usage=used(0)._replace(week=sunday)))
+        assert (line.refusal, line.valid_until) == (Refusal.CAP, NEXT_WEEK - timedelta(days=1))
+
     def test_bonus_and_what_rolled_over_are_used_before_anything_happens(self) -> None:
         rules = capped(bonus_octets=GIGA)
         line = ask(rules, Standing(1, usage=used(12 * GIGA), carried_octets=2 * GIGA))
@@ -210,6 +228,17 @@ class TestTopUps:
         later = replace(top_up(7, octets=5 * GIGA), begins=NOW + timedelta(hours=1))
         line = ask(capped(), Standing(1, usage=used(11 * GIGA), top_ups=(later,)))
         assert (line.admitted, line.valid_until) == (False, later.begins)
+
+    def test_one_without_end_is_used_up_by_octets_alone(self) -> None:
+        bought = replace(top_up(7, octets=5 * GIGA), ends=datetime(9999, 1, 1, tzinfo=NEVER.tzinfo))
+        rules = capped(period=Period.EVER)
+        usage = used(0)._replace(ever=Counter(EVER.begins, 0, 11 * GIGA))
+        standing = Standing(1, usage=usage, top_ups=(bought,))
+        line = ask(rules, standing)
+        assert (line.octets_left, line.valid_until) == (GIGA, None)
+        assert line.rules[-1].text() == "Top-up top-up 7: 4 GB of 5 GB left until further notice."
+        outlook = prospects(replace(PLAN, rules=rules), rules, WALL, standing, ZONE, NOW)
+        assert [dict(each.numbers)["left_octets"] for each in outlook] == [GIGA]
 
     def test_hours_are_as_if_below_the_cap(self) -> None:
         bought = top_up(7, TopUpKind.HOURS)
@@ -359,6 +388,19 @@ class TestFairUse:
     def test_windows_for_time_leave_octets_alone(self) -> None:
         rules = PlanRules(fup=Fup((step(),)), counting=(CountingWindow(Window(), 200, Counted.TIME),))
         assert ask(rules, Standing(1, usage=used(4 * GIGA))).octets_left == 6 * GIGA
+
+    def test_a_week_may_begin_on_sunday(self) -> None:
+        rules = PlanRules(fup=Fup((step(period=Period.WEEK),)), week_starts=WeekStart.SUNDAY)
+        sunday = Counter(WEEK - timedelta(days=1), 0, 10 * GIGA)
+        line = ask(rules, Standing(1, usage=used(0)._replace(week=sunday)))
+        assert (line.download, line.valid_until) == (2 * MEGA, NEXT_WEEK - timedelta(days=1))
+
+    def test_a_step_that_counts_for_ever_holds_for_ever(self) -> None:
+        rules = PlanRules(fup=Fup((step(period=Period.EVER),)))
+        assert ask(rules, Standing(1, usage=used(50 * GIGA))).octets_left == 10 * GIGA
+        usage = used(0)._replace(ever=Counter(EVER.begins, GIGA, 9 * GIGA))
+        line = ask(rules, Standing(1, usage=usage))
+        assert (line.download, line.valid_until) == (2 * MEGA, None)
 
     def test_a_period_that_ends_first_is_looked_at(self) -> None:
         rules = PlanRules(fup=Fup((FupStep(Period.DAY, SLOW, above_seconds=50_000),)))

@@ -31,10 +31,11 @@ from domain.plan_rules import (
     ScheduleRule,
     TopUpKind,
     TopUpOffer,
+    WeekStart,
     Window,
 )
 from enforcement.entitlement import Entitlement, Refusal, entitle, fingerprint, prospects
-from enforcement.periods import almanac
+from enforcement.periods import EVER, almanac
 from enforcement.standing import AccountState, BurstLevel, Counter, Override, Standing, TopUp, Usage
 from tests.unit.enforcement.entitled_line import GARDEN, PLAN
 
@@ -60,6 +61,7 @@ windows = st.builds(
 )
 directions = st.sampled_from(Direction)
 periods = st.sampled_from(Period)
+ending_periods = st.sampled_from([Period.DAY, Period.WEEK, Period.MONTH])
 caps = st.builds(
     Cap,
     octets,
@@ -71,16 +73,16 @@ caps = st.builds(
     st.none() | st.builds(Rollover, st.integers(1, 100)),
     st.lists(st.integers(1, 200), unique=True, max_size=2).map(lambda percents: tuple(sorted(percents))),
 )
-steps = st.builds(
-    FupStep,
-    periods,
+limits = st.tuples(periods, octets, st.none()) | st.tuples(
+    ending_periods, st.none() | octets, st.none() | st.integers(0, 100_000)
+)
+steps = st.tuples(
+    limits,
     st.one_of(fixed, slowing, blocks),
-    st.none() | octets,
-    st.none() | st.integers(0, 100_000),
     directions,
     st.integers(0, 2),
     st.sampled_from(["one", "two"]),
-)
+).map(lambda found: FupStep(found[0][0], found[1], *found[0][1:], *found[2:]))
 offers = st.builds(
     TopUpOffer,
     st.just("more"),
@@ -99,6 +101,7 @@ plan_rules = st.builds(
     counting=st.lists(
         st.builds(CountingWindow, windows, st.sampled_from([0, 50, 200]), st.sampled_from(Counted)), max_size=2
     ).map(tuple),
+    week_starts=st.sampled_from(WeekStart),
     fup=st.none()
     | st.builds(Fup, st.lists(steps, max_size=3).map(tuple), st.integers(0, 1000), st.none() | st.integers(1, 28)),
     schedule=st.lists(st.builds(ScheduleRule, windows, st.one_of(fixed, scaling, blocks)), max_size=2).map(tuple),
@@ -114,19 +117,22 @@ blockings = st.builds(
 
 
 @st.composite
-def usages(draw: st.DrawFn, as_of: datetime, zone: ZoneInfo, period_day: int, reset_day: int | None) -> Usage:
+def usages(draw: st.DrawFn, rules: PlanRules, as_of: datetime, zone: ZoneInfo, period_day: int) -> Usage:
     """Return usage read at `as_of`, of the periods that were the present ones then."""
     known = almanac(zone)
-    day, week, month, own = (
+    reset_day = None if rules.fup is None else rules.fup.reset_day
+    day, week, month, own, ever = (
         Counter(span.begins, draw(octets), draw(octets), draw(st.integers(0, 100_000)), draw(st.integers(0, 10**8 - 1)))
         for span in (
             known.day(as_of),
-            known.week(as_of),
+            known.week(as_of, rules.week_starts),
             known.month(as_of, period_day),
             known.month(as_of, reset_day or 1),
+            EVER,
         )
     )
-    return Usage(as_of, day, week, month, None if reset_day is None else own, draw(st.integers(0, 3)))
+    sessions = draw(st.integers(0, 3))
+    return Usage(as_of, day, week, month, None if reset_day is None else own, sessions, ever=ever)
 
 
 @st.composite
@@ -144,11 +150,10 @@ def standings(draw: st.DrawFn, rules: PlanRules, now: datetime, zone: ZoneInfo, 
             TopUp(number, f"top-up {number}", kind, begins, ends, draw(octets), 0, boost, draw(st.booleans()), paid)
         )
     period_day = draw(st.integers(1, 31))
-    reset_day = None if rules.fup is None else rules.fup.reset_day
     change = st.one_of(fixed, scaling, blocks)
     until = draw(st.none() | st.just(around()))
     age = timedelta(0) if fresh else draw(st.sampled_from(AGES))
-    usage = usages(now - age, zone, period_day, reset_day)
+    usage = usages(rules, now - age, zone, period_day)
     return Standing(
         1,
         enabled=fresh or draw(st.sampled_from([True, True, True, False])),
@@ -324,12 +329,13 @@ def more(usage: Usage, up: int, down: int, *, weight: int) -> Usage:
             octets_up=counter.octets_up + up * weight // 100, octets_down=counter.octets_down + down * weight // 100
         )
 
-    own = usage.fup_month
+    own, ever = usage.fup_month, usage.ever
     return usage._replace(
         day=grown(usage.day),
         week=grown(usage.week),
         month=grown(usage.month),
         fup_month=None if own is None else grown(own),
+        ever=None if ever is None else grown(ever),
     )
 
 

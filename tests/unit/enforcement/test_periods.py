@@ -9,8 +9,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from domain.plan_rules import Period, Window
-from enforcement.periods import NEVER, Span, Timetable, almanac, is_inside, midnight, next_edge, timetable
+from domain.plan_rules import Cap, Period, PlanRules, WeekStart, Window
+from enforcement.periods import (
+    EVER,
+    NEVER,
+    Span,
+    Timetable,
+    almanac,
+    cap_span,
+    is_inside,
+    midnight,
+    next_edge,
+    timetable,
+)
 
 BOGOTA = ZoneInfo("America/Bogota")
 SANTIAGO = ZoneInfo("America/Santiago")
@@ -79,12 +90,39 @@ class TestPeriods:
             (Period.MONTH, 31, "2025-02-28T05:00", span("2025-02-28T05:00", "2025-03-31T05:00")),
             (Period.MONTH, 30, "2024-02-29T05:00", span("2024-02-29T05:00", "2024-03-30T05:00")),
             (Period.MONTH, 31, "2025-12-31T05:00", span("2025-12-31T05:00", "2026-01-31T05:00")),
+            (Period.EVER, 18, "2025-12-31T05:00", EVER),
         ],
     )
     def test_each_begins_and_ends_at_local_midnight(
         self, period: Period, first_day: int, now: str, expected: Span
     ) -> None:
         assert almanac(BOGOTA).span(period, utc(now), first_day) == expected
+
+    @pytest.mark.parametrize(
+        ("now", "expected"),
+        [
+            ("2025-06-18T17:00", span("2025-06-15T05:00", "2025-06-22T05:00")),
+            ("2025-06-22T04:59", span("2025-06-15T05:00", "2025-06-22T05:00")),
+            ("2025-06-22T05:00", span("2025-06-22T05:00", "2025-06-29T05:00")),
+            ("2025-06-23T05:00", span("2025-06-22T05:00", "2025-06-29T05:00")),
+        ],
+    )
+    def test_weeks_may_begin_on_sunday(self, now: str, expected: Span) -> None:
+        assert almanac(BOGOTA).week(utc(now), WeekStart.SUNDAY) == expected
+        assert almanac(BOGOTA).span(Period.WEEK, utc(now), 1, WeekStart.SUNDAY) == expected
+        weekly = PlanRules(cap=Cap(1, Period.WEEK), week_starts=WeekStart.SUNDAY)
+        assert cap_span(weekly, BOGOTA, utc(now), 18) == expected
+
+    def test_what_is_counted_for_ever_has_every_moment_and_every_zone_can_show_it(self) -> None:
+        for zone in ZONES:
+            assert almanac(zone).span(Period.EVER, utc("2025-06-18T17:00")) == EVER
+            assert EVER.begins.astimezone(zone) == EVER.begins
+            assert EVER.ends.astimezone(zone) == EVER.ends
+
+    def test_the_period_of_a_plan_without_cap_is_the_month(self) -> None:
+        assert cap_span(PlanRules(), BOGOTA, utc("2025-06-18T17:00"), 18) == span(
+            "2025-06-18T05:00", "2025-07-18T05:00"
+        )
 
     def test_a_month_comes_back_to_its_own_day(self) -> None:
         begins, lengths = utc("2025-01-31T05:00"), []
@@ -109,17 +147,23 @@ class TestPeriods:
         day = almanac(zone).day(utc(now))
         assert day.ends - day.begins == timedelta(hours=hours)
 
-    @given(zones, st.sampled_from(Period), st.integers(1, 31), instants)
+    @given(
+        zones,
+        st.sampled_from([Period.DAY, Period.WEEK, Period.MONTH]),
+        st.integers(1, 31),
+        st.sampled_from(WeekStart),
+        instants,
+    )
     def test_periods_follow_each_other_without_gap(
-        self, zone: ZoneInfo, period: Period, first_day: int, now: datetime
+        self, zone: ZoneInfo, period: Period, first_day: int, week_starts: WeekStart, now: datetime
     ) -> None:
         known = almanac(zone)
-        present = known.span(period, now, first_day)
+        present = known.span(period, now, first_day, week_starts)
         assert present.begins <= now < present.ends
-        assert known.span(period, present.begins, first_day) == present
-        assert known.span(period, present.ends - MICROSECOND, first_day) == present
-        assert known.span(period, present.ends, first_day).begins == present.ends
-        assert known.span(period, present.begins - MICROSECOND, first_day).ends == present.begins
+        assert known.span(period, present.begins, first_day, week_starts) == present
+        assert known.span(period, present.ends - MICROSECOND, first_day, week_starts) == present
+        assert known.span(period, present.ends, first_day, week_starts).begins == present.ends
+        assert known.span(period, present.begins - MICROSECOND, first_day, week_starts).ends == present.begins
 
 
 class TestWindows:

@@ -29,6 +29,7 @@ from domain.plan_rules import (
     ScheduleRule,
     TopUpKind,
     TopUpOffer,
+    WeekStart,
     Window,
 )
 from enforcement.entitlement import Refusal, Rule
@@ -162,6 +163,20 @@ def test_time_on_line_is_weighed_by_the_windows_that_are_for_it() -> None:
     assert [rows[hour].counted_octets for hour in (0, 12)] == [GIGA // 2, GIGA // 2]
 
 
+def test_a_cap_that_counts_for_ever_is_never_full_again() -> None:
+    rows = run(PlanRules(cap=Cap(12 * GIGA, Period.EVER)), hours(24 * 40, GIGA))
+    assert sum(row.octets_down for row in rows) == rows[-1].period_octets == 12 * GIGA
+
+
+def test_a_week_may_begin_on_sunday() -> None:
+    """The first of June 2025 is a Sunday."""
+    rules = PlanRules(cap=Cap(12 * GIGA, Period.WEEK))
+    monday = run(rules, hours(24 * 8, GIGA))
+    assert [hour for hour, row in enumerate(monday) if row.octets_down] == [*range(12), *range(24, 36)]
+    sunday = run(replace(rules, week_starts=WeekStart.SUNDAY), hours(24 * 8, GIGA))
+    assert [hour for hour, row in enumerate(sunday) if row.octets_down] == [*range(12), *range(168, 180)]
+
+
 def test_schedule_and_override_hold_inside_the_hour() -> None:
     rules = PlanRules(schedule=(ScheduleRule(Window(begins=30, ends=60), percent(50)),))
     assert run(rules, hours(1, 45 * GIGA))[0].octets_down == 33_750_000_000
@@ -215,7 +230,7 @@ def test_no_octet_appears_or_is_lost_and_no_cap_is_passed(rules: PlanRules, dema
             # A stretch ends at a microsecond: up to three octets down and one up flow in it, one more of each is
             # rounded, and all may count double.
             assert row.period_octets <= cap.octets + cap.bonus_octets + 12
-    if cap.action is CapAction.OVERAGE and cap.period is Period.MONTH:
+    if cap.action is CapAction.OVERAGE and cap.period in (Period.MONTH, Period.EVER):
         over = max(0, rows[-1].period_octets - cap.octets - cap.bonus_octets)
         assert sum(row.overage_octets for row in rows) == over
     assert all(earlier.begins < later.begins for earlier, later in pairwise(rows))

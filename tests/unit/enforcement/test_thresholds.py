@@ -173,3 +173,8 @@ def test_octets_that_may_count_double_cross_twice_as_early() -> None:
     assert abs(found.octets - 50 * GIB) <= 4
     on_line = PlanRules(cap=BLOCKS, counting=(CountingWindow(Window(), 200, Counted.TIME),))
     assert crossing(on_line) == crossing(PlanRules(cap=BLOCKS))
+
+
+def test_a_threshold_that_counts_for_ever_is_crossed_once() -> None:
+    ever = PlanRules(cap=replace(BLOCKS, period=Period.EVER))
+    assert crossing(ever) == Crossing(100 * GIB, True)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from domain.instants import SECOND_US, Microseconds, to_datetime, to_microseconds
 from domain.plan_rules import CountingWindow, Window
-from enforcement.periods import almanac, is_inside
+from enforcement.periods import EVER, almanac, is_inside
 from enforcement.time_weights import FULL_SECOND, time_weights
 
 MADRID = ZoneInfo("Europe/Madrid")
@@ -90,6 +90,11 @@ def test_it_tells_the_first_moment_at_which_so_much_has_counted(
     begins = us("2025-06-18T12:00")
     weights = time_weights(counting, MADRID, almanac(MADRID).month(to_datetime(begins)))
     assert weights.reached_at(begins, weighed) == (None if at is None else us(at))
+
+
+def test_without_windows_even_what_never_ends_is_weighed() -> None:
+    weights = time_weights((), MADRID, EVER)
+    assert weights.between(us("1999-01-01T00:00"), us("2025-01-01T00:00:01")) % HOUR == FULL_SECOND
 
 
 @given(windows, st.sampled_from(ZONES), moments, st.integers(0, 3 * 1440))
