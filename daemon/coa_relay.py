@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass
 from ipaddress import IPv6Address, ip_address
 from typing import NamedTuple, Protocol
 
@@ -19,11 +18,12 @@ import structlog
 
 from daemon.datagrams import DatagramSocket
 from daemon.drops import Drop
+from daemon.relayed_requests import Found
 from daemon.requests import Peer
 from domain.errors import CaudalError
 from domain.instants import SECOND_US, Microseconds
 from domain.secret import Secret
-from enforcement.drivers.coa import Kind, Outcome, Target
+from enforcement.drivers.coa import Kind, Outcome
 from enforcement.drivers.coa_ports import CannotSend
 from radius.codes import Code, ErrorCause, ServiceType, Type
 from radius.dynamic_authorization import (
@@ -66,23 +66,15 @@ _NOT_UNDERSTOOD = frozenset((int(Type.FRAMED_INTERFACE_ID), int(Type.FRAMED_IPV6
 _NEVER_IN_DISCONNECT = frozenset((int(Type.SERVICE_TYPE), int(Type.STATE)))
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
-    """A session that fits what a request names, and where its NAS listens; None where nobody knows."""
-
-    session: SessionNames
-    target: Target | None
-
-
 Find = Callable[[SessionNames], Awaitable[Sequence[Found]]]
 """Returns the open sessions that fit every name given, two at most; raises `CaudalError` when it cannot look."""
 
 
 class Forward(Protocol):
-    """Who speaks to NAS: the CoA client."""
+    """Who speaks to NAS: the active core's enforcement."""
 
-    async def send(self, target: Target, request: DynamicRequest) -> Outcome:
-        """Send until it is answered or given up."""
+    async def send(self, found: Found, request: DynamicRequest) -> Outcome:
+        """Send until it is answered or given up; raise `CannotSend` when nothing could leave in time."""
 
 
 class Judgement(NamedTuple):
@@ -324,7 +316,6 @@ class CoaRelay:
         chosen = choose(await self._find(judgement.names))
         if isinstance(chosen, ErrorCause):
             return Reply(acknowledged=False, cause=chosen)
-        assert chosen.target is not None
         proxy_states = tuple(request.all(Type.PROXY_STATE))
         try:
             if request.code == Code.COA_REQUEST:
@@ -334,13 +325,14 @@ class CoaRelay:
         except CannotAsk:
             return Reply(acknowledged=False, cause=ErrorCause.UNSUPPORTED_ATTRIBUTE)
         try:
-            return reply_to(await self._forward.send(chosen.target, asked))
+            return reply_to(await self._forward.send(chosen, asked))
         except CannotAsk:
             return Reply(acknowledged=False, cause=ErrorCause.OTHER_PROXY_PROCESSING_ERROR)
-        except CannotSend:
+        except CannotSend as error:
             if not self._is_active():
                 # It may be on its way: nobody knows what the NAS makes of it.
                 return None
+            self._log.warning("CoA-Request not passed on", error=str(error))
             return Reply(acknowledged=False, cause=ErrorCause.RESOURCES_UNAVAILABLE)
 
     def _answer(self, request: Packet, peer: Peer, secret: Secret, reply: Reply) -> None:

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 from typing import Any, Protocol
 
 import structlog
@@ -122,7 +123,7 @@ class Lines:
         counts: EnforcementCounts,
         *,
         find_site: Callable[[Order], Site | None],
-        find_lane: Callable[[Order, Callable[[Work], None]], RouterLane[Work]],
+        find_lane: Callable[[Order], RouterLane],
         clock: Callable[[], datetime],
     ) -> None:
         self._coa = coa
@@ -257,7 +258,7 @@ class Lines:
         if lane.is_away and work.line.problem is not Problem.ROUTER_AWAY:
             work.line = replace(work.line, problem=Problem.ROUTER_AWAY)
             self._keeper.keep(work.line, self._clock())
-        if not lane.push(work.line.session_id, work, urgent=work.order.urgent):
+        if not lane.push(work.line.session_id, partial(self._take_turn, work), urgent=work.order.urgent):
             work.parked = False
             step = Step(StepKind.COA)
             self._settle(work, step, Outcome(OutcomeKind.LIMITED))
@@ -267,8 +268,8 @@ class Lines:
             work.parked = False
             self._lane(work).withdraw(work.line.session_id)
 
-    def _lane(self, work: Work) -> RouterLane[Work]:
-        return self._find_lane(work.order, self._take_turn)
+    def _lane(self, work: Work) -> RouterLane:
+        return self._find_lane(work.order)
 
     def _take_turn(self, work: Work) -> None:
         """Send what is to be sent now that the router's turn has come."""
@@ -278,10 +279,10 @@ class Lines:
         if step.kind in OVER_RADIUS:
             self._start(work, step, self._over_radius(work, step, lane))
         else:
-            lane.done(work.line.session_id, Ended.ANSWERED)
+            lane.done(work.line.session_id, Ended.UNSENT)
             self._advance(work)
 
-    async def _over_radius(self, work: Work, step: Step, lane: RouterLane[Work]) -> Outcome:
+    async def _over_radius(self, work: Work, step: Step, lane: RouterLane) -> Outcome:
         ended = Ended.GIVEN_UP
         was_away = lane.is_away
         try:
@@ -295,7 +296,7 @@ class Lines:
     async def _ask(self, work: Work, step: Step) -> tuple[Outcome, Ended]:
         site = self._find_site(work.order)
         if site is None or site.target is None:
-            return Outcome(OutcomeKind.IMPOSSIBLE), Ended.ANSWERED
+            return Outcome(OutcomeKind.IMPOSSIBLE), Ended.UNSENT
         names = work.order.names
         try:
             request = change(names, work.change.attributes) if step.kind is StepKind.COA else disconnect(names)
@@ -303,10 +304,10 @@ class Lines:
             told = await self._coa.send(site.target, request.narrowed() if step.narrow else request)
         except CannotAsk as error:
             self._log.error("a request cannot be made", **_names(work.order), error=str(error))
-            return Outcome(OutcomeKind.IMPOSSIBLE), Ended.ANSWERED
+            return Outcome(OutcomeKind.IMPOSSIBLE), Ended.UNSENT
         except CannotSend as error:
             self._log.warning("a request cannot leave now", **_names(work.order), error=str(error))
-            return Outcome(OutcomeKind.LIMITED), Ended.ANSWERED
+            return Outcome(OutcomeKind.LIMITED), Ended.UNSENT
         outcome = Outcome(_OUTCOMES[told.kind], told.cause)
         if told.kind is Kind.SILENT:
             return outcome, Ended.GIVEN_UP

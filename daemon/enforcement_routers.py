@@ -7,18 +7,18 @@ queue of its own, so that one which is slow or away holds up nobody else.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
 from math import inf
-from typing import Generic, TypeVar
 
 from domain.network import Router
 from enforcement.drivers.coa import Target
 from enforcement.profiles import PROFILES, NasProfile
 from enforcement.router_queue import Ended, RouterQueue
 
-Work = TypeVar("Work")
+Begin = Callable[[], None]
+"""Begins work whose turn has come."""
 Box = tuple[int, str]
 """A router entry, and which of its boxes."""
 
@@ -57,14 +57,13 @@ def _address(router: Router, nas: str) -> str | None:
     return str(address) if address in network else None
 
 
-class RouterLane(Generic[Work]):
-    """The queue of one box, and the timer that wakes it; `send` begins work whose turn has come."""
+class RouterLane:
+    """The queue of one box, and the timer that wakes it."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, per_second: float, send: Callable[[Work], None]) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, per_second: float) -> None:
         self._loop = loop
-        self._send = send
         self._per_second = per_second
-        self._queue: RouterQueue[Work] = RouterQueue(loop.time(), per_second=per_second)
+        self._queue: RouterQueue[Begin] = RouterQueue(loop.time(), per_second=per_second)
         self._timer: asyncio.Handle | None = None
         self._wakes_at = inf
 
@@ -90,21 +89,28 @@ class RouterLane(Generic[Work]):
             self._queue.limit(per_second, self._loop.time())
             self._pump()
 
-    def push(self, session_id: int, work: Work, *, urgent: bool) -> bool:
+    def push(self, session_id: int, begin: Begin, *, urgent: bool) -> bool:
         """Let a line wait for its turn; False when too many do."""
-        taken = self._queue.push(session_id, work, urgent=urgent)
+        taken = self._queue.push(session_id, begin, urgent=urgent)
         # Not at once: whoever pushes is not done yet with the line.
         if taken:
             self._wake_at(self._loop.time())
         return taken
 
-    def withdraw(self, session_id: int) -> None:
-        """Let a line wait no longer."""
-        self._queue.withdraw(session_id)
+    def push_guest(self, key: Hashable, session_id: int, begin: Begin) -> bool:
+        """Let a request of another system wait for its turn; False when too many do, or the box is away."""
+        taken = self._queue.push_guest(key, session_id, begin, self._loop.time())
+        if taken:
+            self._wake_at(self._loop.time())
+        return taken
 
-    def done(self, session_id: int, ended: Ended) -> None:
+    def withdraw(self, key: Hashable) -> None:
+        """Let a line, or a request of another system, wait no longer."""
+        self._queue.withdraw(key)
+
+    def done(self, key: Hashable, ended: Ended) -> None:
         """Learn how a request ended."""
-        self._queue.done(session_id, ended, self._loop.time())
+        self._queue.done(key, ended, self._loop.time())
         self._wake_at(self._loop.time())
 
     def close(self) -> None:
@@ -115,8 +121,8 @@ class RouterLane(Generic[Work]):
     def _pump(self) -> None:
         self._timer, self._wakes_at = None, inf
         now = self._loop.time()
-        for work in self._queue.ready(now):
-            self._send(work)
+        for begin in self._queue.ready(now):
+            begin()
         due = self._queue.next_at(now)
         if due is not None:
             self._wake_at(due)
@@ -129,7 +135,7 @@ class RouterLane(Generic[Work]):
         self._timer, self._wakes_at = self._loop.call_at(due, self._pump), due
 
 
-class RouterLanes(Generic[Work]):
+class RouterLanes:
     """The lanes of all boxes that have something to be told."""
 
     def __init__(
@@ -142,13 +148,13 @@ class RouterLanes(Generic[Work]):
         self._loop = loop
         self._routers = routers
         self._usual_per_second = per_second
-        self._lanes: dict[Box, RouterLane[Work]] = {}
+        self._lanes: dict[Box, RouterLane] = {}
 
-    def find(self, box: Box, send: Callable[[Work], None]) -> RouterLane[Work]:
+    def find(self, box: Box) -> RouterLane:
         """Return the lane of a box."""
         lane = self._lanes.get(box)
         if lane is None:
-            lane = self._lanes[box] = RouterLane(self._loop, self._per_second(box), send)
+            lane = self._lanes[box] = RouterLane(self._loop, self._per_second(box))
         return lane
 
     def reconfigure(self) -> None:

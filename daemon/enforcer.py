@@ -25,14 +25,15 @@ from config.settings import EnforcementSettings
 from daemon.enforcement_api import RouterApis
 from daemon.enforcement_evaluation import LONGEST_LEAVING_TIME, Evaluated, Evaluator, SnapshotIsOld, Unpaid
 from daemon.enforcement_keeper import LineKeeper
-from daemon.enforcement_lines import Lines, Work
+from daemon.enforcement_lines import Lines
 from daemon.enforcement_orders import Order
 from daemon.enforcement_report import EnforcementCounts, EnforcementNow
 from daemon.enforcement_routers import RouterLanes, Site, find_site
 from daemon.enforcement_snapshot import SnapshotKeeper
+from daemon.relayed_requests import STANDS_BY, Found, RelayedRequests
 from daemon.router_keepers import RouterKeepers
 from domain.errors import CaudalError
-from enforcement.drivers.coa import CoaClient, Outcome, Target
+from enforcement.drivers.coa import CoaClient, Outcome
 from enforcement.drivers.coa_ports import CannotSend
 from radius.dynamic_authorization import DynamicRequest
 from storage import lines as line_rows
@@ -87,9 +88,9 @@ class Enforcer:
         self._awake = asyncio.Event()
         keeper.on_change = self._awake.set
         self._is_active = False
-        self._coa: CoaClient | None = None
+        self._relayed: RelayedRequests | None = None
         self._lines: Lines | None = None
-        self._lanes: RouterLanes[Work] | None = None
+        self._lanes: RouterLanes | None = None
         self._apis: RouterApis | None = None
         self._outbox_age: float | None = None
         self._due_at = NEVER
@@ -112,16 +113,16 @@ class Enforcer:
         """Tell whether this core enforces."""
         return self._is_active
 
-    async def send(self, target: Target, request: DynamicRequest) -> Outcome:
-        """Send another system's request by the client that sends our own, so that a session has one at a time."""
-        if self._coa is None:
-            raise CannotSend("this core stands by; only the active one speaks to routers")
-        return await self._coa.send(target, request)
+    async def send(self, found: Found, request: DynamicRequest) -> Outcome:
+        """Send another system's request through the queue of its router, as our own go."""
+        if self._relayed is None:
+            raise CannotSend(STANDS_BY)
+        return await self._relayed.send(found, request)
 
     async def lead(self) -> None:
         """Enforce until cancelled."""
         loop = asyncio.get_running_loop()
-        coa = self._coa = CoaClient(
+        coa = CoaClient(
             loop,
             clock=time,
             random=Random(),  # noqa: S311 - spreads retransmissions
@@ -129,7 +130,7 @@ class Enforcer:
         )
         apis = self._apis = self._routers
         keeper = LineKeeper(self._engine, self.counts, self._in_thread)
-        lanes: RouterLanes[Work] = RouterLanes(
+        lanes = RouterLanes(
             loop,
             routers=lambda: self._configuration.snapshot.routers,
             per_second=lambda: self._settings().coa_per_second,
@@ -141,9 +142,10 @@ class Enforcer:
             keeper,
             self.counts,
             find_site=self._find_site,
-            find_lane=lambda order, send: lanes.find((order.router_id, order.nas), send),
+            find_lane=lambda order: lanes.find((order.router_id, order.nas)),
             clock=self._clock,
         )
+        relayed = self._relayed = RelayedRequests(coa.send, lanes.find)
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(keeper.run())
@@ -153,11 +155,12 @@ class Enforcer:
         finally:
             self._is_active = False
             self._lines.close()
+            relayed.close()
             lanes.close()
             coa.close()
             apis.close()
             self._connection.close()
-            self._coa = self._lines = self._lanes = self._apis = None
+            self._relayed = self._lines = self._lanes = self._apis = None
             self._revision = -1
             self._begun.clear()
 
@@ -174,7 +177,7 @@ class Enforcer:
     def _in_thread(self, work: Callable[..., Result], *arguments: Any) -> asyncio.Future[Result]:
         return asyncio.get_running_loop().run_in_executor(self._threads, work, *arguments)
 
-    async def _work(self, lines: Lines, lanes: RouterLanes[Work]) -> None:
+    async def _work(self, lines: Lines, lanes: RouterLanes) -> None:
         """Do what is to be done, and sleep until there is more."""
         while True:
             try:
@@ -193,7 +196,7 @@ class Enforcer:
                 self._log.warning("enforcement waits for the database", error=" ".join(str(error).split()))
                 await asyncio.sleep(RETRY_SECONDS)
 
-    async def _make_ready(self, lanes: RouterLanes[Work]) -> None:
+    async def _make_ready(self, lanes: RouterLanes) -> None:
         """Listen before anything is asked, so that nothing can happen unheard, and decide by the newest plans."""
         if not self._connection.is_open:
             await self._connection.open(f"LISTEN {CHANNEL}")

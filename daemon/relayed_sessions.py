@@ -13,8 +13,8 @@ from ipaddress import ip_address, ip_network
 import sqlalchemy
 from sqlalchemy.engine import Engine
 
-from daemon.coa_relay import Found
 from daemon.enforcement_routers import find_site
+from daemon.relayed_requests import Found
 from domain.errors import CaudalError
 from domain.names import login_key, mac
 from domain.network import Router
@@ -69,7 +69,8 @@ def _is_meant(router: Router, names: SessionNames) -> bool:
 
 
 def _found(session: NamedSession, routers: Mapping[int, Router]) -> Found:
-    site = find_site(routers, (session.router_id, session.nas))
+    box = session.router_id, session.nas
+    site = find_site(routers, box)
     address = None if session.address is None else ip_address(session.address)
     names = SessionNames(
         user_name=session.login,
@@ -78,4 +79,4 @@ def _found(session: NamedSession, routers: Mapping[int, Router]) -> Found:
         nas_port_id=session.nas_port_id,
         acct_multi_session_id=session.multi_session_id,
     )
-    return Found(names, None if site is None else site.target)
+    return Found(names, None if site is None else site.target, session.id, box)

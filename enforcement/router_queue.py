@@ -2,7 +2,8 @@
 
 Rule: pure; time comes in as monotonic seconds. A request that was not answered stays and is tried again after a growing
 pause, unless a newer one took its place; a router that answers nothing is taken for away and only probed until it
-answers once, and then everything that waits goes at its rate.
+answers once, and then everything that waits goes at its rate. What another system asks is a guest: it replaces nothing
+and is replaced by nothing, and has every second turn at most, so that neither side can starve the other.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ MOST_IN_FLIGHT = 8
 """At 50 a second a router may take 160 ms to answer each and still be served at its rate."""
 MOST_WAITING = 20_000
 """Sessions with something to be told; more than a router carries."""
+MOST_GUESTS = 250
+"""Guests that wait: as many as every second turn of the usual rate carries in ten seconds."""
 SILENT_IN_A_ROW = 5
 PROBE_SECONDS = 5.0
 """Pause between probes of a router that is away: six requests of 30 s each are then under way."""
@@ -46,16 +49,20 @@ class Ended(Enum):
     """It did not answer: the work stays, for later."""
     GIVEN_UP = "given_up"
     """It did not answer, and the work is to be done another way."""
+    UNSENT = "unsent"
+    """Nothing was sent, which tells nothing of the router; the work is over."""
 
 
 class _Item(Generic[Work]):
     """What a session waits for."""
 
-    __slots__ = ("due", "failures", "urgent", "work")
+    __slots__ = ("due", "failures", "is_guest", "session", "urgent", "work")
 
-    def __init__(self, work: Work, *, urgent: bool) -> None:
+    def __init__(self, session: SessionKey, work: Work, *, urgent: bool = False, is_guest: bool = False) -> None:
+        self.session = session
         self.work = work
         self.urgent = urgent
+        self.is_guest = is_guest
         self.failures = 0
         self.due: float | None = None
         """Until then it rests; None while it may go."""
@@ -65,10 +72,11 @@ class RouterQueue(Generic[Work]):
     """What one router is to be told.
 
     Invariants: in any second at most `per_second` requests go out (or one, where that is less), and in no time more
-    than the rate allows but for one burst; at most `most_in_flight` are
-    under way, at most one about each session; what waits about a session is the newest that was pushed; nothing that
-    waits is forgotten unless it was replaced or withdrawn; while the router is away at most one request goes out every
-    `PROBE_SECONDS`, about another session each time.
+    than the rate allows but for one burst; at most `most_in_flight` are under way, at most one about each session,
+    guests included; what waits about a session is the newest that was pushed; nothing that waits is forgotten unless it
+    was replaced or withdrawn; of two turns in a row one is ours when something of ours may go; while the router is away
+    at most one request goes out every `PROBE_SECONDS`, about another session each time, and a guest only when nothing
+    else waits.
     """
 
     def __init__(
@@ -78,12 +86,14 @@ class RouterQueue(Generic[Work]):
         per_second: float = DEFAULT_PER_SECOND,
         most_in_flight: int = MOST_IN_FLIGHT,
         most_waiting: int = MOST_WAITING,
+        most_guests: int = MOST_GUESTS,
         silent_in_a_row: int = SILENT_IN_A_ROW,
     ) -> None:
         if per_second <= 0 or most_in_flight < 1:
             raise ValueError("a router is asked at some rate, one request at a time at least")
         self._most_in_flight = most_in_flight
         self._most_waiting = most_waiting
+        self._most_guests = most_guests
         self._silent_in_a_row = silent_in_a_row
         self._per_second = per_second
         self._tokens = self.burst
@@ -91,6 +101,13 @@ class RouterQueue(Generic[Work]):
         self._waiting: dict[SessionKey, _Item[Work]] = {}
         self._urgent: dict[SessionKey, None] = {}
         self._ordinary: dict[SessionKey, None] = {}
+        self._guests: dict[SessionKey, None] = {}
+        self._guests_waiting = 0
+        self._guest_is_next = True
+        self._spoken_to: set[SessionKey] = set()
+        """Sessions with a request under way."""
+        self._behind: dict[SessionKey, dict[SessionKey, None]] = {}
+        """By session: what may go when the request about it has ended."""
         self._resting: list[tuple[float, int, SessionKey]] = []
         self._rests = 0
         self._in_flight: dict[SessionKey, tuple[float, _Item[Work]]] = {}
@@ -136,9 +153,9 @@ class RouterQueue(Generic[Work]):
         """
         item = self._waiting.get(session_id)
         if item is None:
-            if len(self._waiting) >= self._most_waiting:
+            if len(self._waiting) - self._guests_waiting >= self._most_waiting:
                 return False
-            item = self._waiting[session_id] = _Item(work, urgent=urgent)
+            item = self._waiting[session_id] = _Item(session_id, work, urgent=urgent)
             self._withdrawn.discard(session_id)
             if session_id not in self._in_flight:
                 self._admit(session_id, item)
@@ -152,11 +169,28 @@ class RouterQueue(Generic[Work]):
                 self._admit(session_id, item)
         return True
 
+    def push_guest(self, key: SessionKey, session_id: SessionKey, work: Work, now: float) -> bool:
+        """Let a request of another system wait under a key of its own; False when there is no room.
+
+        It is not tried again, however it ends: who asked does that. There is no room while the router is away either,
+        unless its next probe is due and nothing else could be it.
+        """
+        if self._guests_waiting >= self._most_guests:
+            return False
+        if self.away_since is not None and (self._waiting or now < self._next_probe_at()):
+            return False
+        item = self._waiting[key] = _Item(session_id, work, is_guest=True)
+        self._guests_waiting += 1
+        self._admit(key, item)
+        return True
+
     def withdraw(self, session_id: SessionKey) -> None:
-        """Forget what waits about a session; what is under way ends, and is not tried again."""
-        if self._waiting.pop(session_id, None) is not None:
-            self._urgent.pop(session_id, None)
-            self._ordinary.pop(session_id, None)
+        """Forget what waits under a key; what is under way ends, and is not tried again."""
+        item = self._waiting.pop(session_id, None)
+        if item is not None:
+            self._guests_waiting -= item.is_guest
+            for lane in (self._urgent, self._ordinary, self._guests, self._behind.get(item.session, {})):
+                lane.pop(session_id, None)
         if session_id in self._in_flight:
             self._withdrawn.add(session_id)
 
@@ -170,7 +204,9 @@ class RouterQueue(Generic[Work]):
             if session_id is None:
                 break
             item = self._waiting.pop(session_id)
+            self._guests_waiting -= item.is_guest
             self._in_flight[session_id] = (now, item)
+            self._spoken_to.add(item.session)
             self._tokens -= 1
             self._probed_at = now
             sent.append(item.work)
@@ -181,11 +217,12 @@ class RouterQueue(Generic[Work]):
         sent_at, item = self._in_flight.pop(session_id)
         withdrawn = session_id in self._withdrawn
         self._withdrawn.discard(session_id)
+        self._spoken_to.discard(item.session)
         if ended in (Ended.ANSWERED, Ended.LATER):
             self._hear(now)
-        else:
+        elif ended is not Ended.UNSENT:
             self._miss(sent_at, now)
-        stays = ended in (Ended.LATER, Ended.SILENT) and not withdrawn
+        stays = ended in (Ended.LATER, Ended.SILENT) and not withdrawn and not item.is_guest
         newer = self._waiting.get(session_id)
         if newer is None:
             if stays:
@@ -196,12 +233,15 @@ class RouterQueue(Generic[Work]):
             self._rest(session_id, newer, now)
         else:
             self._admit(session_id, newer)
+        for key in self._behind.pop(item.session, ()):
+            self._admit(key, self._waiting[key])
 
     def next_at(self, now: float) -> float | None:
         """Return when `ready` gives something if nothing happens meanwhile; None: not before a `push` or `done`."""
         if not self._has_room():
             return None
-        if self._urgent or self._ordinary:
+        self._step_behind()
+        if self._urgent or self._ordinary or self._guests:
             due = now
         else:
             self._drop_stale()
@@ -225,15 +265,32 @@ class RouterQueue(Generic[Work]):
             self._tokens = min(self.burst, self._tokens + (now - self._filled_at) * self._refill_per_second)
             self._filled_at = now
 
-    def _admit(self, session_id: SessionKey, item: _Item[Work]) -> None:
-        (self._urgent if item.urgent else self._ordinary)[session_id] = None
+    def _admit(self, key: SessionKey, item: _Item[Work]) -> None:
+        own = self._urgent if item.urgent else self._ordinary
+        (self._guests if item.is_guest else own)[key] = None
 
     def _next(self) -> SessionKey | None:
-        for lane in (self._urgent, self._ordinary):
-            for session_id in lane:
-                del lane[session_id]
-                return session_id
+        """Return whose turn it is."""
+        self._step_behind()
+        lanes = [self._urgent, self._ordinary]
+        lanes.insert(0 if self._guest_is_next and self.away_since is None else len(lanes), self._guests)
+        for lane in lanes:
+            for key in lane:
+                del lane[key]
+                self._guest_is_next = lane is not self._guests
+                return key
         return None
+
+    def _step_behind(self) -> None:
+        """Let what is next, but about a session that is spoken to, wait until that has ended."""
+        for lane in (self._urgent, self._ordinary, self._guests):
+            while lane:
+                key = next(iter(lane))
+                session = self._waiting[key].session
+                if session not in self._spoken_to:
+                    break
+                del lane[key]
+                self._behind.setdefault(session, {})[key] = None
 
     def _rest(self, session_id: SessionKey, item: _Item[Work], now: float) -> None:
         """Let an item wait longer after each failure; while the router is away its probes set the pace instead.

@@ -110,6 +110,7 @@ def forget_due(connection: Connection, service_ids: Collection[int], now: dateti
 class NamedSession:
     """An open session, by everything that it was called."""
 
+    id: int
     router_id: int
     nas: str
     login: str
@@ -139,7 +140,8 @@ def find(connection: Connection, names: Names, router_ids: Collection[int], limi
         return []
     conditions = " AND ".join(f"{name} = :{name}" for name in given).replace(":address", "CAST(:address AS inet)")
     rows = connection.execute(
-        text(f"""SELECT router_id, nas, login, acct_session_id, host(address) AS address, nas_port_id, multi_session_id
+        text(f"""SELECT id, router_id, nas, login, acct_session_id, host(address) AS address, nas_port_id,
+                multi_session_id
             FROM session WHERE state = 0 AND router_id = ANY(:routers) AND {conditions} LIMIT :limit"""),
         {**given, "routers": list(router_ids), "limit": limit},
     )

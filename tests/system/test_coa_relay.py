@@ -14,12 +14,15 @@ import pytest
 from twisted.internet.interfaces import IReactorFDSet, IReadDescriptor
 
 from daemon import coa_relay
-from daemon.coa_relay import CoaRelay, Found, Reply, choose, judge, reply_to
+from daemon.coa_relay import CoaRelay, Reply, choose, judge, reply_to
 from daemon.datagrams import DatagramSocket
+from daemon.enforcement_routers import RouterLanes
+from daemon.relayed_requests import Found, RelayedRequests
 from domain.errors import CaudalError
 from domain.instants import SECOND_US, Microseconds
 from domain.secret import Secret
-from enforcement.drivers.coa import Kind, Outcome
+from enforcement.drivers.coa import Kind, Outcome, Target
+from enforcement.router_queue import SILENT_IN_A_ROW, Ended
 from radius.codes import Code, ErrorCause, Microsoft, ServiceType, Type, Vendor
 from radius.dynamic_authorization import SessionNames
 from radius.packet import Packet, attribute, decode, encode_request, integer_attribute, vendor_attribute
@@ -29,6 +32,7 @@ from tests.unit.enforcement.coa_bench import ANA, EPOCH_SECONDS, EVA, SLOWER, SO
 
 ASKING = b"hush-billing"
 BY_NAME = attribute(Type.USER_NAME, b"ana")
+BOX = (1, "")
 NOW = attribute(Type.EVENT_TIMESTAMP, EPOCH_SECONDS.to_bytes(4))
 
 
@@ -76,6 +80,11 @@ class System:
         return await self.hear(request)
 
 
+def found(names: SessionNames, where: Target | None) -> Found:
+    """Return a session of the one box here; its number is that of its login."""
+    return Found(names, where, session_id=1 if names is ANA else 2, box=BOX)
+
+
 class Network:
     """A relay with its sessions: `found` is what is known of them."""
 
@@ -84,7 +93,10 @@ class Network:
         bound = DatagramSocket(cast("IReactorFDSet", Reactor(loop)), "0.0.0.0", 0, receive_buffer_octets=1 << 20)
         self.bench = bench
         self.port = bound.port
-        self.found = {names: Found(names, target(nas.address)) for names in (ANA, EVA)}
+        self.found = {names: found(names, target(nas.address)) for names in (ANA, EVA)}
+        self.per_second = 10_000
+        self.lanes = RouterLanes(loop, routers=dict, per_second=lambda: self.per_second)
+        self.requests = RelayedRequests(bench.client.send, self.lanes.find)
         self.fault: Exception | None = None
         self.later_us = 0
         self.is_active = True
@@ -92,7 +104,7 @@ class Network:
             bound,
             [("127.0.0.1", Secret(ASKING)), ("127.0.0.9", Secret(ASKING))],
             find=self.find,
-            forward=bench.client,
+            forward=self.requests,
             clock=self.clock,
             loop=loop,
             is_active=lambda: self.is_active,
@@ -102,6 +114,7 @@ class Network:
     def close(self) -> None:
         self.relay.stop()
         self.relay.close()
+        self.lanes.close()
 
     async def find(self, names: SessionNames) -> Sequence[Found]:
         if self.fault is not None:
@@ -227,7 +240,7 @@ def test_what_cannot_be_passed_on_is_refused_with_its_cause(code: Code, attribut
 
 def test_a_session_whose_nas_cannot_be_asked_is_not_routable() -> None:
     async def scene(network: Network, nas: Nas, system: System) -> None:
-        network.found = {ANA: Found(ANA, None)}
+        network.found = {ANA: found(ANA, None)}
         assert (await system.ask(asking(BY_NAME + SLOWER))).packet.integer(Type.ERROR_CAUSE) == 502
 
     relayed(scene)
@@ -235,7 +248,7 @@ def test_a_session_whose_nas_cannot_be_asked_is_not_routable() -> None:
 
 def test_a_nas_that_does_not_listen_supports_no_such_requests() -> None:
     async def scene(network: Network, nas: Nas, system: System) -> None:
-        network.found = {ANA: Found(ANA, target(Nowhere().address))}
+        network.found = {ANA: found(ANA, target(Nowhere().address))}
         answer = await system.ask(asking(BY_NAME + SLOWER))
         assert (answer.code, answer.packet.integer(Type.ERROR_CAUSE)) == (Code.COA_NAK, 406)
 
@@ -246,6 +259,54 @@ def test_a_request_for_which_there_is_no_room_at_the_nas_is_to_come_later() -> N
     async def scene(network: Network, nas: Nas, system: System) -> None:
         network.bench.client.close()
         assert (await system.ask(asking(BY_NAME + SLOWER))).packet.integer(Type.ERROR_CAUSE) == 506
+
+    relayed(scene)
+
+
+def test_a_router_is_asked_no_faster_than_its_rate_whoever_asks() -> None:
+    async def scene(network: Network, nas: Nas, system: System) -> None:
+        network.per_second = 4
+        clock = asyncio.get_running_loop().time
+        begun, took = clock(), []
+        requests = [asking(BY_NAME + SLOWER, identifier=number) for number in range(3)]
+        for request in requests:
+            system.send(request)
+        for number in range(3):
+            await nas.saw(number + 1)
+            took.append(clock() - begun)
+        assert took[2] >= 2 / 4
+        for request in requests:
+            assert (await system.hear(request)).code == Code.COA_ACK
+
+    relayed(scene)
+
+
+def test_a_session_is_asked_one_thing_at_a_time_by_whoever_asks() -> None:
+    async def scene(network: Network, nas: Nas, system: System) -> None:
+        lane = network.lanes.find(BOX)
+        ours = asyncio.Event()
+        assert lane.push(1, ours.set, urgent=True)
+        async with asyncio.timeout(SOON):
+            await ours.wait()
+        request = asking(BY_NAME + SLOWER)
+        system.send(request)
+        assert (await system.ask(OTHER)).code == Code.COA_ACK
+        assert [order.session.login for order in nas.orders] == ["eva"]
+        lane.done(1, Ended.ANSWERED)
+        assert (await system.hear(request)).code == Code.COA_ACK
+
+    relayed(scene)
+
+
+def test_while_a_nas_leaves_requests_unanswered_others_are_told_to_ask_later() -> None:
+    async def scene(network: Network, nas: Nas, system: System) -> None:
+        network.found = {names: found(names, target(Nowhere().address)) for names in (ANA, EVA)}
+        told = []
+        for number in range(SILENT_IN_A_ROW + 1):
+            answer = await system.ask(asking(BY_NAME + SLOWER, identifier=number))
+            told.append((answer.code, answer.packet.integer(Type.ERROR_CAUSE)))
+        assert told == [(Code.COA_NAK, 406)] * SILENT_IN_A_ROW + [(Code.COA_NAK, 506)]
+        assert nas.seen == []
 
     relayed(scene)
 
@@ -455,10 +516,10 @@ def test_a_service_type_other_than_authorize_only_is_passed_on() -> None:
 
 
 def test_the_session_that_is_meant_is_the_only_one_found() -> None:
-    known = Found(ANA, target(("192.0.2.1", 3799)))
+    known = found(ANA, target(("192.0.2.1", 3799)))
     assert choose([]) is ErrorCause.SESSION_CONTEXT_NOT_FOUND
     assert choose([known, known]) is ErrorCause.MULTIPLE_SESSION_SELECTION_UNSUPPORTED
-    assert choose([Found(ANA, None)]) is ErrorCause.REQUEST_NOT_ROUTABLE
+    assert choose([found(ANA, None)]) is ErrorCause.REQUEST_NOT_ROUTABLE
     assert choose([known]) is known
 
 

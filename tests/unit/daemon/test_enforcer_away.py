@@ -13,7 +13,7 @@ from typing import cast
 import pytest
 
 from daemon.enforcement_keeper import LineKeeper
-from daemon.enforcement_lines import Lines, Work
+from daemon.enforcement_lines import Lines
 from daemon.enforcement_report import EnforcementCounts
 from daemon.enforcement_routers import RouterLanes, find_site
 from enforcement.drivers.coa import CoaClient, Outcome, Target
@@ -62,14 +62,14 @@ class Distant:
         self.nas = DistantNas(loop, back_at)
         self.kept = Kept()
         routers = {1: ROUTER}
-        self.lanes: RouterLanes[Work] = RouterLanes(loop, routers=lambda: routers, per_second=lambda: PER_SECOND)
+        self.lanes = RouterLanes(loop, routers=lambda: routers, per_second=lambda: PER_SECOND)
         self.lines = Lines(
             cast("CoaClient", self.nas),
             NoApi(),
             cast("LineKeeper", self.kept),
             EnforcementCounts(),
             find_site=lambda wanted: find_site(routers, (wanted.router_id, wanted.nas)),
-            find_lane=lambda wanted, send: self.lanes.find((wanted.router_id, wanted.nas), send),
+            find_lane=lambda wanted: self.lanes.find((wanted.router_id, wanted.nas)),
             clock=loop.clock,
         )
 

@@ -11,7 +11,7 @@ from typing import cast
 import pytest
 
 from daemon.enforcement_keeper import LineKeeper
-from daemon.enforcement_lines import Lines, Work
+from daemon.enforcement_lines import Lines
 from daemon.enforcement_orders import Crossing, Order
 from daemon.enforcement_report import EnforcementCounts
 from daemon.enforcement_routers import RouterLanes, Site, find_site
@@ -124,16 +124,14 @@ class Bench:
         self.kept = Kept()
         self.counts = EnforcementCounts()
         routers = {} if router is None else {1: router}
-        self.lanes: RouterLanes[Work] = RouterLanes(
-            asyncio.get_running_loop(), routers=lambda: routers, per_second=lambda: 10_000
-        )
+        self.lanes = RouterLanes(asyncio.get_running_loop(), routers=lambda: routers, per_second=lambda: 10_000)
         self.lines = Lines(
             cast("CoaClient", nas),
             NoApi(),
             cast("LineKeeper", self.kept),
             self.counts,
             find_site=lambda wanted: find_site(routers, (wanted.router_id, wanted.nas)),
-            find_lane=lambda wanted, send: self.lanes.find((wanted.router_id, wanted.nas), send),
+            find_lane=lambda wanted: self.lanes.find((wanted.router_id, wanted.nas)),
             clock=lambda: datetime.now(UTC),
         )
 

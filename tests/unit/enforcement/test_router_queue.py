@@ -321,6 +321,112 @@ def test_another_rate_counts_from_now_on() -> None:
     assert queue.next_at(START + 1) == pytest.approx(START + 1 + 1 / 9, abs=1e-5)
 
 
+def with_guests(queue: Queue, *names: str) -> Queue:
+    """Let guests wait, each about a session of its own name."""
+    for name in names:
+        assert queue.push_guest(("guest", name), name, f"guest {name}", START)
+    return queue
+
+
+def test_guests_have_every_second_turn_and_no_more() -> None:
+    queue = with_guests(filled("ana", "eva", "leo"), "g1", "g2", "g3", "g4")
+    queue.push("paid", "paid", urgent=True)
+    assert queue.ready(START) == ["guest g1", "paid", "guest g2", "ana", "guest g3"]
+    assert queue.ready(START + 1) == ["eva", "guest g4", "leo"]
+
+
+def test_a_guest_waits_while_its_session_is_told_something_of_ours() -> None:
+    queue = filled("ana")
+    assert queue.ready(START) == ["ana"]
+    with_guests(queue, "ana", "eva")
+    assert queue.ready(START) == ["guest eva"]
+    assert queue.next_at(START) is None
+    queue.done("ana", Ended.ANSWERED, START + 1)
+    assert queue.ready(START + 1) == ["guest ana"]
+
+
+def test_what_is_ours_waits_while_its_session_is_told_something_by_a_guest() -> None:
+    queue = with_guests(filled(), "ana")
+    assert queue.ready(START) == ["guest ana"]
+    queue.push("ana", "slower")
+    queue.push("ana", "faster", urgent=True)
+    assert queue.ready(START) == []
+    assert queue.waiting == 1
+    queue.done(("guest", "ana"), Ended.ANSWERED, START + 1)
+    assert queue.ready(START + 1) == ["faster"]
+
+
+def test_two_guests_about_one_session_go_one_after_the_other_and_replace_nothing() -> None:
+    queue = with_guests(filled("ana"), "ana")
+    assert queue.push_guest(("guest", "again"), "ana", "guest ana again", START)
+    told = []
+    for key in (("guest", "ana"), "ana", ("guest", "again")):
+        told += queue.ready(START)
+        queue.done(key, Ended.ANSWERED, START)
+    assert told == ["guest ana", "ana", "guest ana again"] or told == ["guest ana", "guest ana again", "ana"]
+
+
+def test_a_guest_that_is_withdrawn_behind_its_session_does_not_go() -> None:
+    queue = filled("ana")
+    queue.ready(START)
+    with_guests(queue, "ana")
+    assert queue.ready(START) == []
+    queue.withdraw(("guest", "ana"))
+    queue.done("ana", Ended.ANSWERED, START)
+    assert queue.ready(START) == []
+    assert queue.waiting == 0
+
+
+def test_so_many_guests_may_wait_and_take_no_room_of_ours() -> None:
+    queue = RouterQueue[str](START, most_waiting=1, most_guests=2)
+    with_guests(queue, "g1", "g2")
+    assert not queue.push_guest(("guest", "g3"), "g3", "g3", START)
+    assert queue.push("ana", "ana")
+    assert queue.ready(START) == ["guest g1", "ana", "guest g2"]
+    with_guests(queue, "g3")
+
+
+def test_a_router_that_is_away_is_probed_by_a_guest_only_when_nothing_of_ours_could() -> None:
+    queue = away("ana")
+    assert not queue.push_guest(("guest", "eva"), "eva", "guest eva", START + PROBE_SECONDS)
+    assert queue.ready(START + PROBE_SECONDS) == ["ana"]
+    assert not queue.push_guest(("guest", "eva"), "eva", "guest eva", START + PROBE_SECONDS)
+    assert queue.push_guest(("guest", "eva"), "eva", "guest eva", START + 2 * PROBE_SECONDS)
+    assert queue.ready(START + 2 * PROBE_SECONDS) == ["guest eva"]
+    queue.done(("guest", "eva"), Ended.ANSWERED, START + 2 * PROBE_SECONDS)
+    assert queue.away_since is None
+
+
+def test_guests_that_wait_when_a_router_goes_away_leave_the_probes_to_ours() -> None:
+    queue = with_guests(filled("ana", silent_in_a_row=1, most_in_flight=1), "g1", "g2")
+    assert queue.ready(START) == ["guest g1"]
+    queue.done(("guest", "g1"), Ended.GIVEN_UP, START)
+    assert queue.away_since == START
+    assert queue.ready(START + PROBE_SECONDS) == ["ana"]
+
+
+def test_a_guest_that_is_not_answered_counts_against_the_router_and_is_not_tried_again() -> None:
+    queue = with_guests(filled(silent_in_a_row=2), "g1", "g2")
+    queue.ready(START)
+    queue.done(("guest", "g1"), Ended.SILENT, START)
+    assert queue.away_since is None
+    queue.done(("guest", "g2"), Ended.SILENT, START)
+    assert queue.away_since == START
+    assert queue.waiting == 0
+
+
+def test_what_was_not_sent_tells_nothing_of_the_router() -> None:
+    queue = away("ana")
+    assert queue.ready(START + PROBE_SECONDS) == ["ana"]
+    queue.done("ana", Ended.UNSENT, START + PROBE_SECONDS)
+    assert queue.away_since == START
+    assert queue.waiting == 0
+    there = filled("ana", silent_in_a_row=1)
+    there.ready(START)
+    there.done("ana", Ended.UNSENT, START)
+    assert there.away_since is None
+
+
 @pytest.mark.parametrize(("per_second", "most_in_flight"), [(0.0, 8), (-1.0, 8), (50.0, 0)])
 def test_a_router_that_could_never_be_asked_is_our_mistake(per_second: float, most_in_flight: int) -> None:
     with pytest.raises(ValueError, match="rate"):
@@ -331,6 +437,7 @@ sessions = st.integers(0, 12)
 steps = st.lists(
     st.one_of(
         st.tuples(st.just("push"), sessions, st.booleans()),
+        st.tuples(st.just("guest"), sessions, st.just(False)),
         st.tuples(st.just("withdraw"), sessions, st.just(False)),
         st.tuples(st.just("pass"), st.floats(0, 40), st.just(False)),
         st.tuples(st.just("next"), st.just(0), st.just(False)),
@@ -350,6 +457,7 @@ def test_whatever_happens_the_router_is_never_asked_too_often_nor_told_what_is_s
     newest: dict[int, int] = {}
     under_way: dict[int, int] = {}
     owed: set[int] = set()
+    guests: set[int] = set()
     for number, (kind, value, urgent) in enumerate(happened):
         session = int(value)
         is_due = False
@@ -357,14 +465,19 @@ def test_whatever_happens_the_router_is_never_asked_too_often_nor_told_what_is_s
             assert queue.push(session, (session, number), urgent=urgent)
             newest[session] = number
             owed.add(session)
+        elif kind == "guest":
+            if queue.push_guest(("guest", number), session, (session, number), now):
+                guests.add(number)
         elif kind == "withdraw":
             queue.withdraw(session)
             owed.discard(session)
         elif isinstance(kind, Ended):
             if session in under_way:
                 told = under_way.pop(session)
-                queue.done(session, kind, now)
-                if kind in (Ended.ANSWERED, Ended.GIVEN_UP) and newest[session] == told:
+                queue.done(("guest", told) if told in guests else session, kind, now)
+                if told in guests:
+                    guests.remove(told)
+                elif kind not in (Ended.LATER, Ended.SILENT) and newest[session] == told:
                     owed.discard(session)
             continue
         else:
@@ -376,13 +489,17 @@ def test_whatever_happens_the_router_is_never_asked_too_often_nor_told_what_is_s
         assert len(work) <= (1 if was_away else burst)
         assert work or not is_due
         for told_session, told in work:
-            assert told_session in owed
             assert told_session not in under_way
-            assert newest[told_session] == told
+            assert told in guests or (told_session in owed and newest[told_session] == told)
             under_way[told_session] = told
         sent.extend([now] * len(work))
         assert len(under_way) == queue.in_flight <= most_in_flight
-    assert queue.waiting == len([session for session in owed if newest[session] != under_way.get(session)])
+    waiting = [session for session in owed if newest[session] != under_way.get(session)]
+    assert queue.waiting == len(waiting) + len(guests.difference(under_way.values()))
+    assert_rate(sent, per_second, burst)
+
+
+def assert_rate(sent: list[float], per_second: float, burst: float) -> None:
     for first in range(len(sent)):
         for last in range(first, len(sent)):
             count, seconds = last - first + 1, sent[last] - sent[first]
