@@ -19,6 +19,7 @@ from control import models
 from control.directory import service_of
 from control.errors import RequestRefused, bad_request
 from control.ports import ControlPorts
+from control.purchase_log import note_top_up
 from control.questions import DEFAULT_LIMIT, LARGEST_ID, AfterPosition, Limit, Name, NameFilter, Ports, require
 from domain.network import AccountState, Plan
 from domain.plan_rules import Cap, Change, ChangeKind, TopUpOffer
@@ -133,6 +134,8 @@ def buy_top_up(ports: Ports, service: Name, order: models.TopUpOrder) -> models.
             ) from error
         rows = top_ups.of_service(connection, known.id, limit=LARGEST_ID)
         left = _find(ports, connection, known).octets_left()
+    if made.is_new:
+        note_top_up(ports, known.login, offer.name, Origin.OPERATOR, asked_at=now)
     return _top_up(known.login, next(row for row in rows if row.id == made.id), left)
 
 

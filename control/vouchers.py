@@ -17,9 +17,11 @@ from control.directory import service_of
 from control.errors import bad_request
 from control.models import Listing
 from control.ports import ControlPorts
+from control.purchase_log import note_top_up
 from control.questions import DEFAULT_LIMIT, Limit, Name, Ports
 from domain.money import decimal_text
 from storage.billing import clock, reading, vouchers
+from storage.top_ups import Origin
 
 routes = APIRouter(tags=["vouchers"])
 
@@ -94,12 +96,14 @@ def book_sale(ports: Ports, name: Name, order: models.SaleOrder) -> models.SaleB
 def redeem_voucher(ports: Ports, customer: Name, order: models.RedemptionOrder) -> models.Redemption:
     """Redeem a code: money is booked as a payment, a top-up is granted; once, however often it is sent."""
     code = read_code(order.code)
-    service = None if order.service is None else service_of(ports, order.service).id
+    service, now = None if order.service is None else service_of(ports, order.service).id, ports.now()
     with ports.engine.begin() as connection:
         wanted = vouchers.RedeemOrder(reading.customer_id(connection, customer), code, service)
-        outcome = vouchers.attempt(connection, _key(ports), wanted, ports.now(), clock.today(connection))
+        outcome = vouchers.attempt(connection, _key(ports), wanted, now, clock.today(connection))
     if isinstance(outcome, vouchers.VoucherRefused):
         raise outcome
+    if outcome.top_up is not None and outcome.service is not None and not outcome.again:
+        note_top_up(ports, outcome.service, outcome.top_up, Origin.VOUCHER, asked_at=now)
     return models.Redemption(
         customer=customer,
         voucher=outcome.batch,

@@ -59,6 +59,14 @@ class Warned(NamedTuple):
     percent: int
 
 
+class Unasked(NamedTuple):
+    """Top-ups of an offer that were bought unasked."""
+
+    login: str
+    offer: str
+    number: int
+
+
 class Unpaid(NamedTuple):
     """A top-up that was not bought unasked, and why."""
 
@@ -74,7 +82,7 @@ class Evaluated:
     events: int = 0
     services: list[int] = field(default_factory=list)
     """Those that were computed."""
-    top_ups_bought: int = 0
+    top_ups: list[Unasked] = field(default_factory=list)
     top_ups_refused: list[Unpaid] = field(default_factory=list)
     orders: list[Order] = field(default_factory=list)
     closed: list[int] = field(default_factory=list)
@@ -84,6 +92,11 @@ class Evaluated:
     """There may be more in the outbox."""
     next_at: datetime | None = None
     """When time changes one of these services."""
+
+    @property
+    def top_ups_bought(self) -> int:
+        """How many were bought unasked."""
+        return sum(each.number for each in self.top_ups)
 
 
 @dataclass(slots=True)
@@ -192,7 +205,10 @@ class Evaluator:
         plans = self._snapshot.plans
         loaded = standings.load(connection, causes, plans, self._zone, now)
         kept = enforcement_upkeep.keep_up(connection, loaded, plans, self._zone, now)
-        done.top_ups_bought += kept.bought
+        done.top_ups += [
+            Unasked(loaded[service_id].contract.login, offer, number)
+            for service_id, (offer, number) in kept.bought.items()
+        ]
         done.top_ups_refused += [
             Unpaid(loaded[each.service_id].contract.login, each.offer, each.reason) for each in kept.refused
         ]

@@ -31,9 +31,9 @@ MOST_PERIODS = 60
 
 
 class Kept(NamedTuple):
-    """What was bought unasked, and what could not be."""
+    """What was bought unasked, by service an offer and how many of it, and what could not be."""
 
-    bought: int
+    bought: dict[int, tuple[str, int]]
     refused: list[Refusal]
 
 
@@ -56,8 +56,8 @@ def keep_up(
     _reload(connection, loaded, changed, plans, zone, now)
     refused: list[Refusal] = []
     present = {key: loaded[key] for key in capped if key in loaded}
-    bought, buyers = _buy(connection, present, plans, zone, now, refused)
-    _reload(connection, loaded, buyers, plans, zone, now)
+    bought = _buy(connection, present, plans, zone, now, refused)
+    _reload(connection, loaded, set(bought), plans, zone, now)
     return Kept(bought, refused)
 
 
@@ -171,8 +171,8 @@ def _buy(
     zone: tzinfo,
     now: datetime,
     refused: list[Refusal],
-) -> tuple[int, set[int]]:
-    """Buy automatic top-ups, and keep what those that have ended paid; return how many, and for whom.
+) -> dict[int, tuple[str, int]]:
+    """Buy automatic top-ups, and keep what those that have ended paid; return what was bought, and for whom.
 
     What cannot be paid is not bought, and added to `refused`.
     """
@@ -184,17 +184,17 @@ def _buy(
     )
     offered = [key for key, each in capped.items() if each.sessions and plans[each.contract.plan_id].rules.top_ups]
     if not offered:
-        return 0, set()
+        return {}
     before = top_ups.automatic_in_month(connection, offered, month.begins, month.ends)
     needy = {key for key in offered if any(_wishes(capped[key], drawn[key], before, plans, now))}
     if not needy:
-        return 0, set()
+        return {}
     # Another core may be buying for the same services: what was bought meanwhile has to be seen.
     top_up_sales.lock_payers(connection, needy)
     top_ups.lock(connection, needy)
     fresh = standings.load(connection, needy, plans, zone, now)
     before = top_ups.automatic_in_month(connection, needy, month.begins, month.ends)
-    bought, buyers = 0, set[int]()
+    bought: dict[int, tuple[str, int]] = {}
     selling = top_up_sales.sell_unasked(refused)
     for key, service in fresh.items():
         rules = _rules(service, plans)
@@ -203,10 +203,9 @@ def _buy(
             count = top_ups.buy_automatically(connection, order, wished, month.begins, now, selling)
             if count:
                 # One kind at a time: the rest is decided by what that made of the limit.
-                bought += count
-                buyers.add(key)
+                bought[key] = offer.name, count
                 break
-    return bought, buyers
+    return bought
 
 
 def _wishes(

@@ -257,8 +257,8 @@ class Enforcer:
         counts.warnings += len(evaluated.warned)
         for warned in evaluated.warned:
             self._log.info("cap reached a warning mark", login=warned.login, percent=warned.percent)
-        if evaluated.top_ups_bought:
-            self._log.info("top-ups bought automatically", top_ups=evaluated.top_ups_bought)
+        for each in evaluated.top_ups:
+            self._log.info("top-up bought", login=each.login, top_up=each.offer, origin="automatic", number=each.number)
         self._tell_unpaid(evaluated.top_ups_refused)
         if evaluated.next_at is not None:
             self._due_at = min(self._due_at, evaluated.next_at)

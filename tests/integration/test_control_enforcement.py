@@ -17,6 +17,7 @@ import pytest
 import sqlalchemy
 import uvloop
 from sqlalchemy import text
+from structlog.testing import capture_logs
 
 from cli.client import ControlClient, segment
 from cli.errors import DaemonError
@@ -147,14 +148,15 @@ class Isp:
 
 @contextmanager
 def serving(ports: ControlPorts, data: Path) -> Iterator[None]:
-    """Serve the control API on a loop of its own."""
+    """Serve the control API on a loop of its own; its log does not go where the command's output does."""
     server = ControlServer(create(ports), data / "control.sock")
     loop = uvloop.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, daemon=True)
     thread.start()
     asyncio.run_coroutine_threadsafe(server.start(), loop).result(10)
     try:
-        yield
+        with capture_logs():
+            yield
     finally:
         asyncio.run_coroutine_threadsafe(server.stop(), loop).result(10)
         loop.call_soon_threadsafe(loop.stop)
@@ -464,6 +466,15 @@ def test_a_top_up_of_a_cap_that_counts_for_ever_holds_until_it_is_used(
     (item,) = client.get("/v1/top-ups/ana")["items"]
     assert (item["ends_at"], item["octets_left"]) == (None, 3 * MEGABYTE)
     assert "never" in caudal("topup", "list", "ana").out
+
+
+def test_a_purchase_is_told_to_the_log_once(caudal: Command) -> None:
+    with capture_logs() as logs:
+        for key in ("payment 7", "payment 7", "payment 8"):
+            caudal("topup", "add", "ana", "more", "--key", key)
+        caudal("topup", "add", "ana", "huge")
+    told = {"event": "top-up bought", "log_level": "info", "login": "ana", "top_up": "more", "origin": "operator"}
+    assert logs == [{**told, "latency_ms": 0.0}] * 2
 
 
 def test_an_order_with_the_same_key_is_the_same_purchase(isp: Isp, caudal: Command) -> None:

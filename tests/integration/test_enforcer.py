@@ -570,6 +570,7 @@ def test_an_automatic_top_up_waits_until_the_wallet_pays_it(
     with engine.begin() as connection:
         payments.add(connection, payments.Order(1, 200, "cash", "one"), clock.today(connection))
     granted = core.evaluator.take()
+    assert granted.top_ups == [("ana", "more", 1)]
     assert (granted.top_ups_bought, granted.top_ups_refused) == (1, []), "the payment lets it be looked at again"
     assert core.ask("SELECT price, charge FROM top_up") == [(Decimal("1.50"), "balance")]
     assert ledger.check_books(engine) == []

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy
+from structlog.testing import capture_logs
 
 from cli.main import run
 from storage.billing.vouchers import MOST_FAILURES
@@ -123,7 +124,13 @@ def test_a_voucher_is_of_money_or_of_a_top_up(caudal: Command) -> None:
     assert (both.status, both.err[:60]) == (2, "caudal: a voucher is of an --amount or of an --offer; see ca")
     assert "no plan offers a top-up 'none'" in caudal("voucher", "make", "b", "--count", "1", "--offer", "none").err
     code = caudal("voucher", "make", "gigas", "--count", "1", "--offer", "more").out.splitlines()[1].split(",")[1]
-    assert caudal("voucher", "redeem", "ana", code).out == "ana: more\n"
+    with capture_logs() as logs:
+        assert caudal("voucher", "redeem", "ana", code).out == "ana: more\n"
+        assert caudal("voucher", "redeem", "ana", code).status == 0
+    assert [(log["event"], log["login"], log["top_up"], log["origin"]) for log in logs] == [
+        ("top-up bought", "ana", "more", "voucher")
+    ]
+    assert code not in str(logs)
     (bought,) = caudal("topup", "list", "ana", "--json").json
     assert (bought["charge"], bought["price"], bought["origin"]) == ("voucher", "3.00", "voucher")
 

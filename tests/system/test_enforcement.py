@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import socket
 import time
 from collections.abc import Awaitable, Callable, Iterator
@@ -251,6 +252,28 @@ def test_a_top_up_that_is_bought_automatically_keeps_a_line_fast(daemon: DaemonP
 
     with_fleet(fleet, story)
     daemon.await_sample(SUBSCRIBERS, "caudal_top_ups_bought_total")
+
+
+def test_a_line_is_slowed_buys_and_is_fast_again_and_the_log_tells_each_step(daemon: DaemonProcess) -> None:
+    coa_port = free_port()
+    daemon.provision(isp(coa_port, CAP + TOP_UP.replace("automatic", "# automatic")))
+    fleet = fleet_of(daemon, coa_port)
+
+    def told() -> list[dict[str, object]]:
+        steps = ("threshold crossed", "top-up bought", "line proven")
+        lines = [json.loads(line) for line in daemon.log.read_text().rpartition("\n")[0].splitlines()]
+        return [line for line in lines if line["event"] in steps and line["login"] == "user1"]
+
+    async def story() -> None:
+        await until(lambda: [line["event"] for line in told()] == ["threshold crossed", "line proven"], "slowed")
+        await asyncio.to_thread(daemon.caudal, "topup", "add", "user1", "more")
+        await until(lambda: len(told()) == 4, "fast again")
+
+    with_fleet(fleet, story)
+    _, slowed, bought, fast = told()
+    assert (slowed["download"], fast["download"]) == (SLOW, 20_000_000)
+    assert (bought["event"], bought["top_up"], bought["origin"]) == ("top-up bought", "more", "operator")
+    assert all(isinstance(line["latency_ms"], float) for line in (slowed, bought, fast))
 
 
 GARDEN = """
