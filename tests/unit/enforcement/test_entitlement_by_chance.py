@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from copy import deepcopy
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
+import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
@@ -31,6 +33,7 @@ from domain.plan_rules import (
     ScheduleRule,
     TopUpKind,
     TopUpOffer,
+    WalledGarden,
     WeekStart,
     Window,
 )
@@ -90,6 +93,24 @@ offers = st.builds(
     octets,
     automatic=st.builds(AutomaticTopUp, st.integers(1, 100), st.integers(1, 3)),
 )
+gardens = st.sampled_from(
+    [
+        GARDEN,
+        WalledGarden(pool="walled", download_bits_per_second=64_000),
+        WalledGarden(redirect_url="https://pay.example.net/"),
+        WalledGarden(download_bits_per_second=256_000, upload_bits_per_second=128_000),
+    ]
+)
+"""The last has no fence, so it is none."""
+blockings = st.builds(
+    Blocking,
+    st.sampled_from(BlockPolicy),
+    st.dictionaries(st.sampled_from(["blocked", "no_balance", "cap"]), st.sampled_from(BlockPolicy), max_size=2).map(
+        lambda policies: tuple(policies.items())
+    ),
+    gardens,
+    st.none() | fixed,
+)
 plan_rules = st.builds(
     PlanRules,
     guaranteed_percent=st.none() | st.integers(1, 100),
@@ -105,14 +126,8 @@ plan_rules = st.builds(
     fup=st.none()
     | st.builds(Fup, st.lists(steps, max_size=3).map(tuple), st.integers(0, 1000), st.none() | st.integers(1, 28)),
     schedule=st.lists(st.builds(ScheduleRule, windows, st.one_of(fixed, scaling, blocks)), max_size=2).map(tuple),
-)
-blockings = st.builds(
-    Blocking,
-    st.sampled_from(BlockPolicy),
-    st.dictionaries(st.sampled_from(["blocked", "no_balance", "cap"]), st.sampled_from(BlockPolicy), max_size=2).map(
-        lambda policies: tuple(policies.items())
-    ),
-    st.just(GARDEN),
+    address_list=st.none() | st.just("fast"),
+    blocking=st.none() | blockings,
 )
 
 
@@ -181,6 +196,7 @@ class Asked:
 
     def __init__(self, rules: PlanRules, blocking: Blocking, standing: Standing, zone: ZoneInfo, now: datetime) -> None:
         self.rules = rules
+        self.plan = replace(PLAN, rules=rules)
         self.blocking = blocking
         self.standing = standing
         self.zone = zone
@@ -189,9 +205,24 @@ class Asked:
     def __repr__(self) -> str:
         return f"Asked({self.rules}, {self.blocking}, {self.standing}, {self.zone}, {self.now})"
 
-    def line(self, *, standing: Standing | None = None, now: datetime | None = None) -> Entitlement:
-        plan = replace(PLAN, rules=self.rules)
-        return entitle(plan, self.rules, self.blocking, standing or self.standing, self.zone, now or self.now)
+    def line(
+        self, *, standing: Standing | None = None, now: datetime | None = None, zone: ZoneInfo | None = None
+    ) -> Entitlement:
+        return entitle(
+            self.plan, self.rules, self.blocking, standing or self.standing, zone or self.zone, now or self.now
+        )
+
+    def ruled(self, rules: PlanRules) -> Asked:
+        """Return the same question about a plan with other rules."""
+        return Asked(rules, self.blocking, self.standing, self.zone, self.now)
+
+    def copied(self) -> Asked:
+        """Return the same question, of which nobody has seen any part before."""
+        return Asked(deepcopy(self.rules), deepcopy(self.blocking), deepcopy(self.standing), self.zone, self.now)
+
+    @property
+    def blocking_in_force(self) -> Blocking:
+        return self.rules.blocking or self.blocking
 
 
 @st.composite
@@ -236,9 +267,7 @@ def test_cap_and_fair_use_make_no_line_faster(asked: Asked, change: Change, by_c
     action = CapAction.FIXED if change.kind is ChangeKind.FIXED else CapAction.PERCENT
     step = FupStep(Period.DAY, change, above_octets=0)
     slowed = replace(free, cap=Cap(0, action=action, change=change)) if by_cap else replace(free, fup=Fup((step,)))
-    before, after = (
-        Asked(rules, asked.blocking, asked.standing, asked.zone, asked.now).line() for rules in (free, slowed)
-    )
+    before, after = (asked.ruled(rules).line() for rules in (free, slowed))
     for rate, own in ((after.download, before.download), (after.upload, before.upload)):
         assert rate is not None
         assert own is not None
@@ -257,34 +286,83 @@ def test_burst_and_share_fit_the_rate(asked: Asked) -> None:
         assert burst is None or (burst > rate and threshold is not None and 0 < threshold <= rate)
 
 
-@given(questions())
-def test_a_line_that_may_not_be_used_is_never_let_through_unfenced(asked: Asked) -> None:
-    line = asked.line()
-    standing = asked.standing
-    expired = standing.expires_at is not None and standing.expires_at <= asked.now
-    redirected = standing.account is AccountState.REDIRECTED
-    if standing.account in (AccountState.BLOCKED, AccountState.NO_BALANCE) or not standing.enabled or expired:
-        assert line.refusal is not None
-    if redirected and asked.blocking.garden == GARDEN:
-        assert line.refusal is not None
+def is_fence(garden: WalledGarden) -> bool:
+    """Tell whether a garden keeps a line anywhere at all."""
+    return any(part is not None for part in (garden.address_list, garden.pool, garden.redirect_url))
+
+
+def refusals(asked: Asked) -> set[Refusal] | None:
+    """Return the reasons of which one has to refuse the line, None where it need not be refused; strictest first."""
+    standing, override = asked.standing, asked.standing.override
+    if not standing.enabled:
+        return {Refusal.DISABLED}
+    if standing.expires_at is not None and standing.expires_at <= asked.now:
+        return {Refusal.EXPIRED}
+    if standing.account is AccountState.BLOCKED:
+        return {Refusal.HOURS, Refusal.BLOCKED}
+    if standing.account is AccountState.NO_BALANCE:
+        is_blocked = override is not None and override.change.kind is ChangeKind.BLOCK
+        return {Refusal.HOURS, Refusal.NO_BALANCE} | ({Refusal.BLOCKED} if is_blocked else set())
+    if standing.account is AccountState.REDIRECTED and is_fence(asked.blocking_in_force.garden):
+        return set(Refusal)
+    return None
+
+
+def assert_is_inside(line: Entitlement, garden: WalledGarden, own_list: str | None) -> None:
+    """Check that a line has what the garden gives, and nothing of what its plan gives beyond that."""
+    assert is_fence(garden)
+    assert (line.pool, line.redirect_url) == (garden.pool, garden.redirect_url)
+    assert line.address_list == (garden.address_list or own_list)
+    assert (line.burst_download, line.burst_upload, line.guaranteed_download, line.guaranteed_upload) == (None,) * 4
+    for rate, limit in (
+        (line.download, garden.download_bits_per_second),
+        (line.upload, garden.upload_bits_per_second),
+    ):
+        assert limit is None or (rate is not None and rate <= limit)
+
+
+def assert_is_not_let_through(asked: Asked) -> None:
+    """Check that a line which may not be used is refused, or in the walled garden of its reason."""
+    line, blocking = asked.line(), asked.blocking_in_force
+    reasons = refusals(asked)
+    assert reasons is None or line.refusal in reasons
     if line.refusal is None:
         assert (line.admitted, line.walled) == (True, False)
-    elif line.admitted:
-        assert line.walled
-        assert line.address_list == GARDEN.address_list
-        assert redirected or asked.blocking.of(line.refusal.value) is BlockPolicy.WALLED_GARDEN
+        return
+    assert line.walled is line.admitted
+    if line.admitted:
+        policy = dict(blocking.by_reason).get(line.refusal.value, blocking.policy)
+        assert asked.standing.account is AccountState.REDIRECTED or policy is BlockPolicy.WALLED_GARDEN
         assert line.refusal not in (Refusal.DISABLED, Refusal.EXPIRED, Refusal.HOURS)
-    else:
-        assert not line.walled
+        assert_is_inside(line, blocking.garden, asked.rules.address_list)
 
 
 @given(questions())
-def test_computing_again_changes_nothing(asked: Asked) -> None:
+def test_a_line_that_may_not_be_used_is_never_let_through_unfenced(asked: Asked) -> None:
+    assert_is_not_let_through(asked)
+
+
+@pytest.mark.parametrize("account", AccountState)
+@given(asked=questions(fresh=True))
+def test_in_no_state_of_the_account_a_line_is_let_through_that_may_not_be_used(
+    account: AccountState, asked: Asked
+) -> None:
+    asked.standing = replace(asked.standing, account=account)
+    assert_is_not_let_through(asked)
+
+
+@given(questions(), st.sampled_from(ZONES))
+def test_computing_again_changes_nothing(asked: Asked, elsewhere: ZoneInfo) -> None:
     line = asked.line()
-    assert line == asked.line()
-    copy = Asked(deepcopy(asked.rules), deepcopy(asked.blocking), deepcopy(asked.standing), asked.zone, asked.now)
-    assert line == copy.line()
-    assert fingerprint(line) == fingerprint(copy.line())
+    assert line == asked.line() == asked.copied().line()
+    assert fingerprint(line) == fingerprint(asked.copied().line())
+    others = [replace(asked.standing, account=account) for account in AccountState]
+    for other in others:
+        assert asked.line(standing=other) == asked.copied().line(standing=other)
+    assert asked.line(zone=elsewhere) == asked.copied().line(zone=elsewhere)
+    later = asked.now + timedelta(days=40)
+    assert asked.line(now=later) == asked.copied().line(now=later)
+    assert asked.line() == line, "what was asked meanwhile leaves nothing behind"
 
 
 @given(
@@ -295,7 +373,7 @@ def test_computing_again_changes_nothing(asked: Asked) -> None:
 def test_the_order_in_which_things_were_bought_does_not_matter(
     asked: Asked, bought: list[tuple[int, int, bool]], data: st.DataObject
 ) -> None:
-    asked.rules = replace(asked.rules, cap=asked.rules.cap or Cap(0))
+    asked = asked.ruled(replace(asked.rules, cap=asked.rules.cap or Cap(0)))
     more = [
         TopUp(
             100 + number, f"more {number}", TopUpKind.OCTETS, asked.now, asked.now + lasts * MICROSECOND, size,
@@ -310,17 +388,62 @@ def test_the_order_in_which_things_were_bought_does_not_matter(
     )
 
 
-@given(questions(), st.data())
-def test_nothing_changes_before_the_moment_it_names(asked: Asked, data: st.DataObject) -> None:
+def telling_moments(asked: Asked) -> Iterator[datetime]:
+    """Yield when something might change: edges of windows, midnights, ends of what was bought or ordered, and between.
+
+    They are taken from plan and standing themselves; of what uses up time a line is looked at ever more rarely.
+    """
+    standing, rules = asked.standing, asked.rules
+    windows = [*(rule.window for rule in rules.schedule), *rules.allowed_hours]
+    minutes = sorted({0, *(minute for window in windows for minute in (window.begins, window.ends))})
+    today = asked.now.astimezone(asked.zone).date()
+    for days in range(60):
+        for minute in minutes if days < 9 else (0,):
+            day = today + timedelta(days=days + minute // 1440)
+            clock = time(minute % 1440 // 60, minute % 60)
+            yield datetime.combine(day, clock, asked.zone).astimezone(UTC)
+    for top_up in standing.top_ups:
+        yield from (top_up.begins, top_up.ends)
+    yield from (asked.now + timedelta(seconds=factor * 10**power) for power in range(7) for factor in (1, 3))
+    until = None if standing.override is None else standing.override.until
+    yield from (moment for moment in (until, standing.expires_at) if moment is not None)
+
+
+def assert_holds_until_the_moment_it_names(asked: Asked, data: st.DataObject) -> None:
+    """Check that a line is told the same at every moment before it is to be looked at again."""
     line = asked.line()
     until = line.valid_until or asked.now + timedelta(days=60)
     assert until > asked.now
     within = data.draw(st.integers(0, (until - asked.now) // MICROSECOND - 1))
-    for moment in (until - MICROSECOND, asked.now + within * MICROSECOND):
+    telling = [moment for moment in telling_moments(asked) if asked.now < moment < until]
+    for moment in (until - MICROSECOND, asked.now + within * MICROSECOND, *telling):
         later = asked.line(now=moment)
         assert fingerprint(later) == fingerprint(line)
         assert later.refusal is line.refusal
         assert later.warnings == line.warnings or line.refusal in (Refusal.DISABLED, Refusal.EXPIRED)
+
+
+@given(questions(), st.data())
+def test_nothing_changes_before_the_moment_it_names(asked: Asked, data: st.DataObject) -> None:
+    assert_holds_until_the_moment_it_names(asked, data)
+
+
+def alone(asked: Asked, rule: str) -> Asked:
+    """Return the question with one rule, or one part of the standing, left: no other names its moment in its place."""
+    rules, standing = PlanRules(), Standing(1, period_day=asked.standing.period_day, usage=asked.standing.usage)
+    if rule in ("schedule", "allowed_hours", "fup", "cap"):
+        rules = replace(rules, **{rule: getattr(asked.rules, rule)})
+    else:
+        standing = replace(standing, **{rule: getattr(asked.standing, rule)})
+    return Asked(rules, asked.blocking, standing, asked.zone, asked.now)
+
+
+@pytest.mark.parametrize("rule", ["schedule", "allowed_hours", "fup", "cap", "top_ups", "override", "expires_at"])
+@given(asked=questions(fresh=True), data=st.data())
+def test_nothing_changes_before_the_moment_that_one_rule_alone_names(
+    rule: str, asked: Asked, data: st.DataObject
+) -> None:
+    assert_holds_until_the_moment_it_names(alone(asked, rule), data)
 
 
 def more(usage: Usage, up: int, down: int, *, weight: int) -> Usage:
