@@ -1,7 +1,7 @@
 """`caudal simulate plan`: what a plan would do with a month of usage, hour by hour.
 
-Rule: the file is read as `caudal apply` reads it and nothing is changed; the rates come from the very function that
-decides about lines.
+Rule: the file is read as `caudal apply` reads it, but what it names and does not hold need not exist: rates need
+none of it. Nothing is changed, and the rates come from the very function that decides about lines.
 """
 
 from __future__ import annotations
@@ -135,7 +135,7 @@ def plan(
 
 
 def _read(file: Path) -> Isp:
-    from config.isp import Known
+    from config.assumed import assume, missing
     from config.problems import ConfigurationError
     from config.provisioning import parse, read
 
@@ -144,11 +144,20 @@ def _read(file: Path) -> Isp:
     except UnicodeDecodeError as error:
         raise CommandError(f"{file} is not UTF-8; save it as UTF-8") from error
     try:
-        return parse(read(text, str(file)), Known(), lambda _name, _value: b"")
+        document = read(text, str(file))
+        known = assume(document)
+        isp = parse(document, known, lambda _name, _value: b"")
     except ConfigurationError as error:
         details = tuple(f"{file}:{problem.line}: {printable(problem.message)}" for problem in error.problems)
         count = "1 mistake" if error.total == 1 else f"{error.total:,} mistakes"
         raise CommandError(f"the file has {count}; correct it and try again", details) from error
+    elsewhere = missing(isp, known)
+    if elsewhere:
+        names = printable(", ".join(elsewhere))
+        click.echo(
+            f"note: {file} does not hold {names}; rates need none of it, so it is simulated all the same", err=True
+        )
+    return isp
 
 
 def _choose(isp: Isp, name: str | None, file: Path) -> PlanEntry:
@@ -274,30 +283,33 @@ def _write_hours(hours: Sequence[_Hour], zone: ZoneInfo) -> None:
     if not hours:
         click.echo("nothing changes in this time")
         return
-    table = Table(
-        [
-            Column("HOUR", _shown),
-            Column("DOWN", _shown, number=True),
-            Column("UP", _shown, number=True),
-            Column("CARRIED", _shown, number=True),
-            Column("IN PERIOD", _shown, number=True),
-            Column("WHAT HAPPENED", _shown),
-        ]
-    )
-    table.write([_cells(hour, zone) for hour in hours])
+    bursts = any(_bursts(hour.row) for hour in hours)
+    numbers = ("DOWN", "UP", *(("BURST DOWN", "BURST UP") if bursts else ()), "CARRIED", "IN PERIOD")
+    columns = [Column(name, _shown, number=True) for name in numbers]
+    table = Table([Column("HOUR", _shown), *columns, Column("WHAT HAPPENED", _shown)])
+    table.write([_cells(hour, zone, bursts) for hour in hours])
+
+
+def _bursts(row: HourRow) -> tuple[int | None, int | None] | None:
+    """Return the limits of a line's burst, down and up; None where it does not burst."""
+    now = row.entitlement
+    limits = now.burst_download, now.burst_upload
+    return limits if now.admitted and limits != (None, None) else None
 
 
 def _shown(item: Any, _now: datetime) -> str:
     return str(item)
 
 
-def _cells(hour: _Hour, zone: ZoneInfo) -> list[str]:
+def _cells(hour: _Hour, zone: ZoneInfo, bursts: bool) -> list[str]:
     row = hour.row
     now = row.entitlement
+    limits = _bursts(row) or (None, None)
     return [
         f"{row.begins.astimezone(zone):%a %d %b %H:%M}",
         limit_bits_per_second(now.download) if now.admitted else "none",
         limit_bits_per_second(now.upload) if now.admitted else "none",
+        *(["none" if limit is None else limit_bits_per_second(limit) for limit in limits] if bursts else ()),
         octets(row.octets_up + row.octets_down),
         octets(row.period_octets),
         hour.story,
@@ -344,6 +356,8 @@ def _document(name: str, zone: ZoneInfo, rows: Iterable[HourRow], totals: _Total
                 "admitted": row.entitlement.admitted,
                 "download_bits_per_second": row.entitlement.download,
                 "upload_bits_per_second": row.entitlement.upload,
+                "burst_download_bits_per_second": row.entitlement.burst_download,
+                "burst_upload_bits_per_second": row.entitlement.burst_upload,
                 "octets_up": row.octets_up,
                 "octets_down": row.octets_down,
                 "held_back_octets": row.held_back_octets,

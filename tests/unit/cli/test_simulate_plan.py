@@ -61,6 +61,29 @@ octets = "2G"
 price = "2.50"
 automatic = { trigger_percent = 100, most_per_month = 2 }
 """
+BURSTING = CAPPED.replace(
+    "[plan.cap]",
+    """[plan.burst]
+limit_percent = 150
+seconds = 8
+
+[plan.cap]""",
+)
+SOLD = (
+    CAPPED.replace('upload = "10M"\n', 'upload = "10M"\nprice = "20"\ntaxes = ["iva"]\npool = "home"\n')
+    + """
+[[product]]
+name = "router"
+price = "5"
+taxes = ["iva", "igic"]
+prices = { north = "4" }
+
+[[service]]
+login = "ana"
+plan = "capped"
+customer = "ana"
+"""
+)
 WEEK = ("--from", "2026-02-02", "--days", "7")
 
 
@@ -124,6 +147,65 @@ def test_the_days_are_drawn_with_what_was_held_back(capsys: pytest.CaptureFixtur
     ]  # fmt: skip
     assert all("░" in bar and len(bar) <= 100 for bar in bars)
     assert "\nheld back    " in shown
+
+
+def test_bursts_are_shown_where_the_plan_has_some(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    file = written(tmp_path, BURSTING)
+    shown = simulate(capsys, file, "--usage", "14G", *WEEK)
+    title = next(line for line in shown.splitlines() if line.startswith("HOUR"))
+    assert title.split()[1:7] == ["DOWN", "UP", "BURST", "DOWN", "BURST", "UP"]
+    tuesday = next(row for row in hours(shown) if row.startswith("Tue 03 Feb"))
+    assert tuesday[16:].split()[4:8] == ["45", "Mbit/s", "15", "Mbit/s"]
+    hour = json.loads(simulate(capsys, file, "--usage", "14G", "--json", *WEEK))["hours"][0]
+    assert (hour["burst_download_bits_per_second"], hour["burst_upload_bits_per_second"]) == (45_000_000, 15_000_000)
+
+
+def test_what_is_sold_need_not_be_in_the_file(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    file, same = written(tmp_path, SOLD), tmp_path / "same.toml"
+    assert run(["simulate", "plan", str(file), "--usage", "14G", *WEEK]) == 0
+    told = capsys.readouterr()
+    assert told.err == (
+        f"note: {file} does not hold tax igic, tax iva, partner north, pool home; "
+        "rates need none of it, so it is simulated all the same\n"
+    )
+    same.write_text(CAPPED, encoding="utf-8")
+    assert told.out == simulate(capsys, same, "--usage", "14G", *WEEK)
+
+
+def test_what_the_file_holds_is_not_noted(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    held = """
+[[tax]]
+code = "iva"
+percent = 21
+
+[[tax]]
+code = "igic"
+percent = 7
+
+[[partner]]
+name = "north"
+
+[[pool]]
+name = "home"
+range = "10.0.0.0/24"
+"""
+    assert run(["simulate", "plan", str(written(tmp_path, held + SOLD)), "--days", "1"]) == 0
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "message"),
+    [
+        ('taxes = ["iva"]', 'taxes = "iva"', "plan.taxes: "),
+        ('pool = "home"', "pool = 7", "plan.pool: "),
+        ('price = "5"', 'price = "much"', "product.price: "),
+        ("[[product]]", "[[produce]]", "produce: is not a known table"),
+    ],
+)
+def test_a_mistake_in_the_money_half_stays_one(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, right: str, wrong: str, message: str
+) -> None:
+    assert message in refused(capsys, 1, str(written(tmp_path, SOLD.replace(right, wrong))))
 
 
 def test_every_hour_is_shown_when_asked_for(capsys: pytest.CaptureFixture[str], capped: Path) -> None:
