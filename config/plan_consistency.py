@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass
 
-from config.checks import show, suggestion, write_rate
+from config.checks import listed, show, suggestion, write_rate
+from config.hours import write_hours
 from config.isp import AttributeEncoder, PoolEntry
 from config.reply_attributes import check_pairs
 from config.table import Table
@@ -145,6 +146,7 @@ def _check_fup(table: Table, rules: PlanRules, around: Surroundings) -> None:
         _check_slowing(place, step.change, around)
         if step.period is Period.EVER and step.above_seconds is not None:
             place.report('cannot be "ever" for time on line: sessions are not kept for ever', "period")
+        _warn_of_boosts(place, step.change, "beyond this step", "fair use goes before a boost", rules, around)
     _check_twice(inner, "step", [step.name or None for step in rules.fup.steps], "name")
     reached = [
         (step.period, step.direction, step.above_octets, step.above_seconds, step.precedence)
@@ -156,6 +158,8 @@ def _check_fup(table: Table, rules: PlanRules, around: Surroundings) -> None:
 def _check_windows(table: Table, rules: PlanRules, around: Surroundings) -> None:
     for rule, place in zip(rules.schedule, list(table.tables("schedule")), strict=True):
         _check_percent(place, rule.change, around)
+        begins = write_hours(rule.window).partition("-")[0]
+        _warn_of_boosts(place, rule.change, f"at {begins}", "a schedule's rates go before a boost", rules, around)
     _check_twice(table, "schedule", [rule.window for rule in rules.schedule], "hours")
     _check_counting(table, rules, around)
 
@@ -173,6 +177,28 @@ def _check_counting(table: Table, rules: PlanRules, around: Surroundings) -> Non
         around.warn(table, "counting", "weighs time on line, for which no step of fair use asks")
     if rules.weighing_octets and rules.uses(Period.EVER):
         table.report('cannot weigh octets where a period is "ever": windows are for periods that end', "counting")
+
+
+def _warn_of_boosts(table: Table, change: Change, when: str, why: str, rules: PlanRules, around: Surroundings) -> None:
+    """Warn of a fixed rate that takes away what is sold: the line of who buys a boost stays as slow as it says."""
+    boosts = [offer for offer in rules.top_ups if offer.boost is not None]
+    for place, (key, rate, own) in enumerate(
+        around.beside(change.download_bits_per_second, change.upload_bits_per_second)
+    ):
+        if rate is None or own is None:
+            continue
+        vain = [offer.name for offer in boosts if max(own, rate) < _boosted(offer.boost, place, own)]
+        if vain:
+            around.warn(table, key, f"who buys {listed(vain)} {when} gets {write_rate(rate)} all the same: {why}")
+
+
+def _boosted(boost: Change | None, place: int, own: int) -> int:
+    """Return what a boost makes of a plan's own rate: the download's at place 0, the upload's at 1."""
+    if boost is None:
+        return own
+    if boost.kind is ChangeKind.PERCENT:
+        return own * boost.percent // 100
+    return (boost.download_bits_per_second, boost.upload_bits_per_second)[place] or own
 
 
 def _check_slowing(table: Table, change: Change, around: Surroundings) -> None:

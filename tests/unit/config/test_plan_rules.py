@@ -692,6 +692,47 @@ def test_a_cap_and_a_step_may_count_for_ever() -> None:
     assert load(document(rules)) == rules
 
 
+TURBO = '[[plan.top_up]]\nname = "turbo"\nhours = 1\npercent = 200\n'
+"""Twice 100M down and 50M up."""
+FAIR_USE_FIRST = "fair use goes before a boost"
+SCHEDULE_FIRST = "a schedule's rates go before a boost"
+
+
+@pytest.mark.parametrize(
+    ("rules", "warned"),
+    [
+        (
+            '[[plan.schedule]]\nhours = "18:00-23:00"\ndownload = "10M"\nupload = "100M"\n',
+            [(6, f'schedule.download: who buys "turbo" at 18:00 gets 10M all the same: {SCHEDULE_FIRST}')],
+        ),
+        (
+            '[[plan.schedule]]\nhours = "02:00-06:00"\ndownload = "199M"\n',
+            [(6, f'schedule.download: who buys "turbo" at 02:00 gets 199M all the same: {SCHEDULE_FIRST}')],
+        ),
+        (
+            '[[plan.fup.step]]\nabove = "1G"\ndownload = "5M"\nupload = "1M"\n',
+            [
+                (6, f'fup.step.download: who buys "turbo" beyond this step gets 5M all the same: {FAIR_USE_FIRST}'),
+                (7, f'fup.step.upload: who buys "turbo" beyond this step gets 1M all the same: {FAIR_USE_FIRST}'),
+            ],
+        ),
+        ('[[plan.schedule]]\nhours = "02:00-06:00"\ndownload = "200M"\nupload = "100M"\n', []),
+        ('[[plan.schedule]]\nhours = "02:00-06:00"\npercent = 50\n', []),
+        ('[[plan.schedule]]\nhours = "02:00-06:00"\nblock = true\n', []),
+        ('[[plan.fup.step]]\nabove = "1G"\npercent = 50\n', []),
+    ],
+)  # fmt: skip
+def test_a_boost_that_a_stricter_rule_takes_away_is_warned_of(rules: str, warned: list[tuple[int, str]]) -> None:
+    assert warnings_of(TURBO + rules) == [f"line {FIRST + line}: plan.{message}" for line, message in warned]
+
+
+def test_of_boosts_only_those_are_named_that_a_rule_takes_away() -> None:
+    offers = '[[plan.top_up]]\nname = "fast"\nhours = 1\ndownload = "300M"\n' + TURBO
+    offers += '[[plan.top_up]]\nname = "calls"\nhours = 1\nupload = "60M"\n'
+    (warning,) = warnings_of(offers + '[[plan.schedule]]\nhours = "02:00-06:00"\ndownload = "250M"\n')
+    assert 'who buys "fast" at 02:00 gets 250M all the same' in warning
+
+
 def test_the_isp_has_a_blocking_whose_pool_is_further_down() -> None:
     isp = '[isp]\nname = "x"\nblocking = { no_balance = "walled-garden", pool = "garden" }\n'
     entry = parsed(isp + POOLS).isp
