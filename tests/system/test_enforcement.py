@@ -6,7 +6,7 @@ import asyncio
 import json
 import socket
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -326,10 +326,15 @@ def test_a_blocked_line_goes_into_the_walled_garden_and_back_without_a_reconnect
     assert fleet.tally.sessions_started == SUBSCRIBERS
 
 
+def relaying(tmp_path: Path, relay_port: int) -> DaemonProcess:
+    """Return a daemon that takes requests of other systems."""
+    relay = f'coa_port = {relay_port}\ncoa_clients = ["127.0.0.1"]\ncoa_client_secret = "{ASKING}"'
+    return DaemonProcess(tmp_path, radius=f"reject_delay_milliseconds = 0\n{relay}")
+
+
 def test_another_system_may_ask_for_a_disconnect_through_us(tmp_path: Path) -> None:
     coa_port, relay_port = free_port(), free_port()
-    relay = f'coa_port = {relay_port}\ncoa_clients = ["127.0.0.1"]\ncoa_client_secret = "{ASKING}"'
-    daemon = DaemonProcess(tmp_path, radius=f"reject_delay_milliseconds = 0\n{relay}")
+    daemon = relaying(tmp_path, relay_port)
     try:
         daemon.start()
         daemon.provision(isp(coa_port, ""))
@@ -349,11 +354,40 @@ def test_another_system_may_ask_for_a_disconnect_through_us(tmp_path: Path) -> N
         daemon.discard()
 
 
+def test_another_system_is_held_to_the_rate_of_a_router(tmp_path: Path) -> None:
+    coa_port, relay_port, per_second, count = free_port(), free_port(), 4, 9
+    daemon = relaying(tmp_path, relay_port)
+    try:
+        daemon.start()
+        daemon.provision(isp(coa_port, "", of_router=f"coa_per_second = {per_second}"))
+        fleet = fleet_of(daemon, coa_port)
+
+        async def story() -> None:
+            await until(lambda: daemon.query(ON_LINE)[0][0] == SUBSCRIBERS, "all known")
+            begun = time.monotonic()
+            logins = [f"user{number}" for number in range(1, count + 1)]
+            codes = await asyncio.to_thread(ask_all_to_disconnect, relay_port, logins)
+            assert codes == [Code.DISCONNECT_ACK] * count
+            assert time.monotonic() - begun >= (count - 1) / per_second
+            assert fleet.tally.disconnects_acknowledged == count
+
+        with_fleet(fleet, story)
+        daemon.stop()
+    finally:
+        daemon.discard()
+
+
 def ask_to_disconnect(port: int, login: str) -> int:
     """Send a Disconnect-Request as another system; return the code of the answer."""
+    return ask_all_to_disconnect(port, [login])[0]
+
+
+def ask_all_to_disconnect(port: int, logins: Sequence[str]) -> list[int]:
+    """Send Disconnect-Requests as another system, all at once; return the codes of the answers."""
     event = integer_attribute(Type.EVENT_TIMESTAMP, int(time.time()))
-    names = attribute(Type.USER_NAME, login.encode()) + event
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
         asking.settimeout(SECONDS)
-        asking.sendto(encode_request(Code.DISCONNECT_REQUEST, 7, names, ASKING.encode()), ("127.0.0.1", port))
-        return asking.recv(4096)[0]
+        for number, login in enumerate(logins):
+            names = attribute(Type.USER_NAME, login.encode()) + event
+            asking.sendto(encode_request(Code.DISCONNECT_REQUEST, number, names, ASKING.encode()), ("127.0.0.1", port))
+        return [asking.recv(4096)[0] for _ in logins]
