@@ -718,7 +718,6 @@ SCHEDULE_FIRST = "a schedule's rates go before a boost"
         ),
         ('[[plan.schedule]]\nhours = "02:00-06:00"\ndownload = "200M"\nupload = "100M"\n', []),
         ('[[plan.schedule]]\nhours = "02:00-06:00"\npercent = 50\n', []),
-        ('[[plan.schedule]]\nhours = "02:00-06:00"\nblock = true\n', []),
         ('[[plan.fup.step]]\nabove = "1G"\npercent = 50\n', []),
     ],
 )  # fmt: skip
