@@ -13,6 +13,7 @@ from enum import Enum
 from typing import NamedTuple
 
 from billing.errors import BillingError
+from billing.exchange import Foreign
 
 NOBODY = 0
 """The customer of an account that is everybody's."""
@@ -106,6 +107,22 @@ def cash(method: str, amount: int, currency: str) -> Posting:
     return Posting(LedgerAccount(AccountKind.CASH, method, currency), amount)
 
 
+def received(method: str, amount: int, currency: str, foreign: Foreign | None = None) -> tuple[Posting, ...]:
+    """Return the debits of what came in and is worth `amount`.
+
+    Another currency is exchanged through accounts of both, so that each currency is balanced by itself.
+    """
+    if foreign is None:
+        return (cash(method, amount, currency),)
+    exchanged = (
+        cash(method, foreign.amount, foreign.currency),
+        Posting(LedgerAccount(AccountKind.EXCHANGE, "", foreign.currency), -foreign.amount),
+        Posting(LedgerAccount(AccountKind.EXCHANGE, "", currency), amount),
+    )
+    # A small part of what came in may be less than the other currency can tell.
+    return tuple(posting for posting in exchanged if posting.amount)
+
+
 @dataclass(slots=True)
 class Earned:
     """What a document earns: net by kind of revenue, and tax by rate."""
@@ -124,25 +141,3 @@ class Earned:
     def gross(self) -> int:
         """All of it."""
         return sum(self.revenue.values()) + sum(self.taxes.values())
-
-
-def exchange(
-    customer_id: int, sold: tuple[int, str], bought: tuple[int, str], *, key: str, posted_on: date, partner_id: int = 1
-) -> Transfer:
-    """Return the transfer that turns a wallet's money into another currency; each currency is balanced by itself."""
-    (sold_amount, sold_currency), (bought_amount, bought_currency) = sold, bought
-    return check(
-        Transfer(
-            posted_on,
-            "exchange",
-            key,
-            (
-                wallet(customer_id, sold_amount, sold_currency),
-                Posting(LedgerAccount(AccountKind.EXCHANGE, "", sold_currency), -sold_amount),
-                Posting(LedgerAccount(AccountKind.EXCHANGE, "", bought_currency), bought_amount),
-                wallet(customer_id, -bought_amount, bought_currency),
-            ),
-            partner_id=partner_id,
-            customer_id=customer_id,
-        )
-    )

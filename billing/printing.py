@@ -45,7 +45,7 @@ _WORDS = MappingProxyType(
             "received": "Received", "credit": "On account for what comes", "replaced": "Replaced by {number}.",
             "withdrawn": "Withdrawn: there is nothing to pay.",
             "no-invoice": "This is no invoice. The invoice is issued when it is paid.",
-            "cash": "cash", "card": "card", "transfer-method": "bank transfer",
+            "cash": "cash", "card": "card", "transfer-method": "bank transfer", "came": "Paid in another currency",
         },
         "es": {
             "invoice": "Factura", "credit-note": "Factura rectificativa", "proforma": "Factura proforma",
@@ -58,7 +58,7 @@ _WORDS = MappingProxyType(
             "received": "Recibido", "credit": "A cuenta de próximas facturas", "replaced": "Sustituida por {number}.",
             "withdrawn": "Anulada: no hay nada que pagar.",
             "no-invoice": "Este documento no es una factura. La factura se emite al recibir el pago.",
-            "cash": "efectivo", "card": "tarjeta", "transfer-method": "transferencia",
+            "cash": "efectivo", "card": "tarjeta", "transfer-method": "transferencia", "came": "Pagado en otra divisa",
         },
     }
 )  # fmt: skip
@@ -288,6 +288,9 @@ def _notes(document: Printed, words: Mapping[str, str], number: str, locale: Loc
     payment = document.frozen.get("payment")
     if payment:
         notes.append(f"{words['method']}: {method_name(payment['method'], locale.language)}")
+        if "foreign" in payment:
+            amount, currency = payment["foreign"]
+            notes.append(f"{words['came']}: {Locale(locale.language, currency).money(amount)}")
         if payment["reference"]:
             notes.append(f"{words['reference']}: {payment['reference']}")
     elif head["kind"] == "invoice" and head["open_amount"] < head["gross"]:

@@ -19,6 +19,7 @@ class AmountType(click.ParamType[str]):
     """Decimal text such as 12.10; nothing is an amount only where that is said."""
 
     name = "AMOUNT"
+    example = "12.10"
 
     def __init__(self, *, zero: bool = False) -> None:
         self._zero = zero
@@ -29,8 +30,15 @@ class AmountType(click.ParamType[str]):
         except InvalidOperation:
             number = None
         if number is None or not number.is_finite() or number < 0 or not (number or self._zero):
-            self.fail(f"{value!r} is no amount; write it as 12.10", param, ctx)
+            self.fail(f"{value!r} is no {self.name.lower()}; write it as {self.example}", param, ctx)
         return f"{number:f}"
+
+
+class RateType(AmountType):
+    """Decimal text such as 0.926: what one unit of a currency is worth in another."""
+
+    name = "RATE"
+    example = "0.926"
 
 
 class DayType(click.ParamType[str]):
@@ -45,7 +53,7 @@ class DayType(click.ParamType[str]):
             self.fail(f"{value!r} is no day; write it as 2027-01-31", param, ctx)
 
 
-AMOUNT, PRICE, DAY = AmountType(), AmountType(zero=True), DayType()
+AMOUNT, PRICE, RATE, DAY = AmountType(), AmountType(zero=True), RateType(), DayType()
 
 
 def shown(amount: str, currency: str) -> str:

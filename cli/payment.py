@@ -10,13 +10,13 @@ from datetime import UTC, datetime
 
 import click
 
-from cli.client import ControlClient, segment
+from cli.client import ControlClient, Item, segment
 from cli.command import Command, Group
 from cli.completion import named
 from cli.line import operator
-from cli.money import AMOUNT, DAY, amount, shown
+from cli.money import AMOUNT, DAY, RATE, amount, shown
 from cli.options import Paging, data_directory, json_option, paging_options
-from cli.tables import show_listing, text, write_details, write_json
+from cli.tables import Column, show_listing, text, write_details, write_json
 
 PAYMENT_COLUMNS = (
     text("ID", "id"),
@@ -24,6 +24,7 @@ PAYMENT_COLUMNS = (
     text("DATE", "received_on"),
     text("METHOD", "method", spare=1),
     amount("AMOUNT", "amount"),
+    Column("CAME AS", lambda item, _now: _came_as(item), number=True, spare=4),
     amount("UNUSED", "unused", spare=2),
     amount("REFUNDED", "refunded", spare=3),
     text("RECEIPT", "receipt"),
@@ -44,10 +45,22 @@ def payment() -> None:
 )
 @click.option("--reference", default="", metavar="TEXT", help="What the payer wrote.")
 @click.option("--invoice", "invoices", multiple=True, metavar="NUMBER", help="Pay this one first; may be repeated.")
+@click.option("--currency", metavar="CODE", help="What AMOUNT is in.  [default: the account's currency]")
+@click.option("--rate", type=RATE, help="What one unit of that currency is worth in the account's.")
+@click.option("--worth", type=AMOUNT, help="Instead of --rate: what AMOUNT is worth in the account's currency.")
 @click.option("--key", metavar="TEXT", help="Two orders with one key are one payment.  [default: a new one]")
 @json_option
 def add(
-    customer: str, amount: str, method: str, reference: str, invoices: tuple[str, ...], key: str | None, as_json: bool
+    customer: str,
+    amount: str,
+    method: str,
+    reference: str,
+    invoices: tuple[str, ...],
+    key: str | None,
+    currency: str | None,
+    rate: str | None,
+    worth: str | None,
+    as_json: bool,
 ) -> None:
     """Book a payment: it pays what is open, the oldest first, and lets a line in again at once."""
     order = {
@@ -58,13 +71,18 @@ def add(
         "invoices": [*invoices],
         "key": key or uuid.uuid4().hex,
         "made_by": operator(),
+        "currency": None if currency is None else currency.upper(),
+        "rate": rate,
+        "worth": worth,
     }
     answer = ControlClient(data_directory()).post_json("/v1/payments", order)
     if as_json:
         write_json(answer)
         return
     before = "was booked before: " if answer["again"] else ""
-    click.echo(f"{before}receipt {answer['receipt']}: {shown(answer['amount'], answer['currency'])} of {customer}")
+    came = f", came as {_came_as(answer)}" if answer["foreign_amount"] is not None else ""
+    booked = shown(answer["amount"], answer["currency"])
+    click.echo(f"{before}receipt {answer['receipt']}: {booked} of {customer}{came}")
     for paid in answer["paid"]:
         click.echo(f"  pays {paid}")
     if answer["unused"].strip("0."):
@@ -96,6 +114,11 @@ def refund(number: int, amount: str | None, key: str | None) -> None:
 def reverse(number: int, key: str | None) -> None:
     """Take back a payment that never came: a cheque that bounced, a card that was charged back."""
     _give_back(number, None, key, reversal=True)
+
+
+def _came_as(item: Item) -> str:
+    """Return what came in, where that was another currency."""
+    return "" if item["foreign_amount"] is None else shown(item["foreign_amount"], item["foreign_currency"])
 
 
 def _give_back(number: int, amount: str | None, key: str | None, *, reversal: bool) -> None:

@@ -18,7 +18,7 @@ from billing.prices import PriceScope
 from billing.printing import pdf, xml
 from control import billing_models as models
 from control import cards as card_routes
-from control.amounts import minor
+from control.amounts import came_in, minor
 from control.errors import bad_request, refusal_of
 from control.models import Answer, Listing
 from control.ports import ControlPorts
@@ -277,12 +277,10 @@ def add_payment(ports: Ports, order: models.PaymentOrder) -> models.PaymentBooke
         payer = reading.payer_id(connection, order.customer)
         currency = reading.account(connection, payer)["currency"]
         chosen = [reading.document_id(connection, number) for number in order.invoices]
-        amount = minor(order.amount, currency)
-        if amount <= 0:
-            raise bad_request("the amount of a payment is more than nothing", "see `caudal payment refund`")
+        amount, foreign = came_in(order, currency)
         booked = payments.add(
             connection,
-            payments.Order(payer, amount, order.method, order.key, order.reference, chosen, order.made_by),
+            payments.Order(payer, amount, order.method, order.key, order.reference, chosen, order.made_by, foreign),
             clock.today(connection),
         )
         paid = [
@@ -298,6 +296,8 @@ def add_payment(ports: Ports, order: models.PaymentOrder) -> models.PaymentBooke
         paid=paid,
         unused=decimal_text(booked.unused, currency),
         again=booked.again,
+        foreign_amount=None if foreign is None else decimal_text(*foreign),
+        foreign_currency=None if foreign is None else foreign.currency,
     )
 
 
@@ -312,7 +312,9 @@ def list_payments(
     items = []
     for row in rows[:limit]:
         amounts = {key: decimal_text(row[key], row["currency"]) for key in ("amount", "unused", "refunded")}
-        items.append(models.Payment(**{**row, **amounts}))
+        came = row["foreign_amount"]
+        foreign = None if came is None else decimal_text(came, row["foreign_currency"])
+        items.append(models.Payment(**{**row, **amounts, "foreign_amount": foreign}))
     return Listing(items=items, next=_next(rows, limit))
 
 

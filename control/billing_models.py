@@ -202,6 +202,15 @@ class PaymentOrder(BaseModel):
     invoices: list[str] = []
     key: Key
     made_by: Text = ""
+    currency: Annotated[str, Field(pattern="^[A-Z]{3}$")] | None = Field(
+        default=None, description="That of the amount; the account's own if left out."
+    )
+    rate: Annotated[str, Field(pattern=r"^[0-9]{1,9}(\.[0-9]{1,12})?$")] | None = Field(
+        default=None, description="What one unit of another currency is worth in the account's, such as `0.926`."
+    )
+    worth: Amount | None = Field(
+        default=None, description="In its place: what all of it is worth in the account's currency."
+    )
 
 
 class PaymentBooked(Answer):
@@ -215,6 +224,8 @@ class PaymentBooked(Answer):
     paid: list[str] = Field(description="Numbers of the documents that it paid, with the amounts.")
     unused: str
     again: bool = Field(description="The key had been used for this payment before.")
+    foreign_amount: str | None = Field(default=None, description="What came in, if that was another currency.")
+    foreign_currency: str | None = None
 
 
 class Payment(Answer):
@@ -231,6 +242,8 @@ class Payment(Answer):
     reference: str
     reversed: bool
     receipt: str | None
+    foreign_amount: str | None = Field(default=None, description="What came in, if that was another currency.")
+    foreign_currency: str | None = None
 
 
 class RefundOrder(BaseModel):

@@ -1,7 +1,8 @@
 """Payments: what came in, what it pays, and the lines that it lets in again.
 
 Rule: a payment, its receipt, what it pays and the state of the lines are one transaction under the account's row; one
-key is one payment, for ever. A refund or a reversal is a transfer of its own and takes back what was paid.
+key is one payment, for ever. A refund or a reversal is a transfer of its own and takes back what was paid. What came in
+another currency is in the books as it came; the payment itself is what it was worth.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ from sqlalchemy.engine import Connection
 
 from billing.allocation import Allocation, Claimed, Money, allocate, take_back
 from billing.digests import Said, digest
-from billing.ledger import Posting, Transfer, cash, receivable, wallet
+from billing.exchange import Foreign
+from billing.ledger import Posting, Transfer, receivable, received, wallet
 from domain.billing_terms import BillingType, DocumentKind
 from storage import outbox
 from storage.billing import accounts, allocations, gate, issuing, ledger, numbers, proformas, run
@@ -40,6 +42,8 @@ class Order:
     reference: str = ""
     documents: Sequence[int] = ()
     made_by: str = ""
+    foreign: Foreign | None = None
+    """What came in, where that is another currency than the account's; `amount` is what it is worth."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +124,9 @@ def give_back(
             WHERE id = :id"""),
         {"given": given, "unused": 0 if is_prepaid else given, "reversed": is_reversal, "id": payment_id},
     )
-    order = Order(row.customer_id, -given, row.method, key)
+    came = foreign_of(connection, row.key, row.currency)
+    returned = None if came is None else came.given_back(row.amount, row.refunded, given)
+    order = Order(row.customer_id, -given, row.method, key, foreign=returned)
     debited = (wallet if is_prepaid else receivable)(row.customer_id, given, row.currency)
     kind = "reversal" if is_reversal else "refund"
     _post(connection, account, payment_id, kind, f"refund/{key}", debited, order, today)
@@ -139,8 +145,20 @@ def currency_of(connection: Connection, payment_id: int) -> str:
     return str(found)
 
 
+def foreign_of(connection: Connection, key: str, currency: str) -> Foreign | None:
+    """Return what came in for a payment, as the books have it, where that is not its own currency."""
+    row = connection.execute(
+        text("""SELECT p.amount, a.currency FROM transfer AS t JOIN posting AS p ON p.transfer_id = t.id
+            JOIN ledger_account AS a ON a.id = p.ledger_account_id
+            WHERE t.key = 'payment/' || :key AND a.kind = 'cash' AND a.currency <> :currency"""),
+        {"key": key, "currency": currency},
+    ).one_or_none()
+    return None if row is None else Foreign(row.amount, row.currency)
+
+
 def _again(connection: Connection, order: Order, before: Any) -> Booked:
-    if (before.customer_id, before.amount, before.method) != (order.customer_id, order.amount, order.method):
+    same = (before.customer_id, before.amount, before.method) == (order.customer_id, order.amount, order.method)
+    if not same or foreign_of(connection, before.key, before.currency) != order.foreign:
         raise PaymentError(f"the key {order.key!r} belongs to another payment; send each payment with a key of its own")
     number = connection.scalar(text("SELECT number FROM document WHERE payment_id = :id"), {"id": before.id})
     return Booked(before.id, number, (), before.unused, again=True)
@@ -167,12 +185,11 @@ def _post(
     order: Order,
     today: date,
 ) -> None:
-    money = cash(order.method, order.amount, account.currency)
     transfer = Transfer(
         today,
         kind,
         key,
-        (money, opposite),
+        (*received(order.method, order.amount, account.currency, order.foreign), opposite),
         partner_id=account.partner_id,
         customer_id=order.customer_id,
         payment_id=payment_id,
@@ -258,7 +275,8 @@ def _receipt(connection: Connection, account: Any, payment_id: int, order: Order
             "reference": order.reference,
             "amount": order.amount,
             "pays": _pays(connection, payment_id),
-        },
+        }
+        | ({} if order.foreign is None else {"foreign": [*order.foreign]}),
     }
     said = Said(
         DocumentKind.RECEIPT.value, account.partner_id, order.customer_id, account.currency, today, None, order.amount,

@@ -116,8 +116,12 @@ def payments(connection: Connection, *, customer: int | None, before: int | None
         connection.execute(
             text("""SELECT p.id, c.login AS customer, p.method, p.currency, p.amount, p.unused, p.refunded,
                     p.received_on, p.reference, p.reversed, p.key,
-                    (SELECT number FROM document AS d WHERE d.payment_id = p.id) AS receipt
-                FROM payment AS p JOIN customer AS c ON c.id = p.customer_id
+                    (SELECT number FROM document AS d WHERE d.payment_id = p.id) AS receipt,
+                    f.amount AS foreign_amount, f.currency AS foreign_currency
+                FROM payment AS p JOIN customer AS c ON c.id = p.customer_id LEFT JOIN LATERAL (
+                    SELECT g.amount, l.currency FROM transfer AS t JOIN posting AS g ON g.transfer_id = t.id
+                        JOIN ledger_account AS l ON l.id = g.ledger_account_id
+                    WHERE t.key = 'payment/' || p.key AND l.kind = 'cash' AND l.currency <> p.currency) AS f ON true
                 WHERE (CAST(:customer AS bigint) IS NULL OR p.customer_id = :customer)
                     AND (CAST(:before AS bigint) IS NULL OR p.id < :before)
                 ORDER BY p.id DESC LIMIT :limit"""),

@@ -6,7 +6,8 @@ from datetime import date
 
 import pytest
 
-from billing.ledger import AccountKind, LedgerAccount, Posting, Transfer, Unbalanced, check, exchange, wallet
+from billing.exchange import Foreign
+from billing.ledger import AccountKind, LedgerAccount, Posting, Transfer, Unbalanced, check, received, wallet
 
 DAY = date(2026, 1, 1)
 
@@ -20,12 +21,14 @@ def test_l2_an_unbalanced_transfer_is_refused() -> None:
 def test_l3_currencies_never_balance_each_other_and_an_exchange_balances_both() -> None:
     with pytest.raises(Unbalanced):
         check(Transfer(DAY, "move", "key", (wallet(1, 1000, "USD"), wallet(1, -1000, "EUR"))))
-    made = exchange(1, (1000, "USD"), (926, "EUR"), key="one", posted_on=DAY)
-    sums: dict[str, int] = {}
-    for posting in made.postings:
-        sums[posting.account.currency] = sums.get(posting.account.currency, 0) + posting.amount
-    assert sums == {"USD": 0, "EUR": 0}
-    assert [(each.account.kind, each.amount) for each in made.postings] == [
-        (AccountKind.WALLET, 1000), (AccountKind.EXCHANGE, -1000), (AccountKind.EXCHANGE, 926),
-        (AccountKind.WALLET, -926),
+    came = received("cash", 926, "EUR", Foreign(1000, "USD"))
+    made = check(Transfer(DAY, "payment", "key", (*came, wallet(1, -926, "EUR"))))
+    assert [(each.account.kind, each.account.currency, each.amount) for each in made.postings] == [
+        (AccountKind.CASH, "USD", 1000), (AccountKind.EXCHANGE, "USD", -1000),
+        (AccountKind.EXCHANGE, "EUR", 926), (AccountKind.WALLET, "EUR", -926),
     ]  # fmt: skip
+
+
+def test_what_the_other_currency_cannot_tell_is_exchanged_all_the_same() -> None:
+    came = received("cash", -1, "EUR", Foreign(0, "JPY"))
+    assert [(each.account.kind, each.amount) for each in came] == [(AccountKind.EXCHANGE, -1)]

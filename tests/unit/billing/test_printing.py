@@ -61,6 +61,14 @@ def test_a_receipt_tells_the_payment() -> None:
     assert pdf(printed(head={"kind": "receipt", "due_on": None}, lines=[], frozen=frozen)).startswith(b"%PDF")
 
 
+def test_a_receipt_tells_in_what_other_currency_the_payment_came() -> None:
+    payment = {"method": "cash", "reference": "", "amount": 926, "pays": [], "foreign": [1000, "USD"]}
+    frozen = {"seller": SELLER, "buyer": BUYER, "payment": payment}
+    for language, said in (("en", "Paid in another currency: $10.00"), ("es", "Pagado en otra divisa: 10,00\xa0US$")):
+        head = {"kind": "receipt", "due_on": None, "language": language}
+        assert said in _contents(printed(head=head, lines=[], frozen=frozen))["notes"]  # type: ignore[operator]
+
+
 def test_amounts_and_days_are_written_as_the_language_has_them() -> None:
     spanish, english = (_contents(printed(head={"language": language})) for language in ("es", "en"))
     assert spanish["total"] == ["Total", "39,80\xa0€"]
