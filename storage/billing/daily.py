@@ -76,6 +76,24 @@ def gather(connection: Connection, found: Sequence[Account], on: date, series: S
         _issue(connection, by_id[customer_id], held, on, series)
 
 
+def await_documents(connection: Connection, found: Sequence[Account], on: date) -> None:
+    """Let accounts be billed when the period is over of which something was taken, also where nothing else is due."""
+    periods = [
+        (account.customer_id, monthly(account.terms.billing_day).next_begin(on))
+        for account in found
+        if account.terms.billing is BillingType.PREPAID_DAILY
+    ]
+    if periods:
+        connection.execute(
+            text("""UPDATE account AS a SET next_bill_on = least(a.next_bill_on, u.over)
+                FROM unnest(CAST(:ids AS bigint[]), CAST(:days AS date[])) AS u(id, over)
+                WHERE a.customer_id = u.id AND (a.next_bill_on IS NULL OR a.next_bill_on > u.over) AND EXISTS (
+                    SELECT FROM customer AS c JOIN document_line AS l ON l.customer_id = c.id AND l.document_id IS NULL
+                    WHERE c.id = u.id OR c.payer_id = u.id)"""),
+            {"ids": [id_ for id_, _ in periods], "days": [day for _, day in periods]},
+        )
+
+
 def _issue(connection: Connection, account: Account, held: Sequence[Any], on: date, series: SeriesBook) -> None:
     net, tax = sum(row.net for row in held), sum(row.tax for row in held)
     sign = -1 if net + tax < 0 else 1

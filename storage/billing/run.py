@@ -415,7 +415,9 @@ def _write(connection: Connection, made: _Made, on: date, series: numbers.Series
     # What a proforma asks for is not billed before it is paid.
     _move_subscriptions(connection, [each for each in made.found if each[0].customer_id not in waiting])
     _move_accounts(connection, made.found, on)
-    daily.gather(connection, [account for account, _ in made.found], on, series)
+    billed = [account for account, _ in made.found]
+    daily.gather(connection, billed, on, series)
+    daily.await_documents(connection, billed, on)
     _starve(connection, made, on)
 
 

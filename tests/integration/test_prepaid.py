@@ -71,6 +71,30 @@ def test_a_month_is_spread_over_its_days_to_the_cent(engine: sqlalchemy.Engine) 
     assert_books_are_right(engine)
 
 
+def test_a_fee_of_an_account_that_has_nothing_else_is_on_the_document_of_its_month(engine: sqlalchemy.Engine) -> None:
+    ana = world(engine, 'type = "prepaid-daily"')
+    pay(engine, ana, 5000, "2026-01-01")
+    with engine.begin() as connection:
+        gate.charge(connection, ana, "3", date(2026, 1, 10), "trust-unlock/1")
+        gate.reassess(connection, [ana], date(2026, 1, 10))
+    bill(engine, "2026-01-10")
+    assert wallet(engine) == 4700
+    assert rows(engine, "SELECT next_bill_on FROM account") == [(date(2026, 2, 1),)]
+    bill(engine, "2026-02-01")
+    assert documents(engine, "ana")[1:] == [("invoice", "F2026-000001", 300, 0, 300, 0)]
+    assert rows(engine, "SELECT next_bill_on FROM account") == [(None,)]
+    assert_books_are_right(engine)
+
+
+def test_the_days_before_an_end_are_on_the_document_of_their_month(engine: sqlalchemy.Engine) -> None:
+    ana = world(engine, 'type = "prepaid-daily"', sold("ana", "television", "2026-01-01", "ends = 2026-01-04"))
+    pay(engine, ana, 5000, "2026-01-01")
+    each_day(engine, "2026-01-01", 10)
+    bill(engine, "2026-02-01")
+    assert documents(engine, "ana")[1:] == [("invoice", "F2026-000001", 97, 0, 97, 0)]
+    assert_books_are_right(engine)
+
+
 def test_a_wallet_that_does_not_pay_lets_the_line_rest_and_the_rest_costs_nothing(engine: sqlalchemy.Engine) -> None:
     ana = world(engine, 'type = "prepaid-daily"', sold("ana", "television", "2026-01-01"))
     pay(engine, ana, 100, "2026-01-01")
