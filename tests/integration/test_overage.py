@@ -28,6 +28,7 @@ from tests.integration.billed_isp import (
     documents,
     provide,
     rows,
+    sold,
 )
 from tests.integration.usage_facts import Fact, lane
 
@@ -111,6 +112,27 @@ def test_weeks_of_a_cap_begin_on_the_day_that_its_plan_says(engine: sqlalchemy.E
     bill(engine, "2026-02-01")
     sunday = date(2026, 1, 4)
     assert lines(engine) == [(sunday, date(2026, 1, 11), 5, Decimal("0.50"), 250, str(5 * GIGA))]
+    assert_books_are_right(engine)
+
+
+def test_overage_of_a_line_in_a_bundle_is_charged_beside_the_bundle(engine: sqlalchemy.Engine) -> None:
+    pack = """[[product]]
+name = "pack"
+kind = "bundle"
+price = "36"
+includes = [{ product = "metered" }, { product = "television" }]
+"""
+    provide(engine, HEAD, plan(), pack, customer("ana"), LINE)
+    provide(engine, sold("ana", "pack", "2026-01-01", 'service = "ana-line"'))
+    sell(engine)
+    carry(engine, "2026-01-10", 107 * GIGA + 1)
+    bill(engine, "2026-01-01")
+    assert documents(engine, "ana")[-1][4] == 3600 + 756
+    bill(engine, "2026-02-01")
+    jan, feb = date(2026, 1, 1), date(2026, 2, 1)
+    assert lines(engine) == [(jan, feb, 3, Decimal("0.50"), 150, str(2 * GIGA + 1))]
+    assert documents(engine, "ana")[-1][2:5] == (3750, 788, 4538)
+    assert bill(engine, "2026-02-01").documents == 0
     assert_books_are_right(engine)
 
 

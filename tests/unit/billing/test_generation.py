@@ -451,6 +451,15 @@ def test_one_off_items_are_charged_once_on_their_day() -> None:
     assert account.run("2026-01-15") == []
 
 
+def test_what_is_used_beyond_a_line_in_a_bundle_is_charged_though_the_line_costs_nothing() -> None:
+    account = Account()
+    account.starts("2026-01-01", "0", product=2)
+    assert account.run("2026-01-01") == []
+    account.usage = [UsagePeriod(span("2026-01-01", "2026-02-01"), 150, 3, {})]
+    assert account.run("2026-02-01") == [150]
+    assert account.run("2026-02-01") == []
+
+
 def test_usage_that_is_rated_again_brings_the_difference() -> None:
     account = Account(mode=Mode.ADVANCE)
     account.starts("2026-01-01", "10.00")
