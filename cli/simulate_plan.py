@@ -324,6 +324,8 @@ def _events(row: HourRow, zone: ZoneInfo) -> Iterator[str]:
     for percent in row.warnings:
         if percent < WHOLE or not is_capped:
             yield f"{percent} % of the cap"
+    for percent in row.ceiling_warnings:
+        yield f"{percent} % of the most that overage costs"
     for name in row.top_ups:
         yield f"bought {name}"
 
@@ -364,6 +366,7 @@ def _document(name: str, zone: ZoneInfo, rows: Iterable[HourRow], totals: _Total
                 "counted_octets": row.counted_octets,
                 "period_octets": row.period_octets,
                 "warnings": list(row.warnings),
+                "ceiling_warnings": list(row.ceiling_warnings),
                 "top_ups": list(row.top_ups),
                 "overage_octets": row.overage_octets,
                 "events": [rule.text(zone=zone) for rule in _beyond_plan(row.crossings)],

@@ -196,6 +196,7 @@ class _Found:
             valid_until=now.valid_until,
             overage_octets=now.overage_octets,
             warnings=list(now.warnings),
+            ceiling_warnings=list(now.ceiling_warnings),
             rules=[
                 models.AppliedRule(
                     rule=rule.rule.value,

@@ -406,7 +406,8 @@ class Explanation(Verdict):
     left_direction: str
     valid_until: datetime | None = Field(description="When time changes something; null when nothing would.")
     overage_octets: Octets
-    warnings: list[int]
+    warnings: list[int] = Field(description="Percentages of the cap that were reached and are warned of.")
+    ceiling_warnings: list[int] = Field(description="The same of the most that overage of a period costs.")
     rules: list[AppliedRule]
     prospects: list[str] = Field(description="What would change it, nearest first, as sentences.")
     sessions: list[Line]

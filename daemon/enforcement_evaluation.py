@@ -52,11 +52,12 @@ class SnapshotIsOld(CaudalError):
 
 
 class Warned(NamedTuple):
-    """A mark of a cap that was reached."""
+    """A mark of a cap that was reached, or of what overage costs at most."""
 
     login: str
     service_id: int
     percent: int
+    of_ceiling: bool = False
 
 
 class Unasked(NamedTuple):
@@ -236,11 +237,18 @@ class Evaluator:
         self._memory.remember(desired, entitlement)
         usage = service.standing.usage
         if usage is not None:
-            batch.meters.append(Meter(contract.service_id, usage, drained, entitlement.warnings))
+            batch.meters.append(
+                Meter(contract.service_id, usage, drained, entitlement.warnings, entitlement.ceiling_warnings)
+            )
         done.warned += [
             Warned(contract.login, contract.service_id, percent)
             for percent in entitlement.warnings
             if percent not in service.warned
+        ]
+        done.warned += [
+            Warned(contract.login, contract.service_id, percent, of_ceiling=True)
+            for percent in entitlement.ceiling_warnings
+            if percent not in service.ceiling_warned
         ]
         if cause.changed and cause.is_first and plan.rules == NO_RULES:
             batch.again.append(contract.service_id)

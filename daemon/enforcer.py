@@ -256,7 +256,10 @@ class Enforcer:
         counts.top_ups_bought += evaluated.top_ups_bought
         counts.warnings += len(evaluated.warned)
         for warned in evaluated.warned:
-            self._log.info("cap reached a warning mark", login=warned.login, percent=warned.percent)
+            what = (
+                "overage reached a warning mark of its ceiling" if warned.of_ceiling else "cap reached a warning mark"
+            )
+            self._log.info(what, login=warned.login, percent=warned.percent)
         for each in evaluated.top_ups:
             self._log.info("top-up bought", login=each.login, top_up=each.offer, origin="automatic", number=each.number)
         self._tell_unpaid(evaluated.top_ups_refused)

@@ -177,7 +177,12 @@ ROUTERS_AWAY = Family(
 )
 OUTBOX_AGE = Family("caudal_outbox_age_seconds", Kind.GAUGE, (), "Age of the oldest event nobody has acted upon.")
 TOP_UPS = Family("caudal_top_ups_bought_total", Kind.COUNTER, (), "Top-ups bought automatically.")
-WARNINGS = Family("caudal_cap_warnings_total", Kind.COUNTER, (), "Warning marks of caps that were reached.")
+WARNINGS = Family(
+    "caudal_cap_warnings_total",
+    Kind.COUNTER,
+    (),
+    "Warning marks of caps, and of ceilings of overage, reached.",
+)
 COA_REQUESTS = Family(
     "caudal_coa_requests_total", Kind.COUNTER, ("request",), "CoA- and Disconnect-Requests to routers, each once."
 )

@@ -158,6 +158,8 @@ class Overage:
 
     tariff: Tariff
     at_ceiling: Change | None = None
+    warn_percents: tuple[int, ...] = (80, 100)
+    """Of the ceiling, where there is one: shares of it at which is warned."""
 
 
 @dataclass(frozen=True, slots=True)

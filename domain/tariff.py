@@ -178,11 +178,11 @@ def _blocks(tariff: Tariff, tier: Tier, units: Fraction) -> int | Fraction:
 
 
 @lru_cache(maxsize=4096)
-def ceiling_units(tariff: Tariff) -> int | None:
-    """Return from which units on a graduated tariff costs its ceiling; None where it never does."""
+def ceiling_units(tariff: Tariff, percent: int = 100) -> int | None:
+    """Return from which units on a graduated tariff costs so much of its ceiling; None where it never does."""
     if tariff.ceiling is None or tariff.model is not TierModel.GRADUATED:
         return None
-    ceiling = Fraction(tariff.ceiling)
+    ceiling = Fraction(tariff.ceiling) * percent / 100
     high = 1
     while rate(tariff, high) < ceiling:
         if high > 1 << 60:

@@ -27,6 +27,8 @@ class Rule(Enum):
     FUP = "fup"
     OVERRIDE = "override"
     CAP = "cap"
+    OVERAGE = "overage"
+    """Of prospects alone: what is charged beyond a cap comes near its ceiling."""
     TOP_UP = "top_up"
     BURST_BUDGET = "burst_budget"
     DEBT = "debt"
@@ -262,6 +264,7 @@ _PROSPECTS: Mapping[Language, Mapping[tuple[Rule, str], str]] = MappingProxyType
     {
         Language.ENGLISH: {
             (Rule.CAP, _AFTER): "After {left} more {direction}: {name} of the cap.",
+            (Rule.OVERAGE, _AFTER): "After {left} more {direction}: {name} of the most that overage costs.",
             (Rule.FUP, _AFTER): "After {left} more {direction}: fair use {name}.",
             (Rule.BURST_BUDGET, _AFTER): "After {left} more at most: the burst budget is spent.",
             (Rule.BOOST, _AT): "At {at}: boost {name} begins or ends.",
@@ -277,6 +280,7 @@ _PROSPECTS: Mapping[Language, Mapping[tuple[Rule, str], str]] = MappingProxyType
         },
         Language.SPANISH: {
             (Rule.CAP, _AFTER): "Tras {left} más {direction}: {name} del tope.",
+            (Rule.OVERAGE, _AFTER): "Tras {left} más {direction}: {name} de lo máximo que cuesta el exceso.",
             (Rule.FUP, _AFTER): "Tras {left} más {direction}: uso razonable {name}.",
             (Rule.BURST_BUDGET, _AFTER): "Tras {left} más como mucho: se agota la reserva de ráfaga.",
             (Rule.BOOST, _AT): "El {at}: empieza o termina la aceleración {name}.",

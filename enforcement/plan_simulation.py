@@ -54,6 +54,8 @@ class HourRow(NamedTuple):
     """Rules that began to hold in this hour."""
     warnings: tuple[int, ...]
     """Percents of the cap that were reached in this hour."""
+    ceiling_warnings: tuple[int, ...]
+    """Percents of what overage costs at most that were reached in this hour."""
     top_ups: tuple[str, ...]
     """Automatic top-ups that were bought, by name."""
     overage_octets: int
@@ -116,6 +118,7 @@ class _Row:
         self.overage = 0
         self.crossings: list[Applied] = []
         self.warnings: list[int] = []
+        self.ceiling_warnings: list[int] = []
         self.top_ups: list[str] = []
 
     def made(self, entitlement: Entitlement, period_octets: int) -> HourRow:
@@ -130,6 +133,7 @@ class _Row:
             period_octets,
             tuple(self.crossings),
             tuple(self.warnings),
+            tuple(self.ceiling_warnings),
             tuple(self.top_ups),
             self.overage,
         )
@@ -154,6 +158,7 @@ class _Subscriber:
         self._bought: list[tuple[datetime, str]] = []
         self._held: frozenset[tuple[Rule, str]] = frozenset()
         self._warned: tuple[int, ...] = ()
+        self._ceiling_warned: tuple[int, ...] = ()
         self._charged = 0
 
     def live(self, demand: Demand) -> HourRow:
@@ -176,9 +181,10 @@ class _Subscriber:
         entitlement = entitle(self._plan, self._rules, self._blocking, self._standing, self._zone, now)
         row.crossings += [rule for rule in entitlement.rules if (rule.rule, rule.name) not in self._held]
         row.warnings += [percent for percent in entitlement.warnings if percent not in self._warned]
+        row.ceiling_warnings += [each for each in entitlement.ceiling_warnings if each not in self._ceiling_warned]
         row.overage += max(0, entitlement.overage_octets - self._charged)
         self._held = frozenset([(rule.rule, rule.name) for rule in entitlement.rules])
-        self._warned = entitlement.warnings
+        self._warned, self._ceiling_warned = entitlement.warnings, entitlement.ceiling_warnings
         self._charged = entitlement.overage_octets
         return entitlement
 

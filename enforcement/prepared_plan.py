@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from domain.network import Plan
 from domain.plan_rules import Change, Direction, Period, PlanRules
+from domain.tariff import ceiling_units
 from enforcement.explanation import Applied, Effect, Rule
 from enforcement.periods import Almanac, Span, Timetable, almanac
 from enforcement.rate_changes import rate_numbers
@@ -36,8 +37,8 @@ class PreparedPlan:
     """What follows from plan and zone alone."""
 
     __slots__ = (
-        "_weighing_time", "almanac", "automatic", "hours", "plan", "plan_applied", "rules", "schedule", "steps",
-        "thresholds", "weight", "zone",
+        "_weighing_time", "almanac", "automatic", "ceiling_marks", "hours", "plan", "plan_applied", "rules",
+        "schedule", "steps", "thresholds", "weight", "zone",
     )  # fmt: skip
 
     def __init__(self, plan: Plan, rules: PlanRules, zone: tzinfo) -> None:
@@ -54,12 +55,22 @@ class PreparedPlan:
         self.automatic = min(triggers, default=None)
         percents = sorted({100, *triggers, *rules.cap.warn_percents}) if rules.cap is not None else []
         self.thresholds = tuple((percent, f"{percent} %") for percent in percents)
+        self.ceiling_marks = _ceiling_marks(rules)
         rates = rate_numbers(plan.download_bits_per_second, plan.upload_bits_per_second)
         self.plan_applied = Applied(Rule.PLAN, plan.name, rates, Effect.SETS)
 
     def time_weights(self, span: Span) -> TimeWeights:
         """Return how much each moment of a period counts for time on line."""
         return time_weights(self._weighing_time, self.zone, span)
+
+
+def _ceiling_marks(rules: PlanRules) -> tuple[tuple[int, int], ...]:
+    """Return the percentages of the ceiling at which is warned, with the octets of overage that cost so much."""
+    overage = rules.overage
+    if overage is None:
+        return ()
+    reached = [(percent, ceiling_units(overage.tariff, percent)) for percent in overage.warn_percents]
+    return tuple((percent, octets) for percent, octets in reached if octets is not None)
 
 
 def _steps(rules: PlanRules) -> tuple[Step, ...]:

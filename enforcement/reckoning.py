@@ -52,7 +52,7 @@ class Reckoning:
     """One computation: the rules speak in turn, and each says what would change it."""
 
     __slots__ = (
-        "_applied", "_burst_stopped", "_direction", "_download", "_ends_at", "_left", "_now",
+        "_applied", "_burst_stopped", "_ceiling_warnings", "_direction", "_download", "_ends_at", "_left", "_now",
         "_overage", "_prepared", "_redirected", "_refusal", "_standing", "_until", "_upload", "_warnings",
     )  # fmt: skip
 
@@ -71,6 +71,7 @@ class Reckoning:
         self._direction = Direction.BOTH
         self._overage = 0
         self._warnings: tuple[int, ...] = ()
+        self._ceiling_warnings: tuple[int, ...] = ()
         self._burst_stopped = False
         self._redirected = False
 
@@ -321,15 +322,20 @@ class Reckoning:
             self._sets(Rule.CAP, "", numbers)
 
     def _ceiling(self, cap: Cap, over: int, numbers: Numbers) -> None:
-        """Slow the line when its overage costs as much as it ever does."""
+        """Warn as overage comes near what it costs at most; slow the line when it costs that."""
         overage = self._prepared.rules.overage
-        if overage is None or overage.at_ceiling is None:
+        if overage is None:
             return
-        reached = ceiling_units(overage.tariff)
-        if reached is None:
+        for percent, reached in self._prepared.ceiling_marks:
+            if over < reached:
+                self._change_after(self._weighed(reached - over), cap.direction, Rule.OVERAGE, f"{percent} %")
+                break
+            self._ceiling_warnings += (percent,)
+        most = None if overage.at_ceiling is None else ceiling_units(overage.tariff)
+        if most is None or overage.at_ceiling is None:
             return
-        if over < reached:
-            self._change_after(self._weighed(reached - over), cap.direction, Rule.CAP, CEILING)
+        if over < most:
+            self._change_after(self._weighed(most - over), cap.direction, Rule.OVERAGE, "100 %")
             return
         self._slow(overage.at_ceiling)
         self._sets(Rule.CAP, CEILING, numbers)
@@ -444,6 +450,7 @@ class Reckoning:
             None if self._ends_at is NEVER or not admitted else self._ends_at,
             self._overage,
             self._warnings,
+            self._ceiling_warnings,
             tuple(self._applied),
         )
 

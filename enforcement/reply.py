@@ -163,6 +163,7 @@ def _plain(download: int | None, upload: int | None) -> Entitlement:
         ends_at=None,
         overage_octets=0,
         warnings=(),
+        ceiling_warnings=(),
         rules=(),
     )
 

@@ -57,5 +57,8 @@ class Entitlement(NamedTuple):
     """When the session must end."""
     overage_octets: int
     warnings: tuple[int, ...]
+    """Percentages of the cap that were reached and are warned of."""
+    ceiling_warnings: tuple[int, ...]
+    """Percentages of what the overage of a period costs at most that were reached and are warned of."""
     rules: tuple[Applied, ...]
     """Those that hold, weakest first."""

@@ -69,6 +69,7 @@ class Contract(NamedTuple):
     """The beginning of the cap's period into which `carried_lots` rolled; None: no period was settled yet."""
     carried_lots: tuple[int, ...]
     warned: tuple[int, ...]
+    """Percentages already warned of, as the meter keeps them: those of the ceiling of overage are negative."""
     override: Override | None
     top_ups: tuple[TopUp, ...]
     """Those that hold or will, and those that ended in the present period or in one that is not settled."""
@@ -104,6 +105,8 @@ class Loaded:
     warned: tuple[int, ...]
     """Percentages of the cap already warned of in its present period."""
     sessions: tuple[OpenSession, ...]
+    ceiling_warned: tuple[int, ...] = ()
+    """Percentages of what its overage costs at most already warned of in that period."""
 
 
 class Meter(NamedTuple):
@@ -113,6 +116,7 @@ class Meter(NamedTuple):
     usage: Usage
     burst: BurstLevel | None = None
     warned: tuple[int, ...] = ()
+    ceiling_warned: tuple[int, ...] = ()
 
 
 def load(
@@ -162,7 +166,7 @@ def write_meters(connection: Connection, rows: Sequence[Meter]) -> None:
             f"{integers([to_microseconds(each.usage.as_of) for each in rows])}::bigint[]",
             f"{texts([_usage_document(each.usage) for each in rows])}::jsonb[]",
             f"{texts([_burst_document(each.burst) for each in rows])}::jsonb[]",
-            f"{texts([_array(each.warned) for each in rows])}::text[]",
+            f"{texts([_array(_marks(each)) for each in rows])}::text[]",
         )
         connection.exec_driver_sql(f"""INSERT INTO meter AS old (service_id, as_of, usage, burst, warned)
             SELECT service_id, {_AT.format("as_of")}, usage, burst, warned::integer[]
@@ -170,6 +174,10 @@ def write_meters(connection: Connection, rows: Sequence[Meter]) -> None:
             ON CONFLICT (service_id) DO UPDATE SET as_of = excluded.as_of, usage = excluded.usage,
                 burst = excluded.burst, warned = excluded.warned
                 WHERE old.as_of IS NULL OR excluded.as_of >= old.as_of""")
+
+
+def _marks(meter: Meter) -> tuple[int, ...]:
+    return (*meter.warned, *(-percent for percent in meter.ceiling_warned))
 
 
 class _Reading:
@@ -363,7 +371,13 @@ def _loaded(contract: Contract, rules: PlanRules, periods: _Periods | None, read
     sessions = tuple(reading.sessions(contract.service_id))
     usage = None if periods is None else periods.usage(reading, len(sessions), now)
     warned = contract.warned if _is_settled(contract, rules, reading.zone, now) else ()
-    return Loaded(contract, _standing(contract, rules, usage, reading.zone, now), warned, sessions)
+    return Loaded(
+        contract,
+        _standing(contract, rules, usage, reading.zone, now),
+        tuple(percent for percent in warned if percent > 0),
+        sessions,
+        tuple(-percent for percent in warned if percent < 0),
+    )
 
 
 def _standing(contract: Contract, rules: PlanRules, usage: Usage | None, zone: tzinfo, now: datetime) -> Standing:

@@ -39,6 +39,8 @@ NOW = datetime(2026, 5, 20, 12, 0, tzinfo=UTC)
 STARTED = NOW - timedelta(hours=2)
 MEGABYTE = 1_000_000
 CAP = '{"cap": {"octets": 10000000, "action": "fixed", "download": 1000000, "upload": 1000000}}'
+OVERAGE = """{"cap": {"octets": 10000000, "action": "overage"},
+    "overage": {"price": "0.50", "block": 1000000, "ceiling": "5"}}"""
 NIGHTS = '{"schedule": [{"hours": "22:00-06:00", "download": 40000000}]}'
 
 
@@ -233,6 +235,24 @@ def test_a_warning_mark_is_told_once(capped: Core) -> None:
     assert capped.happen(Topic.CROSSED, 1).warned == []
     capped.use(10 * MEGABYTE)
     assert [warned.percent for warned in capped.happen(Topic.CROSSED, 1).warned] == [100]
+
+
+def test_marks_of_the_ceiling_of_overage_are_told_once(
+    engine: sqlalchemy.Engine, database_dsn: str, partitions: None
+) -> None:
+    core = Core(engine, database_dsn, OVERAGE)
+    core.open_session()
+
+    def told(used: int) -> list[tuple[int, bool]]:
+        core.use(used * MEGABYTE)
+        return [(warned.percent, warned.of_ceiling) for warned in core.happen(Topic.CROSSED, 1).warned]
+
+    assert told(10) == [(80, False), (100, False)]
+    assert told(17) == []
+    assert told(18) == [(80, True)]
+    assert told(18) == []
+    assert told(30) == [(100, True)]
+    assert core.another().take().warned == []
 
 
 def test_an_event_about_everything_becomes_one_for_each_service_on_line(capped: Core) -> None:

@@ -420,10 +420,11 @@ def test_what_rolled_over_holds_for_its_period_alone(engine: sqlalchemy.Engine, 
     usage_before = Usage(NOW, Counter(NOW), Counter(NOW), Counter(NOW))
     with engine.begin() as connection:
         top_ups.settle(connection, [Settled(ana, None, instant("2025-12-31T23:00Z"), lots=(30, 4))])
-        standings.write_meters(connection, [Meter(ana, usage_before, None, (80,))])
+        standings.write_meters(connection, [Meter(ana, usage_before, None, (80,), (50, 80))])
     present, next_month = load(engine, ana), load(engine, ana, now=instant("2026-02-01T10:00Z"))
     assert (present.standing.carried_octets, present.warned, present.contract.carried_lots) == (34, (80,), (30, 4))
     assert (next_month.standing.carried_octets, next_month.warned) == (0, ())
+    assert (present.ceiling_warned, next_month.ceiling_warned) == ((50, 80), ())
     assert load(engine, ana, replace(CAPPED, cap=Cap(1, Period.WEEK))).standing.carried_octets == 0
 
 

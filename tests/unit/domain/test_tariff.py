@@ -77,6 +77,10 @@ def test_free_units_the_least_and_the_most() -> None:
     tariff = Tariff((tier(None, "1"),), free=10, minimum=Decimal(5), ceiling=Decimal(20))
     assert [rate(tariff, units) for units in (0, 10, 15, 16, 30, 31, 10**12)] == [5, 5, 5, 6, 20, 20, 20]
     assert ceiling_units(tariff) == 30
+    assert [ceiling_units(tariff, percent) for percent in (1, 50, 100)] == [
+        next(units for units in range(31) if rate(tariff, units) * 100 >= percent * Fraction(tariff.ceiling or 0))
+        for percent in (1, 50, 100)
+    ]
 
 
 def test_g10_a_minimum_without_usage() -> None:

@@ -54,6 +54,7 @@ def entitlement(
         ends_at=None,
         overage_octets=0,
         warnings=(),
+        ceiling_warnings=(),
         rules=(),
     )
 

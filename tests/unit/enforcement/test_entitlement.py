@@ -34,7 +34,7 @@ from domain.plan_rules import (
     WeekStart,
     Window,
 )
-from domain.tariff import Tariff, Tier
+from domain.tariff import Tariff, Tier, TierModel
 from enforcement.entitlement import Refusal, Rule, fingerprint, prospects
 from enforcement.periods import EVER, NEVER
 from enforcement.standing import AccountState, BurstLevel, Counter, Override, Standing, Usage
@@ -137,6 +137,29 @@ class TestCap:
         assert at.valid_until == NEXT_MONTH
         free = replace(rules, overage=Overage(tariff))
         assert ask(free, Standing(1, usage=used(90 * GIGA))).download == 100 * MEGA
+
+    def test_it_is_warned_when_shares_of_the_ceiling_are_charged(self) -> None:
+        tariff = Tariff((Tier(None, Decimal("0.50"), GIGA),), ceiling=Decimal(5))
+        rules = replace(capped(CapAction.OVERAGE), overage=Overage(tariff))
+        seen = {over: ask(rules, Standing(1, usage=used(10 * GIGA + over))) for over in (0, 7 * GIGA, 7 * GIGA + 1)}
+        assert [line.ceiling_warnings for line in seen.values()] == [(), (), (80,)], "0.50, 3.50 and 4.00 of 5.00"
+        assert [line.octets_left for line in seen.values()] == [7 * GIGA + 1, 1, 2 * GIGA]
+        most = ask(rules, Standing(1, usage=used(19 * GIGA + 1)))
+        assert (most.ceiling_warnings, most.octets_left, most.download) == ((80, 100), None, 100 * MEGA)
+        own = replace(rules, overage=Overage(tariff, warn_percents=(50,)))
+        assert ask(own, Standing(1, usage=used(19 * GIGA + 1))).ceiling_warnings == (50,)
+
+    @pytest.mark.parametrize(
+        "tariff",
+        [
+            Tariff((Tier(None, Decimal("0.50"), GIGA),)),
+            Tariff((Tier(None, Decimal("0.50"), GIGA),), TierModel.VOLUME, ceiling=Decimal(5)),
+        ],
+    )
+    def test_without_a_ceiling_of_what_was_used_nothing_is_warned_of(self, tariff: Tariff) -> None:
+        rules = replace(capped(CapAction.OVERAGE), overage=Overage(tariff))
+        line = ask(rules, Standing(1, usage=used(900 * GIGA)))
+        assert (line.ceiling_warnings, line.octets_left) == ((), None)
 
     def test_it_is_reached_by_its_last_octet(self) -> None:
         before = ask(capped(), Standing(1, usage=used(10 * GIGA - 1)))
