@@ -23,6 +23,7 @@ import typst
 from babel.dates import format_date
 from babel.numbers import format_currency, format_decimal
 
+from billing.addresses import in_a_line, service_address, town
 from billing.errors import BillingError
 from domain.money import decimal, decimal_text
 
@@ -46,6 +47,7 @@ _WORDS = MappingProxyType(
             "withdrawn": "Withdrawn: there is nothing to pay.",
             "no-invoice": "This is no invoice. The invoice is issued when it is paid.",
             "cash": "cash", "card": "card", "transfer-method": "bank transfer", "came": "Paid in another currency",
+            "where": "Service address",
         },
         "es": {
             "invoice": "Factura", "credit-note": "Factura rectificativa", "proforma": "Factura proforma",
@@ -59,6 +61,7 @@ _WORDS = MappingProxyType(
             "withdrawn": "Anulada: no hay nada que pagar.",
             "no-invoice": "Este documento no es una factura. La factura se emite al recibir el pago.",
             "cash": "efectivo", "card": "tarjeta", "transfer-method": "transferencia", "came": "Pagado en otra divisa",
+            "where": "Dirección del servicio",
         },
     }
 )  # fmt: skip
@@ -220,7 +223,10 @@ def _facts(document: Printed, words: Mapping[str, str], locale: Locale, number: 
         facts.append((words["credits"], ", ".join(document.corrects)))
     if document.frozen.get("proforma"):
         facts.append((words["asked"], document.frozen["proforma"]))
-    return [*facts, (words["customer"], document.frozen.get("buyer", {}).get("login", ""))]
+    buyer = document.frozen.get("buyer", {})
+    facts.append((words["customer"], buyer.get("login", "")))
+    where = service_address(buyer)
+    return [*facts, (words["where"], in_a_line(where))] if where else facts
 
 
 def _rows(
@@ -268,11 +274,10 @@ def _sign(head: Mapping[str, Any]) -> int:
 
 
 def _party(who: Mapping[str, Any], name: str) -> dict[str, str]:
-    place = " ".join(str(who[key]) for key in ("postcode", "city") if who.get(key))
     return {
         "name": str(who.get("name") or name),
         "street": str(who.get("street") or ""),
-        "place": ", ".join(part for part in (place, str(who.get("country") or "")) if part),
+        "place": town(who),
         "tax_id": str(who.get("tax_id") or ""),
     }
 
@@ -368,6 +373,9 @@ def _data(document: Printed) -> dict[str, object]:
         data["BT-20"] = "-"
     if head["kind"] == "invoice" and paid:
         data["BT-113"] = money(paid)
+    where = service_address(buyer)
+    if where:
+        data["BG-13"] = _trader(where, str(buyer.get("name") or buyer.get("login", "")))
     if seller.get("iban"):
         data |= {"BT-81": "30", "BT-84": seller["iban"]}
     return data

@@ -22,7 +22,8 @@ from config.table import Table
 from domain.catalogue import ProductKind
 from domain.tax import Tax
 
-DETAILS = ("street", "postcode", "city", "region", "tax_id", "company_id")
+PLACE = ("street", "postcode", "city", "region")
+DETAILS = (*PLACE, "tax_id", "company_id", *(f"service_{key}" for key in PLACE))
 _DETAIL = checks.text(LONGEST_TEXT)
 _QUANTITY = checks.amount("0.000001")
 _POSITIVE = checks.amount("0.000001")
@@ -165,6 +166,7 @@ class CommerceReader:
                 details[key] = value
         for key, check in (
             ("country", _country),
+            ("service_country", _country),
             ("category", _among(_CATEGORIES)),
             ("timezone", checks.timezone),
             ("state", _among(_STATES)),

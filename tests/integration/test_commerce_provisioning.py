@@ -67,6 +67,8 @@ part = [{ name = "line", weight = "2", taxes = ["iva"] }, { name = "box", weight
 login = "ana"
 name = "Ana"
 street = "Calle Mayor 1"
+service_street = "Camino del Río 3"
+service_country = "PT"
 country = "ES"
 billing = { billing_day = 12, type = "prepaid-daily" }
 

@@ -61,6 +61,18 @@ def test_a_receipt_tells_the_payment() -> None:
     assert pdf(printed(head={"kind": "receipt", "due_on": None}, lines=[], frozen=frozen)).startswith(b"%PDF")
 
 
+def test_the_address_of_the_service_is_printed_where_it_is_another_one() -> None:
+    at_home = BUYER | {"service_street": BUYER["street"], "service_country": "ES"}
+    away = BUYER | {"service_street": "Camino del Río 3", "service_postcode": "24001", "service_city": "León"}
+    for buyer, printed_so in ((BUYER, False), (at_home, False), (away, True)):
+        document = printed(frozen={"seller": SELLER, "buyer": buyer, "taxes": TAXES})
+        facts = dict(_contents(document)["head"])  # type: ignore[call-overload]
+        assert facts.get("Dirección del servicio") == ("Camino del Río 3, 24001 León, ES" if printed_so else None)
+        data = xml(document)
+        xml_check_xsd(data)
+        assert ("<ram:LineOne>Camino del Río 3</ram:LineOne>" in data.decode()) is printed_so
+
+
 def test_a_receipt_tells_in_what_other_currency_the_payment_came() -> None:
     payment = {"method": "cash", "reference": "", "amount": 926, "pays": [], "foreign": [1000, "USD"]}
     frozen = {"seller": SELLER, "buyer": BUYER, "payment": payment}
