@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from datetime import date
 from decimal import Decimal
 from functools import lru_cache
@@ -41,6 +42,8 @@ LATEST_DAY = 999
 """Later than that no debt is collected in steps."""
 MOST_REMINDERS = 9
 MERGED = 4096
+AMOUNTS = ("minimum_balance", "credit_limit", "late_fee", "reactivation_fee", "minimum_debt")
+"""Keys that are in the currency of who says them."""
 
 _AMOUNT = checks.amount()
 _DAYS = checks.integer(0, LATEST_DAY, "days")
@@ -71,7 +74,7 @@ def read_terms(table: Table) -> dict[str, object]:
 
 
 def resolve(*layers: Mapping[str, object], currency: str) -> BillingTerms:
-    """Return the terms of an account: the later layers say more. Raise StoredTermsError."""
+    """Return the terms of an account in `currency`: the later layers say more. Raise StoredTermsError."""
     return _resolved(tuple(json.dumps(layer, sort_keys=True) for layer in layers if layer), currency)
 
 
@@ -83,7 +86,17 @@ def _resolved(layers: tuple[str, ...], currency: str) -> BillingTerms:
     table.finish()
     if problems:
         raise StoredTermsError(problems.by_line()[0].message)
-    return terms
+    # What a partner says is the currency of its list; an account keeps the one in which it began.
+    return replace(terms, currency=currency)
+
+
+def amounts_said(layer: Mapping[str, object]) -> dict[str, Decimal]:
+    """Return the amounts that a layer says itself, by their keys; the price of days on trust as `trust_unlock`."""
+    found = {key: layer[key] for key in AMOUNTS if key in layer}
+    trust = layer.get("trust_unlock")
+    if isinstance(trust, Mapping) and "price" in trust:
+        found["trust_unlock"] = trust["price"]
+    return {key: Decimal(str(value)) for key, value in found.items()}
 
 
 def merged(layers: Iterable[Mapping[str, object]]) -> dict[str, object]:

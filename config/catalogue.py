@@ -17,7 +17,7 @@ from config import checks
 from config.billing_terms import LANGUAGES, LONGEST_TEXT, StoredTermsError
 from config.checks import show, write_amount
 from config.problems import Mistake, Problems
-from config.product_terms import TERMS_KEYS, read_contract, read_terms, terms_document
+from config.product_terms import CONTRACT_AMOUNTS, TERMS_KEYS, read_contract, read_terms, terms_document
 from config.table import Table
 from domain.catalogue import (
     NOT_KEPT,
@@ -141,6 +141,21 @@ def load_product(id_: int, code: str, kind: str, document: Mapping[str, object])
 
     product = _load(document, read)
     return Product(**{**_fields(product), "id": ProductId(id_)})  # type: ignore[arg-type]  # its own fields
+
+
+def amounts_named(document: Mapping[str, object], rules: Mapping[str, object]) -> tuple[str, ...]:
+    """Return the keys of what a product and its plan may cost beside its price; documents as they are stored."""
+    contract, introduction = (document.get(key) or {} for key in ("contract", "introduction"))
+    assert isinstance(contract, Mapping)
+    assert isinstance(introduction, Mapping)
+    found = {
+        "activation_fee": "activation_fee" in document,
+        "introduction": "amount" in introduction,
+        "contract": any(key in contract for key in CONTRACT_AMOUNTS),
+        "metered": "metered" in document,
+        "overage": "overage" in rules,
+    }
+    return tuple(key for key, is_there in found.items() if is_there)
 
 
 def load_contract(document: Mapping[str, object]) -> Contract:

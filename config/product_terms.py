@@ -31,6 +31,7 @@ from domain.tariff import Metering
 Read = TypeVar("Read")
 
 TERMS_KEYS = ("activation_fee", "activation", "introduction", "contract", "includes", "part", "voice", "metered")
+CONTRACT_AMOUNTS = ("cancellation_fee", "prior_cancellation_fee", "fee_per_month")
 MOST_MONTHS = 120
 MOST_INCLUDED = 100
 """Of one thing in a bundle."""

@@ -272,7 +272,11 @@ class _Reader:
     @staticmethod
     def _isp_billing(isp: Table) -> Mapping[str, object]:
         inner = isp.table("billing")
-        return {} if inner is None else read_terms(inner)
+        if inner is None:
+            return {}
+        for key in inner.given("currency"):
+            inner.report("is said in [isp] itself", key)
+        return read_terms(inner)
 
     def _check_isp_pool(self, isp: IspEntry | None) -> None:
         if isp is not None and self._blocking is not None:

@@ -23,7 +23,7 @@ from config.service_table import ServiceReader
 from config.table import Table
 from config.toml_lines import Path
 from storage import plan_sellers
-from storage.billing import clock
+from storage.billing import clock, currencies
 from storage.provisioned_rows import PLAN, ROUTER, SERVICE, Ids, chunks, service_row
 from storage.provisioning import (
     Action,
@@ -105,8 +105,9 @@ class _Import:
         self._work = Reconciliation(connection, vault)
         self._staging = Staging(connection, SERVICE.table.name, SERVICE.columns)
         self._restricted = plan_sellers.restricted_plans(connection)
+        self._has_currencies = currencies.are_several(connection)
         self._lines: dict[str, int] = {}
-        """Where the services stand whose plan not every partner may sell."""
+        """Where the services stand whose plan not everybody may sell, or buy."""
         self._kept = frozenset(column for column, key in SERVICE.file_keys.items() if key not in header)
 
     def take(self, records: list[tuple[int, list[str]]]) -> None:
@@ -123,8 +124,12 @@ class _Import:
             self._staging.merge()
             for login, message in self._work.refuse_partners().items():
                 self._problems.report((self._lines[login], "plan"), message)
-            self._work.sell_services(clock.today(self._work.connection))
-            self._work.announce()
+            today = clock.today(self._work.connection)
+            for login, message in currencies.refused_services(self._work.connection, today, self._lines).items():
+                self._problems.report((self._lines[login], "plan"), message)
+            if not self._problems:
+                self._work.sell_services(today)
+                self._work.announce()
 
     def report(self) -> ImportReport:
         """Count what was done."""
@@ -140,7 +145,7 @@ class _Import:
         pairs = zip(self._header, cells, strict=True)
         values = {column: _COLUMNS[column](cell) for column, cell in pairs if cell and not cell.isspace()}
         entry = self._reader.read(Table(values, (line,), self._problems))
-        if entry.plan in self._restricted:
+        if entry.plan in self._restricted or self._has_currencies:
             self._lines[entry.login] = line
         return entry
 

@@ -29,7 +29,7 @@ from domain.network import PoolKind
 from radius import dictionary
 from radius.dictionary import InvalidValue
 from storage import outbox, plan_sellers, schema
-from storage.billing import clock, discounts
+from storage.billing import clock, currency_mistakes, discounts
 from storage.billing import provisioning as commerce
 from storage.outbox import Topic
 from storage.provisioned_rows import (
@@ -345,12 +345,15 @@ def _apply(work: Reconciliation, isp: Isp, document: Document) -> None:
     today = clock.today(connection)
     _apply_products(work, isp, ids, today)
     work.write(CUSTOMER, (customer_row(customer, ids) for customer in isp.customers))
+    currency_mistakes.report_changes(connection, isp, problems)
+    document.refuse_if(problems)
     _apply_accounts(work, isp, today)
     work.write(SERVICE, _service_rows(connection, isp, ids))
     refused = work.refuse_partners()
     for index, service in enumerate(isp.services):
         if service.login in refused:
             problems.report(("service", index, "plan"), refused[service.login])
+    currency_mistakes.report_sales(connection, isp, problems, today)
     document.refuse_if(problems)
     created, updated = commerce.write_subscriptions(connection, isp.subscriptions, today)
     work.changes += [Change("subscription", code, Action.CREATED) for code in created]
@@ -375,10 +378,8 @@ def _apply_products(work: Reconciliation, isp: Isp, ids: Ids, today: date) -> No
 
 def _apply_accounts(work: Reconciliation, isp: Isp, today: date) -> None:
     connection = work.connection
-    row = connection.execute(sqlalchemy.select(schema.isp.c.currency, schema.isp.c.billing)).one()
-    changed = commerce.write_accounts(
-        connection, isp.customers, row.billing.get("type", "recurring"), row.currency, today
-    )
+    billing = connection.execute(sqlalchemy.select(schema.isp.c.billing)).scalar_one()
+    changed = commerce.write_accounts(connection, isp.customers, billing.get("type", "recurring"), today)
     payers = commerce.write_payers(connection, isp.customers, today)
     work.changes += [Change("account", login, Action.UPDATED, ("billing",)) for login in changed]
     work.changes += [Change(CUSTOMER.name, login, Action.UPDATED, ("payer",)) for login in payers]

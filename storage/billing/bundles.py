@@ -19,7 +19,8 @@ from sqlalchemy.engine import Connection
 from billing.history import EventKind
 from config import catalogue
 from domain.catalogue import Included, Product, ProductKind
-from storage.billing.selling import NewSale, begin, list_price, note, take_back, wake_accounts
+from storage.billing.currencies import list_price
+from storage.billing.selling import NewSale, begin, note, take_back, wake_accounts
 
 REASON = "bundle"
 """Of what follows the bundle, and is taken back with what it follows."""

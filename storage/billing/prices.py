@@ -15,6 +15,7 @@ from sqlalchemy.engine import Connection
 
 from billing.history import EventKind
 from billing.prices import Holder, NoPrice, PriceScope, PriceVersion, moved, price_on
+from storage.billing.currencies import PARTIES
 from storage.billing.selling import wake_accounts
 from storage.errors import OrderRefused
 
@@ -55,8 +56,9 @@ def change(
     holders = [
         Holder(row.id, row.unit_price, row.quantity, row.partner_id)
         for row in found
-        # Whoever has a list of his partner's is not concerned by everybody's.
-        if (partner_id is None and row.partner_id not in own) or row.partner_id == partner_id
+        # Whoever has a list of his partner's, or pays in another currency, is not concerned by everybody's.
+        if (partner_id is None and row.partner_id not in own and row.own == row.isps)
+        or (row.partner_id == partner_id and row.own == row.sellers)
     ]
     chosen = moved(holders, before, amount, scope)
     connection.execute(
@@ -84,8 +86,10 @@ def change(
 
 
 _LATEST = "on_day DESC, id DESC"
-_HOLDERS = f"""SELECT s.id, c.login, c.partner_id, e.unit_price, e.quantity FROM subscription AS s
-    JOIN customer AS c ON c.id = s.customer_id
+_HOLDERS = f"""SELECT s.id, c.login, c.partner_id, e.unit_price, e.quantity, m.own, m.sellers,
+        i.currency AS isps
+    FROM subscription AS s
+    JOIN customer AS c ON c.id = s.customer_id {PARTIES}
     CROSS JOIN LATERAL (
         SELECT (array_agg(product_id ORDER BY {_LATEST}) FILTER (WHERE product_id IS NOT NULL))[1] AS product,
             (array_agg(unit_price ORDER BY {_LATEST}) FILTER (WHERE unit_price IS NOT NULL))[1] AS unit_price,

@@ -19,7 +19,7 @@ from sqlalchemy.engine import Connection
 from billing.history import EventKind
 from config.catalogue import Offer
 from config.isp import CustomerEntry, PlanEntry, SubscriptionEntry
-from storage.billing import bundles, selling, subscriptions
+from storage.billing import bundles, currencies, selling, subscriptions
 from storage.billing.selling import NewSale, wake_accounts
 from storage.billing.subscriptions import Change
 
@@ -97,17 +97,18 @@ def write_payers(connection: Connection, customers: Iterable[CustomerEntry], tod
 
 
 def write_accounts(
-    connection: Connection, customers: Sequence[CustomerEntry], default_type: str, currency: str, today: date
+    connection: Connection, customers: Sequence[CustomerEntry], default_type: str, today: date
 ) -> list[str]:
     """Open accounts for customers, and write the terms that the file has; return those that existed and differ."""
     if not customers:
         return []
     changed = connection.execute(
-        text("""WITH u AS (
-                SELECT c.id, c.login, CAST(u.terms AS jsonb) AS terms, u.billing, u.currency, u.state
+        text(f"""WITH u AS (
+                SELECT c.id, c.login, CAST(u.terms AS jsonb) AS terms, u.billing, u.currency, u.state,
+                    {currencies.PARTNERS} AS usual
                 FROM unnest(CAST(:logins AS text[]), CAST(:terms AS text[]), CAST(:types AS text[]),
                     CAST(:currencies AS text[]), CAST(:states AS text[])) AS u(login, terms, billing, currency, state)
-                    JOIN customer AS c USING (login)
+                    JOIN customer AS c USING (login) JOIN partner AS r ON r.id = c.partner_id CROSS JOIN isp AS i
             ), changed AS (
                 UPDATE account AS a SET terms = coalesce(u.terms, a.terms),
                     billing = CASE WHEN u.terms IS NULL THEN a.billing ELSE coalesce(u.billing, :default_type) END,
@@ -119,7 +120,7 @@ def write_accounts(
                 RETURNING u.login
             ), opened AS (
                 INSERT INTO account (customer_id, currency, billing, terms, state)
-                SELECT id, coalesce(currency, :currency), coalesce(billing, :default_type), coalesce(terms, '{}'),
+                SELECT id, coalesce(currency, usual), coalesce(billing, :default_type), coalesce(terms, '{{}}'),
                     coalesce(state, 'new') FROM u
                 ON CONFLICT (customer_id) DO NOTHING
             )
@@ -131,7 +132,6 @@ def write_accounts(
             "currencies": [None if entry.billing is None else entry.billing.get("currency") for entry in customers],
             "states": [entry.details.get("state") for entry in customers],
             "default_type": default_type,
-            "currency": currency,
             "today": today,
         },
     )
@@ -204,7 +204,7 @@ def _changed(connection: Connection, entry: SubscriptionEntry, found: Any, today
     product = entry.product if found.product != entry.product else None
     price = entry.price if entry.price is not None and entry.price != found.unit_price else None
     if product is not None and entry.price is None:
-        price = selling.list_price(connection, found.customer_id, entry.product, today)
+        price = currencies.list_price(connection, found.customer_id, entry.product, today)
     quantity = entry.quantity if entry.quantity != found.quantity else None
     # What has ended stays so unless the file names another day: nobody is billed again by a line that is missing.
     has_ended = entry.ends is None and found.ends is not None and found.ends <= today
@@ -229,8 +229,11 @@ def follow_services(
     """Sell the plans of services to their customers, and follow services to another plan; return how many moved.
 
     `logins` are the services to look at; None is all. A service without a customer, or of a plan without a price, is
-    sold to nobody; one that a bundle holds costs nothing beside it. `fresh` are bundles that begin with this.
+    sold to nobody; one that a bundle holds costs nothing beside it. `fresh` are bundles that begin with this. Raise
+    OtherCurrency.
     """
+    for login, why in currencies.refused_services(connection, today, logins).items():
+        raise currencies.OtherCurrency(f"the line {login} cannot be sold: {why}")
     given = {"today": today, "logins": None if logins is None else [*logins]}
     begun = connection.scalars(text(_BEGUN), given).all()
     moving = connection.execute(text(_MOVING), given).all()

@@ -16,7 +16,7 @@ from sqlalchemy.engine import Connection
 
 from billing import contracts
 from config import catalogue
-from storage.billing import selling
+from storage.billing import currencies
 from storage.errors import OrderRefused
 
 
@@ -123,7 +123,7 @@ def charge(connection: Connection, wanted: Charge, key: str, today: date) -> int
         raise OrderRefused(f"{wanted.product!r} is {row.kind}: sell it with `caudal subscription start`")
     price = wanted.price
     if price is None:
-        price = selling.list_price(connection, wanted.customer_id, wanted.product, wanted.on)
+        price = currencies.list_price(connection, wanted.customer_id, wanted.product, wanted.on)
     given = {
         "customer": wanted.customer_id,
         "product": row.id,
@@ -183,10 +183,10 @@ def charges(
 def wake(connection: Connection, customer_id: int, today: date) -> None:
     """Let the next run look at the account that pays for a customer; who has none gets one."""
     connection.execute(
-        text("""INSERT INTO account (customer_id, currency, billing, next_bill_on)
-            SELECT coalesce(c.payer_id, c.id), i.currency, coalesce(i.billing ->> 'type', 'recurring'),
-                CAST(:today AS date)
-            FROM customer AS c CROSS JOIN isp AS i WHERE c.id = :customer
+        text(f"""INSERT INTO account (customer_id, currency, billing, next_bill_on)
+            SELECT y.id, {currencies.PARTNERS}, coalesce(i.billing ->> 'type', 'recurring'), CAST(:today AS date)
+            FROM customer AS c JOIN customer AS y ON y.id = coalesce(c.payer_id, c.id)
+                JOIN partner AS r ON r.id = y.partner_id CROSS JOIN isp AS i WHERE c.id = :customer
             ON CONFLICT (customer_id) DO UPDATE
                 SET next_bill_on = least(account.next_bill_on, excluded.next_bill_on)"""),
         {"customer": customer_id, "today": today},

@@ -19,6 +19,7 @@ from billing import contracts
 from billing.contracts import NO_FEE, Cancellation
 from billing.history import EventKind
 from config import catalogue
+from storage.billing.currencies import PARTNERS, list_price, require_sellable
 from storage.errors import OrderRefused
 
 CANCELLATION = "cancellation"
@@ -47,10 +48,12 @@ class AlreadyCharged(OrderRefused):
 
 
 def begin(connection: Connection, sale: NewSale, today: date) -> int:
-    """Begin a sale and return its id."""
+    """Begin a sale and return its id. Raise OtherCurrency."""
     price = sale.price
     if price is None:
         price = list_price(connection, sale.customer_id, sale.product, sale.starts)
+    else:
+        require_sellable(connection, sale.customer_id, sale.product, sale.starts)
     id_ = int(
         connection.execute(
             text("""INSERT INTO subscription (customer_id, service_id, code, bundle_id, revised_from)
@@ -129,18 +132,6 @@ def revise(connection: Connection, ids: Sequence[int], since: date) -> None:
             WHERE id = ANY(CAST(:ids AS bigint[]))"""),
         {"ids": [*ids], "since": since},
     )
-
-
-def list_price(connection: Connection, customer_id: int, product: str, day: date) -> Decimal:
-    """Return what a new customer of this one's partner pays."""
-    found = connection.scalar(
-        text("""SELECT v.amount FROM price AS v JOIN product AS p ON p.id = v.product_id
-            JOIN customer AS c ON c.id = :customer
-            WHERE p.code = :product AND v.starts <= :day AND (v.partner_id IS NULL OR v.partner_id = c.partner_id)
-            ORDER BY v.partner_id IS NULL, v.starts DESC LIMIT 1"""),
-        {"customer": customer_id, "product": product, "day": day},
-    )
-    return Decimal(0) if found is None else Decimal(found)
 
 
 def welcome(connection: Connection, subscription_ids: Sequence[int], today: date) -> None:
@@ -234,10 +225,11 @@ def wake_accounts(connection: Connection, subscription_ids: Sequence[int], today
     if not subscription_ids:
         return
     connection.execute(
-        text("""INSERT INTO account (customer_id, currency, billing, next_bill_on)
-            SELECT DISTINCT coalesce(c.payer_id, c.id), i.currency, coalesce(i.billing ->> 'type', 'recurring'),
-                CAST(:today AS date)
-            FROM subscription AS s JOIN customer AS c ON c.id = s.customer_id CROSS JOIN isp AS i
+        text(f"""INSERT INTO account (customer_id, currency, billing, next_bill_on)
+            SELECT DISTINCT y.id, {PARTNERS}, coalesce(i.billing ->> 'type', 'recurring'), CAST(:today AS date)
+            FROM subscription AS s JOIN customer AS c ON c.id = s.customer_id
+                JOIN customer AS y ON y.id = coalesce(c.payer_id, c.id) JOIN partner AS r ON r.id = y.partner_id
+                CROSS JOIN isp AS i
             WHERE s.id = ANY(CAST(:ids AS bigint[]))
             ON CONFLICT (customer_id) DO UPDATE SET
                 next_bill_on = least(account.next_bill_on, excluded.next_bill_on),

@@ -19,7 +19,7 @@ from billing.contracts import Cancellation
 from billing.history import Event, EventKind, SubscriptionState, state_on
 from config import catalogue
 from domain.catalogue import Product, ProductKind
-from storage.billing import bundles, gate, selling
+from storage.billing import bundles, currencies, gate, selling
 from storage.billing.selling import NewSale
 from storage.errors import OrderRefused
 
@@ -135,7 +135,7 @@ def _sell_line(
     bundles.leave(connection, [row.sale], order.starts)
     price = order.price
     if price is None:
-        price = selling.list_price(connection, customer_id, order.product, order.starts)
+        price = currencies.list_price(connection, customer_id, order.product, order.starts)
     selling.note(
         connection, [row.sale], order.starts, EventKind.START, product=order.product, price=price,
         quantity=order.quantity, reason="order", key=key,
@@ -159,8 +159,9 @@ def change(
             raise OrderRefused("a line and what is no line are not exchanged: stop the one and start the other")
         if product.kind is ProductKind.INTERNET:
             raise OrderRefused(f"the sale of {row.name} follows the plan of the line: change that in the ISP file")
+        currencies.require_sellable(connection, row.customer_id, wanted.product, on)
         if wanted.price is None:
-            wanted = wanted._replace(price=selling.list_price(connection, row.customer_id, wanted.product, on))
+            wanted = wanted._replace(price=currencies.list_price(connection, row.customer_id, wanted.product, on))
     change_to(connection, subscription_id, wanted, on, today, reason="order", key=key)
     _settle(connection, subscription_id, on, today)
 

@@ -27,7 +27,7 @@ from domain.plan_rules import TopUpOffer
 from enforcement.allowance import bought
 from enforcement.periods import cap_span
 from storage import top_ups
-from storage.billing import accounts, allocations, clock, daily, issuing, ledger, numbers, run
+from storage.billing import accounts, allocations, clock, currencies, daily, issuing, ledger, numbers, run
 from storage.billing.accounts import Account, Catalogue
 from storage.errors import OrderRefused
 from storage.top_ups import Bought, Charge, Order, Origin
@@ -152,8 +152,9 @@ def _buyer(connection: Connection, service_id: int) -> _Buyer | None:
     if found is None:
         return None
     connection.execute(
-        text("""INSERT INTO account (customer_id, currency, billing)
-            SELECT :id, currency, coalesce(billing ->> 'type', 'recurring') FROM isp
+        text(f"""INSERT INTO account (customer_id, currency, billing)
+            SELECT c.id, {currencies.PARTNERS}, coalesce(i.billing ->> 'type', 'recurring') FROM customer AS c
+                JOIN partner AS r ON r.id = c.partner_id CROSS JOIN isp AS i WHERE c.id = :id
             ON CONFLICT (customer_id) DO NOTHING"""),
         {"id": found.payer},
     )
@@ -164,17 +165,11 @@ def _buyer(connection: Connection, service_id: int) -> _Buyer | None:
 
 
 def _price(connection: Connection, offer: TopUpOffer, buyer: _Buyer, today: date) -> Decimal:
-    """Return what a top-up costs a customer; his partner's own list goes first."""
-    row = connection.execute(
-        text("""SELECT p.kind, (SELECT v.amount FROM price AS v WHERE v.product_id = p.id AND v.starts <= :today
-                AND (v.partner_id IS NULL OR v.partner_id = c.partner_id)
-                ORDER BY v.partner_id IS NULL, v.starts DESC LIMIT 1) AS amount
-            FROM product AS p CROSS JOIN customer AS c WHERE p.code = :code AND c.id = :customer"""),
-        {"today": today, "code": offer.name, "customer": buyer.customer_id},
-    ).one_or_none()
-    if row is not None and row.kind != ProductKind.TOP_UP.value:
+    """Return what a top-up costs a customer; his partner's own list goes first. Raise OtherCurrency."""
+    kind = connection.scalar(text("SELECT kind FROM product WHERE code = :code"), {"code": offer.name})
+    if kind not in (None, ProductKind.TOP_UP.value):
         raise TopUpRefused(f"the product {offer.name!r} is no top-up; give the top-up of the plan another name")
-    return Decimal(offer.price) if row is None or row.amount is None else Decimal(row.amount)
+    return currencies.list_price(connection, buyer.customer_id, offer.name, today, unlisted=Decimal(offer.price))
 
 
 def _one_off(connection: Connection, offer: TopUpOffer, buyer: _Buyer, price: Decimal, key: str, today: date) -> OneOff:
