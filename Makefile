@@ -30,7 +30,7 @@ venv: $(STAMP) ## prepare .venv and nothing else (LOCK=requirements.lock: withou
 
 test: venv peers lint ## check the sources, then run the whole test suite (ARGS="options of pytest": these alone)
 ifeq ($(strip $(ARGS)),)
-	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder tests/system tests/integration tests/unit tests/wire
+	@$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder tests/system tests/integration tests/unit tests/wire
 else
 	@$(BIN)/python -m pytest $(ARGS)
 endif
