@@ -17,6 +17,8 @@ from typing import Generic, TypeVar
 DEFAULT_PER_SECOND = 50.0
 BURST_SECONDS = 0.1
 """A bucket holds what comes in this time: a storm is spread evenly, not sent in bursts of a second's worth."""
+LATE_SECONDS = 0.1
+"""A request may leave so much later than it was let go, and meet those of the next second; 60 ms were seen."""
 MOST_IN_FLIGHT = 8
 """At 50 a second a router may take 160 ms to answer each and still be served at its rate."""
 MOST_WAITING = 20_000
@@ -125,8 +127,8 @@ class RouterQueue(Generic[Work]):
 
     @property
     def _refill_per_second(self) -> float:
-        """How fast the bucket fills: with what it holds, no second sees more than the rate."""
-        return max(self._per_second - self.burst, self._per_second / 2)
+        """How fast the bucket fills: with what it holds, and what left late, no second sees more than the rate."""
+        return max(self._per_second * (1 - LATE_SECONDS) - self.burst, self._per_second / 2)
 
     @property
     def waiting(self) -> int:

@@ -84,9 +84,9 @@ def test_a_storm_is_spread_evenly() -> None:
         now = queue.next_at(now)
     assert times[4] == START
     assert times[5] > START
-    assert times[-1] == pytest.approx(START + 95 / 45, abs=0.01)
+    assert times[-1] == pytest.approx(START + 95 / 40, abs=0.01)
     gaps = [later - earlier for earlier, later in pairwise(times[4:])]
-    assert gaps == pytest.approx([1 / 45] * 95, abs=1e-4)
+    assert gaps == pytest.approx([1 / 40] * 95, abs=1e-4)
 
 
 def test_what_is_urgent_goes_before_a_storm() -> None:
@@ -318,7 +318,7 @@ def test_another_rate_counts_from_now_on() -> None:
     assert len(queue.ready(START)) == 10
     queue.limit(10, START)
     assert len(queue.ready(START + 1)) == 1
-    assert queue.next_at(START + 1) == pytest.approx(START + 1 + 1 / 9, abs=1e-5)
+    assert queue.next_at(START + 1) == pytest.approx(START + 1 + 1 / 8, abs=1e-5)
 
 
 def with_guests(queue: Queue, *names: str) -> Queue:
