@@ -55,6 +55,7 @@ octets = st.integers(0, 10**6)
 fixed = st.builds(Change, st.just(ChangeKind.FIXED), rates, rates)
 slowing = st.builds(Change, st.just(ChangeKind.PERCENT), percent=st.integers(1, 100))
 scaling = st.builds(Change, st.just(ChangeKind.PERCENT), percent=st.integers(1, 300))
+doubling = st.just(Change(ChangeKind.PERCENT, percent=200))
 blocks = st.just(Change(ChangeKind.BLOCK))
 windows = st.builds(
     Window,
@@ -157,9 +158,9 @@ def standings(draw: st.DrawFn, rules: PlanRules, now: datetime, zone: ZoneInfo, 
 
     top_ups = []
     for number in range(draw(st.integers(0, 3))):
-        begins, ends = sorted((around(), around()))
-        kind = draw(st.sampled_from(TopUpKind))
-        boost = draw(st.one_of(fixed, scaling)) if kind is TopUpKind.BOOST else None
+        begins, ends = sorted((around(past=draw(st.booleans())), around()))
+        kind = draw(st.sampled_from([*TopUpKind, TopUpKind.BOOST]))
+        boost = draw(st.one_of(doubling, fixed, scaling)) if kind is TopUpKind.BOOST else None
         paid = draw(octets) if ends <= now else None
         top_ups.append(
             TopUp(number, f"top-up {number}", kind, begins, ends, draw(octets), 0, boost, draw(st.booleans()), paid)
@@ -343,10 +344,12 @@ def test_a_line_that_may_not_be_used_is_never_let_through_unfenced(asked: Asked)
 
 
 @pytest.mark.parametrize("account", AccountState)
-@given(asked=questions(fresh=True))
+@given(asked=questions(fresh=True), is_used_up=st.booleans())
 def test_in_no_state_of_the_account_a_line_is_let_through_that_may_not_be_used(
-    account: AccountState, asked: Asked
+    account: AccountState, asked: Asked, is_used_up: bool
 ) -> None:
+    if is_used_up:
+        asked = asked.ruled(replace(asked.rules, cap=Cap(0, action=CapAction.BLOCK)))
     asked.standing = replace(asked.standing, account=account)
     assert_is_not_let_through(asked)
 
