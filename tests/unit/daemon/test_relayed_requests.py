@@ -127,7 +127,7 @@ def test_a_flood_of_others_leaves_our_own_every_second_turn() -> None:
             assert lane.push(number, begin(number), urgent=False)
         await asyncio.gather(*flood)
         assert len(took) == 40
-        assert max(took) <= 2 * 40 / (PER_SECOND * 0.9)
+        assert max(took) <= 2 * 40 / (PER_SECOND * 0.75), "no bucket fills at less than three quarters of the rate"
 
     played(story)
 
