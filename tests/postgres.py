@@ -24,6 +24,9 @@ from storage.migrate import migrate
 
 DIRECTORY_PREFIX = "caudal-test-"
 TEMPLATE = "migrated"
+MEMORY = Path("/dev/shm")
+ENOUGH_OCTETS = 2 * 1024**3
+"""With so much free the clusters lie in memory: on a disk a copy of the template takes ten times as long."""
 
 
 class PostgresForTests:
@@ -37,8 +40,8 @@ class PostgresForTests:
     def database(self) -> Iterator[str]:
         """Lend the DSN of a fresh migrated database, and drop it afterwards with whoever is still connected."""
         name = f"test_{next(self._numbers)}"
-        # FILE_COPY forces two checkpoints: 140 ms against 85 ms.
-        self._execute("CREATE DATABASE {} OWNER {} TEMPLATE {} STRATEGY WAL_LOG", name, ROLE, TEMPLATE)
+        # In memory 30 ms; what is written ahead as well takes 40 ms, and soon 300 on a disk.
+        self._execute("CREATE DATABASE {} OWNER {} TEMPLATE {} STRATEGY FILE_COPY", name, ROLE, TEMPLATE)
         try:
             yield self.server.dsn(name)
         finally:
@@ -81,16 +84,26 @@ def postgres_for_tests() -> Iterator[PostgresForTests]:
 @contextlib.contextmanager
 def directory_for_clusters() -> Iterator[Path]:
     """Lend a directory that names this process and is short enough for a socket; end the servers left in it."""
-    directory = Path(tempfile.mkdtemp(prefix=f"{DIRECTORY_PREFIX}{os.getpid()}-"))
+    directory = Path(tempfile.mkdtemp(prefix=f"{DIRECTORY_PREFIX}{os.getpid()}-", dir=_roomy_place()))
     try:
         yield directory
     finally:
         _end_servers(directory)
 
 
+def _roomy_place() -> Path | None:
+    """Return memory that serves as a disk, where there is enough of it."""
+    try:
+        is_roomy = shutil.disk_usage(MEMORY).free >= ENOUGH_OCTETS and os.access(MEMORY, os.W_OK | os.X_OK)
+    except OSError:
+        return None
+    return MEMORY if is_roomy else None
+
+
 def end_abandoned_servers() -> None:
     """End the servers of runs that were killed."""
-    for directory in Path(tempfile.gettempdir()).glob(f"{DIRECTORY_PREFIX}*"):
+    places = {Path(tempfile.gettempdir()), MEMORY}
+    for directory in [each for place in places for each in place.glob(f"{DIRECTORY_PREFIX}*")]:
         process_id = directory.name.removeprefix(DIRECTORY_PREFIX).partition("-")[0]
         # Runs that start at once may both find it.
         with contextlib.suppress(FileNotFoundError):
