@@ -75,11 +75,12 @@ def read_terms(table: Table) -> dict[str, object]:
 
 def resolve(*layers: Mapping[str, object], currency: str) -> BillingTerms:
     """Return the terms of an account in `currency`: the later layers say more. Raise StoredTermsError."""
-    return _resolved(tuple(json.dumps(layer, sort_keys=True) for layer in layers if layer), currency)
+    return resolve_written(tuple(json.dumps(layer, sort_keys=True) for layer in layers if layer), currency)
 
 
 @lru_cache(maxsize=MERGED)
-def _resolved(layers: tuple[str, ...], currency: str) -> BillingTerms:
+def resolve_written(layers: tuple[str, ...], currency: str) -> BillingTerms:
+    """Return the same of layers as JSON; the same texts are read once. Raise StoredTermsError."""
     problems = Problems(lambda paths: dict.fromkeys(paths, 1))
     table = Table(merged(json.loads(layer) for layer in layers), (), problems)
     terms = _take(table, BillingTerms(currency=currency))

@@ -12,7 +12,6 @@ from decimal import Decimal
 from enum import Enum
 from fractions import Fraction
 from functools import lru_cache
-from math import ceil, floor
 
 _NOTHING = Decimal(0)
 _HUNDRED = 100
@@ -125,12 +124,12 @@ def commission(terms: Commission, amounts: Iterable[Decimal]) -> Fraction:
 
 
 def _bounded(terms: Tariff | Commission, amount: Fraction) -> Fraction:
-    amount = max(amount, Fraction(terms.minimum))
-    return amount if terms.ceiling is None else min(amount, Fraction(terms.ceiling))
+    amount = max(amount, _exact(terms.minimum))
+    return amount if terms.ceiling is None else min(amount, _exact(terms.ceiling))
 
 
 def _tiered(tariff: Tariff, units: int | Fraction) -> Fraction:
-    charged = max(Fraction(0), Fraction(units) - tariff.free)
+    charged = max(0, units - tariff.free)
     return (_graduated if tariff.model is TierModel.GRADUATED else _volume)(tariff, charged)
 
 
@@ -142,39 +141,44 @@ def _flats(tariff: Tariff, units: Fraction) -> Fraction:
 
 def blocks(tariff: Tariff, units: int) -> int:
     """Return how many blocks the first tier makes of units, those that are free left out."""
-    return int(_blocks(tariff, tariff.tiers[0], Fraction(max(0, units - tariff.free))))
+    return int(_blocks(tariff, tariff.tiers[0], max(0, units - tariff.free)))
 
 
-def _graduated(tariff: Tariff, units: Fraction) -> Fraction:
-    amount, below = Fraction(0), 0
+def _graduated(tariff: Tariff, units: int | Fraction) -> Fraction:
+    amount, below = _exact(_NOTHING), 0
     for place, tier in enumerate(tariff.tiers):
-        inside = units - below if tier.up_to is None else min(units, Fraction(tier.up_to)) - below
+        inside = (units if tier.up_to is None else min(units, tier.up_to)) - below
         if place and inside <= 0:
             break
-        amount += Fraction(tier.flat) + _blocks(tariff, tier, max(inside, Fraction(0))) * Fraction(tier.price)
+        amount += _exact(tier.flat) + _blocks(tariff, tier, max(inside, 0)) * _exact(tier.price)
         if tier.up_to is None:
             break
         below = tier.up_to
     return amount
 
 
-def _volume(tariff: Tariff, units: Fraction) -> Fraction:
+def _volume(tariff: Tariff, units: int | Fraction) -> Fraction:
     tier = next(tier for tier in tariff.tiers if tier.up_to is None or units <= tier.up_to)
-    return Fraction(tier.flat) + _blocks(tariff, tier, units) * Fraction(tier.price)
+    return _exact(tier.flat) + _blocks(tariff, tier, units) * _exact(tier.price)
 
 
-def _blocks(tariff: Tariff, tier: Tier, units: Fraction) -> int | Fraction:
-    if tier.block == 1:
+def _blocks(tariff: Tariff, tier: Tier, units: int | Fraction) -> int | Fraction:
+    block = tier.block
+    if block == 1:
         # A unit is not divided any further.
         return units
-    exact = units / tier.block
     match tariff.rounding:
         case BlockRounding.UP:
-            return ceil(exact)
+            return -(-units // block)
         case BlockRounding.DOWN:
-            return floor(exact)
+            return units // block
         case BlockRounding.NEAREST:
-            return floor(exact + Fraction(1, 2))
+            return (2 * units + block) // (2 * block)
+
+
+@lru_cache(maxsize=1024)
+def _exact(price: Decimal) -> Fraction:
+    return Fraction(price)
 
 
 @lru_cache(maxsize=4096)

@@ -302,7 +302,7 @@ def charged_line(amount: int, net: int, taxes: Iterable[Sequence[Any]], credited
 
 
 def _account(row: Any) -> Account:
-    terms = billing_terms.resolve(row.isp, row.partner, row.terms, currency=row.currency)
+    terms = billing_terms.resolve_written((row.isp, row.partner, row.terms), row.currency)
     party = Party(row.customer_id, row.login, row.name, row.details, row.email)
     account = Account(row.customer_id, row.partner_id, terms, row.state, party)
     if terms.billing.is_prepaid:
@@ -334,8 +334,9 @@ def _discount(row: Any, payer_id: int) -> Discount:
 
 
 _AMONG = "= ANY(CAST(:ids AS bigint[]))"
-_ACCOUNTS = f"""SELECT a.customer_id, a.currency, a.terms || jsonb_build_object('type', a.billing) AS terms, a.state,
-        c.login, c.name, c.email, c.details, c.partner_id, r.document AS partner, i.billing AS isp,
+_ACCOUNTS = f"""SELECT a.customer_id, a.currency, a.state, c.login, c.name, c.email, c.details, c.partner_id,
+        CAST(a.terms || jsonb_build_object('type', a.billing) AS text) AS terms,
+        CAST(r.document AS text) AS partner, CAST(i.billing AS text) AS isp,
         coalesce((SELECT -b.amount FROM balance AS b JOIN ledger_account AS l ON l.id = b.ledger_account_id
             WHERE l.kind = 'wallet' AND l.currency = a.currency AND b.customer_id = a.customer_id), 0) AS wallet,
         coalesce((SELECT sum(v.amount - v.posted) FROM reservation AS v WHERE v.customer_id = a.customer_id

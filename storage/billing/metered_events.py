@@ -41,9 +41,7 @@ def add(connection: Connection, report: Report) -> tuple[int, bool]:
     """Keep a report; return its number, and whether it was new. Raise NotMetered."""
     row = connection.execute(text(_SUBSCRIPTION), {"code": report.subscription}).first()
     if row is None:
-        raise NotMetered(
-            f"there is no subscription {report.subscription!r}; see `caudal subscription list`"
-        )
+        raise NotMetered(f"there is no subscription {report.subscription!r}; see `caudal subscription list`")
     known = connection.scalar(text("SELECT id FROM metered_event WHERE key = :key"), {"key": report.key})
     if known is not None:
         return int(known), False

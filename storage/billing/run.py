@@ -99,7 +99,7 @@ def bill_due(
     told: Callable[[Progress], None] | None = None,
 ) -> Progress:
     """Make and post the documents of all accounts that are due on `on`; `slot` tells runs beside each other apart."""
-    progress, conflicts = Progress(), 0
+    progress, conflicts, last = Progress(), 0, 0
     with engine.connect() as connection:
         with connection.begin():
             ledger.require_open(connection, on)
@@ -109,8 +109,8 @@ def bill_due(
             done = replace(progress, totals=dict(progress.totals))
             try:
                 with connection.begin():
-                    taken_now = _take(connection, on, only_prepaid=only_prepaid)
-                    if not taken_now:
+                    taken_now = _take(connection, on, last, only_prepaid=only_prepaid)
+                    if not taken_now and not last:
                         return progress
                     for day, ids in taken_now:
                         _bill(connection, ids, day, catalogue, series, slot, done)
@@ -121,6 +121,8 @@ def bill_due(
                 if not _is_conflict(error) or conflicts > MOST_CONFLICTS:
                     raise
                 continue
+            # At the end once more from the beginning: who is due again, and what another run has let go.
+            last = max((max(ids) for _, ids in taken_now), default=0)
             progress = done
             if told is not None:
                 told(progress)
@@ -292,12 +294,12 @@ _DAY = """CASE WHEN billing IN ('prepaid-daily', 'prepaid-period') AND NOT EXIST
     THEN least(greatest(next_bill_on, (SELECT through + 1 FROM closed_books)), :on) ELSE :on END"""
 
 
-def _take(connection: Connection, on: date, *, only_prepaid: bool) -> list[tuple[date, list[int]]]:
-    """Lock some accounts that are due and that nobody else works on; return them by the day that is to be billed."""
+def _take(connection: Connection, on: date, last: int, *, only_prepaid: bool) -> list[tuple[date, list[int]]]:
+    """Lock some accounts after `last` that are due and that nobody else works on; return them by the day to bill."""
     rows = connection.execute(
-        text(f"""SELECT customer_id, {_DAY} FROM account WHERE {_DUE}
+        text(f"""SELECT customer_id, {_DAY} FROM account WHERE {_DUE} AND customer_id > :last
             ORDER BY customer_id LIMIT {ACCOUNTS_PER_TRANSACTION} FOR UPDATE SKIP LOCKED"""),
-        {"on": on, "prepaid": only_prepaid},
+        {"on": on, "prepaid": only_prepaid, "last": last},
     )
     by_day: dict[date, list[int]] = {}
     for customer_id, day in rows:
