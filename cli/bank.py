@@ -6,7 +6,6 @@ on with by the daemon.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import urlencode
@@ -15,11 +14,12 @@ import click
 
 from cli.client import ControlClient, Item
 from cli.command import Group
-from cli.completion import named
-from cli.errors import CommandError, DaemonError
+from cli.errors import DaemonError
 from cli.line import operator
 from cli.money import amount, shown
+from cli.names import customer_argument
 from cli.options import Paging, data_directory, json_option, paging_options
+from cli.progress import followed
 from cli.provisioning import chunks, of_file
 from cli.tables import Column, show_listing, text, write_json
 
@@ -33,6 +33,7 @@ ENTRY_COLUMNS = (
     Column("TEXT", lambda item, _now: " ".join([*item["references"], item["text"]]).strip(), spare=2),
     text("WHY", "why"),
 )
+ENDED = "the answer ended without a report; the daemon goes on booking, see `caudal bank list`"
 _ENTRY = click.argument("entry", type=click.IntRange(1), metavar="ENTRY")
 
 
@@ -58,37 +59,14 @@ def import_file(file: Path, form: str | None, dry_run: bool, as_json: bool) -> N
     query = urlencode({key: value for key, value in given.items() if value is not None})
     client = ControlClient(data_directory(), timeout=None)
     try:
-        report = _followed(
-            client.upload(f"/v1/bank-files?{query}", chunks(file), "application/octet-stream"), quiet=as_json
-        )
+        lines = client.upload(f"/v1/bank-files?{query}", chunks(file), "application/octet-stream")
+        report = followed(lines, "booked", ENDED, quiet=as_json)
     except DaemonError as error:
         raise of_file(error, file, as_json=as_json) from error
     if as_json:
         write_json(report)
     else:
         _write_report(report)
-
-
-def _followed(lines: Iterable[Item], *, quiet: bool) -> Item:
-    """Return the report, with a progress bar unless quiet."""
-    if quiet:
-        return _report(lines, lambda _done, _of: None)
-    # Late: rich takes longer to import than most commands take.
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = TextColumn("payments"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task("payments", total=None)
-        return _report(lines, lambda done, of: progress.update(task, completed=done, total=of))
-
-
-def _report(lines: Iterable[Item], told: Callable[[int, int], None]) -> Item:
-    for line in lines:
-        if line["event"] == "report":
-            return line
-        told(line["booked"], line["of"])
-    raise CommandError("the answer ended without a report; the daemon goes on booking, see `caudal bank list`")
 
 
 def _write_report(report: Item) -> None:
@@ -114,7 +92,7 @@ def list_entries(only_open: bool, paging: Paging) -> None:
 
 @bank.command("assign", example="caudal bank assign 17 ana.garcia --invoice F2027-000001")
 @_ENTRY
-@click.argument("customer", metavar="CUSTOMER", shell_complete=named("/v1/customers", "login"))
+@customer_argument
 @click.option("--invoice", "invoices", multiple=True, metavar="NUMBER", help="Pay this one first; may be repeated.")
 @json_option
 def assign(entry: int, customer: str, invoices: tuple[str, ...], as_json: bool) -> None:

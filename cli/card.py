@@ -12,10 +12,10 @@ import click
 
 from cli.client import ControlClient, segment
 from cli.command import Group
-from cli.completion import named
 from cli.errors import CommandError
 from cli.line import operator
 from cli.money import AMOUNT, amount, shown
+from cli.names import customer_argument, customer_option
 from cli.options import Paging, data_directory, json_option, paging_options
 from cli.tables import show_listing, text, write_json
 
@@ -28,7 +28,6 @@ CHARGE_COLUMNS = (
     text("GATEWAY", "gateway_id", spare=2),
     text("WHY", "why"),
 )
-_CUSTOMER = click.argument("customer", metavar="CUSTOMER", shell_complete=named("/v1/customers", "login"))
 
 
 @click.group("card", cls=Group, example="caudal card charge ana.garcia")
@@ -37,7 +36,7 @@ def card() -> None:
 
 
 @card.command("add", example="caudal card add ana.garcia --payer cus_9s6XKz --token pm_1MqLiJ --label 'visa 4242'")
-@_CUSTOMER
+@customer_argument
 @click.option("--payer", required=True, metavar="ID", help="What the gateway calls the customer.")
 @click.option("--token", required=True, metavar="ID", help="What the gateway calls the card.")
 @click.option("--label", default="", metavar="TEXT", help="What people call it; never its number.")
@@ -48,7 +47,7 @@ def add(customer: str, payer: str, token: str, label: str) -> None:
 
 
 @card.command("charge", example="caudal card charge ana.garcia --invoice F2027-000001")
-@_CUSTOMER
+@customer_argument
 @click.option("--invoice", "invoices", multiple=True, metavar="NUMBER", help="Pay this one first; may be repeated.")
 @click.option("--amount", "wanted", type=AMOUNT, help="So much.  [default: all that is open]")
 @click.option("--key", metavar="TEXT", help="Two orders with one key are one charge.  [default: a new one]")
@@ -77,9 +76,7 @@ def charge(customer: str, invoices: tuple[str, ...], wanted: str | None, key: st
 
 
 @card.command("list", example="caudal card list --customer ana.garcia")
-@click.option(
-    "--customer", metavar="LOGIN", shell_complete=named("/v1/customers", "login"), help="Of this customer alone."
-)
+@customer_option
 @paging_options
 def list_charges(customer: str | None, paging: Paging) -> None:
     """List charges of cards, the newest first."""

@@ -17,6 +17,7 @@ from cli import router as router_commands
 from cli.client import ControlClient, Item, segment
 from cli.command import Group
 from cli.completion import named
+from cli.names import customer_option
 from cli.options import Paging, data_directory, json_option, paging_options
 from cli.tables import Column, count, names, show_listing, text, write_details, write_json
 from cli.units import duration, limit_bits_per_second, local
@@ -315,7 +316,7 @@ def service() -> None:
 
 @service.command("list", example="caudal service list --customer ana.garcia --json")
 @click.option("--plan", metavar="NAME", shell_complete=named(PLANS.path, PLANS.key), help="Only of this plan.")
-@click.option("--customer", metavar="LOGIN", help="Only of this customer.")
+@customer_option
 @click.option("--login", "login_prefix", metavar="PREFIX", help="Only logins that begin so.")
 @paging_options
 def list_services(plan: str | None, customer: str | None, login_prefix: str | None, paging: Paging) -> None:

@@ -12,10 +12,10 @@ import click
 
 from cli.client import ControlClient, Item, segment
 from cli.command import Command
-from cli.completion import named
 from cli.errors import CommandError
 from cli.line import operator
 from cli.money import DAY, shown
+from cli.names import customer_argument
 from cli.options import Paging, data_directory, far_future_option, json_option
 from cli.tables import Column, Table, count, show_listing, text, write_json, write_json_array
 
@@ -62,7 +62,7 @@ def waits_for(planned: Item) -> str:
 
 
 @click.command("proforma", cls=Command, example="caudal invoice proforma ana.garcia --date 2027-02-01")
-@click.argument("customer", metavar="CUSTOMER", shell_complete=named("/v1/customers", "login"))
+@customer_argument
 @click.option("--date", "on", type=DAY, help="What is due by this day.  [default: today]")
 @far_future_option
 @json_option

@@ -12,7 +12,7 @@ import click
 
 from cli.client import ControlClient, Item, segment
 from cli.command import Command
-from cli.completion import named
+from cli.names import service_argument
 from cli.options import data_directory, json_option, language
 from cli.tables import printable, write_details, write_json
 from cli.units import duration, limit_bits_per_second, moment, octets
@@ -67,7 +67,7 @@ def _word(english: str, spoken: str) -> str:
 
 
 @click.command("explain", cls=Command, example="caudal explain ana.garcia")
-@click.argument("service", metavar="SERVICE", shell_complete=named("/v1/services", "login"))
+@service_argument
 @json_option
 def explain(service: str, as_json: bool) -> None:
     """Show what a line may do now, which rules led there, and what would change it."""

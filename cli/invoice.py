@@ -6,7 +6,6 @@ Rule: a run that is stopped has done whole accounts; the next one goes on where 
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -15,14 +14,15 @@ import click
 from cli import documents
 from cli.client import ControlClient, Item, segment
 from cli.command import Group
-from cli.completion import named
-from cli.errors import CommandError
 from cli.money import AMOUNT, DAY, amount, shown
+from cli.names import customer_option
 from cli.options import Paging, data_directory, far_future_option, json_option, paging_options
+from cli.progress import followed
 from cli.tables import Column, Table, show_listing, text, write_details, write_json
 
 RUN_SECONDS = 24 * 3600.0
 MOST_SHOWN = 20
+ENDED = "the run ended without a report; run it again, it goes on where it ended"
 DOCUMENT_COLUMNS = (
     Column("NUMBER", lambda item, _now: item["number"] or f"({item['id']})"),
     text("KIND", "kind", spare=1),
@@ -49,9 +49,6 @@ RATED_COLUMNS = (
     amount("NOW", "amount"),
     amount("DIFFERENCE", "difference"),
 )
-_CUSTOMER = click.option(
-    "--customer", metavar="LOGIN", shell_complete=named("/v1/customers", "login"), help="Of this customer alone."
-)
 
 
 @click.group("invoice", cls=Group, example="caudal invoice run --date 2027-02-01 --dry-run")
@@ -62,7 +59,7 @@ def invoice() -> None:
 @invoice.command("run", example="caudal invoice run --date 2027-02-01 --dry-run")
 @click.option("--date", "on", type=DAY, help="What is due by this day.  [default: today]")
 @click.option("--dry-run", is_flag=True, help="Show the totals and the largest differences, and write nothing.")
-@_CUSTOMER
+@customer_option
 @far_future_option
 @json_option
 def run(on: str | None, dry_run: bool, customer: str | None, far_future: bool, as_json: bool) -> None:
@@ -70,8 +67,7 @@ def run(on: str | None, dry_run: bool, customer: str | None, far_future: bool, a
     client = ControlClient(data_directory(), timeout=RUN_SECONDS)
     order = {"date": on or client.get("/v1/clock")["today"], "dry_run": dry_run, "customer": customer}
     order["far_future"] = far_future
-    lines = client.order_lines("/v1/invoice-runs", order)
-    report = _followed(lines, quiet=as_json)
+    report = followed(client.order_lines("/v1/invoice-runs", order), "accounts", ENDED, quiet=as_json)
     if as_json:
         write_json(report)
     else:
@@ -84,34 +80,12 @@ def run(on: str | None, dry_run: bool, customer: str | None, far_future: bool, a
 def preview(on: str | None, as_json: bool) -> None:
     """Show what the next run would be, and keep it to be confirmed; nothing is issued."""
     client = ControlClient(data_directory(), timeout=RUN_SECONDS)
-    answer = _followed(client.order_lines("/v1/invoice-previews", {"on": on}), quiet=as_json)
+    answer = followed(client.order_lines("/v1/invoice-previews", {"on": on}), "accounts", ENDED, quiet=as_json)
     if as_json:
         write_json(answer)
         return
     click.echo(f"run of {answer['on']}: {documents.waits_for(answer)}")
     _write_report(answer)
-
-
-def _followed(lines: Iterable[Item], *, quiet: bool) -> Item:
-    """Return the report, with a progress bar unless quiet."""
-    if quiet:
-        return _report(lines, lambda _done, _of: None)
-    # Late: rich takes longer to import than most commands take.
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = TextColumn("accounts"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task("accounts", total=None)
-        return _report(lines, lambda done, of: progress.update(task, completed=done, total=of))
-
-
-def _report(lines: Iterable[Item], told: Callable[[int, int], None]) -> Item:
-    for line in lines:
-        if line["event"] == "report":
-            return line
-        told(line["accounts"], line["of"])
-    raise CommandError("the run ended without a report; run it again, it goes on where it ended")
 
 
 def _write_report(report: Item) -> None:
@@ -138,7 +112,7 @@ def _write_report(report: Item) -> None:
 
 
 @invoice.command("list", example="caudal invoice list --open")
-@_CUSTOMER
+@customer_option
 @click.option("--open", "only_open", is_flag=True, help="Only invoices and proformas that are not paid.")
 @click.option(
     "--kind", type=click.Choice(["invoice", "credit-note", "proforma", "receipt"]), help="Documents of one kind."
@@ -239,7 +213,7 @@ def parked(as_json: bool) -> None:
 
 
 @invoice.command("retry", example="caudal invoice retry --customer ana.garcia")
-@_CUSTOMER
+@customer_option
 def retry(customer: str | None) -> None:
     """Let parked accounts be billed again by the next run."""
     path = "/v1/parked-accounts/retry"

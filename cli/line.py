@@ -13,8 +13,8 @@ import click
 
 from cli.client import ControlClient, Item, segment
 from cli.command import Group
-from cli.completion import named
 from cli.explain import overshot, rates, refusal, standing
+from cli.names import router_option, service_argument
 from cli.options import Paging, data_directory, paging_options
 from cli.rate import HOURS, RATE
 from cli.tables import Column, count, show_listing, text
@@ -29,7 +29,6 @@ LINE_COLUMNS = (
     Column("NEXT", lambda item, now: _next(item["next_attempt_at"], now), number=True, spare=1),
     Column("SESSION", lambda item, _now: str(item["session_id"]), number=True),
 )
-_SERVICE = click.argument("service", metavar="SERVICE", shell_complete=named("/v1/services", "login"))
 
 
 @click.group("line", cls=Group, example="caudal line list --unproven")
@@ -39,7 +38,7 @@ def line() -> None:
 
 @line.command("list", example="caudal line list --unproven --json")
 @click.option("--unproven", is_flag=True, help="Only lines whose router is not proven to obey.")
-@click.option("--router", metavar="NAME", shell_complete=named("/v1/routers", "name"), help="Only on this router.")
+@router_option
 @paging_options
 def list_lines(unproven: bool, router: str | None, paging: Paging) -> None:
     """List the lines of open sessions that enforcement looks after, by router."""
@@ -48,7 +47,7 @@ def list_lines(unproven: bool, router: str | None, paging: Paging) -> None:
 
 
 @line.command("block", example="caudal line block ana.garcia")
-@_SERVICE
+@service_argument
 @click.option("--no-balance", is_flag=True, help="Because its balance is used up, not by an order.")
 def block(service: str, no_balance: bool) -> None:
     """Block a line: refused or sent to the walled garden, as the ISP and its plan say."""
@@ -56,14 +55,14 @@ def block(service: str, no_balance: bool) -> None:
 
 
 @line.command("unblock", example="caudal line unblock ana.garcia")
-@_SERVICE
+@service_argument
 def unblock(service: str) -> None:
     """Let a blocked line in again."""
     _set_account(service, "active")
 
 
 @line.command("override", example='caudal line override ana.garcia --download 5M --hours 2 --reason "line test"')
-@_SERVICE
+@service_argument
 @click.option("--download", type=RATE, help="Rate down, such as 5M.")
 @click.option("--upload", type=RATE, help="Rate up.")
 @click.option("--percent", type=click.IntRange(1, 1000), help="Instead of rates: this share of the plan's.")
@@ -88,7 +87,7 @@ def override(
 
 
 @line.command("release", example="caudal line release ana.garcia")
-@_SERVICE
+@service_argument
 def release(service: str) -> None:
     """Take an override back."""
     _say(ControlClient(data_directory()).post_json(f"/v1/releases/{segment(service)}", {}))

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 import click
 
 from cli.command import Group
-from cli.completion import named
+from cli.names import login_option
 from cli.options import Paging, paging_options
 from cli.since import SINCE
 from cli.tables import Column, count, show_listing, text
@@ -42,7 +42,7 @@ def login() -> None:
 
 
 @login.command("list", example="caudal login list --reason wrong_password --since 2h")
-@click.option("--login", metavar="NAME", shell_complete=named("/v1/services", "login"), help="Only of this login.")
+@login_option
 @click.option("--reason", metavar="CODE", type=click.Choice(REASONS), help="Only for this reason.")
 @click.option("--since", type=SINCE, metavar="WHEN", help="Only since: 2h, 7d, 2026-01-31, 2026-01-31T18:00.")
 @paging_options

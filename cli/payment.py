@@ -12,9 +12,9 @@ import click
 
 from cli.client import ControlClient, Item, segment
 from cli.command import Command, Group
-from cli.completion import named
 from cli.line import operator
 from cli.money import AMOUNT, DAY, RATE, amount, shown
+from cli.names import customer_argument, customer_option
 from cli.options import Paging, data_directory, json_option, paging_options
 from cli.tables import Column, show_listing, text, write_details, write_json
 
@@ -29,7 +29,6 @@ PAYMENT_COLUMNS = (
     amount("REFUNDED", "refunded", spare=3),
     text("RECEIPT", "receipt"),
 )
-_CUSTOMER = click.argument("customer", metavar="CUSTOMER", shell_complete=named("/v1/customers", "login"))
 
 
 @click.group("payment", cls=Group, example="caudal payment add ana.garcia 30.13")
@@ -38,7 +37,7 @@ def payment() -> None:
 
 
 @payment.command("add", example="caudal payment add ana.garcia 30.13 --method transfer --reference 'invoice 17'")
-@_CUSTOMER
+@customer_argument
 @click.argument("amount", type=AMOUNT)
 @click.option(
     "--method", default="cash", show_default=True, metavar="NAME", help="How it came in: cash, card, transfer."
@@ -90,9 +89,7 @@ def add(
 
 
 @payment.command("list", example="caudal payment list --customer ana.garcia")
-@click.option(
-    "--customer", metavar="LOGIN", shell_complete=named("/v1/customers", "login"), help="Of this customer alone."
-)
+@customer_option
 @paging_options
 def list_payments(customer: str | None, paging: Paging) -> None:
     """List payments, the newest first."""
@@ -134,7 +131,7 @@ def account() -> None:
 
 
 @account.command("show", example="caudal account show ana.garcia")
-@_CUSTOMER
+@customer_argument
 @json_option
 def show(customer: str, as_json: bool) -> None:
     """Show what a customer owes or has in the wallet, and for how many days that lasts."""
@@ -160,7 +157,7 @@ def show(customer: str, as_json: bool) -> None:
 
 
 @account.command("promise", example="caudal account promise ana.garcia 2027-02-20")
-@_CUSTOMER
+@customer_argument
 @click.argument("until", type=DAY)
 def promise(customer: str, until: str) -> None:
     """Cut nothing through a day on which a customer promised to pay."""
@@ -168,7 +165,7 @@ def promise(customer: str, until: str) -> None:
 
 
 @account.command("pause", example="caudal account pause ana.garcia --from 2027-08-01 --to 2027-09-01")
-@_CUSTOMER
+@customer_argument
 @click.option("--from", "starts", type=DAY, required=True, help="The first day that is not charged.")
 @click.option("--to", "ends", type=DAY, help="The first day that is charged again.  [default: until further notice]")
 def pause(customer: str, starts: str, ends: str | None) -> None:
@@ -177,21 +174,21 @@ def pause(customer: str, starts: str, ends: str | None) -> None:
 
 
 @account.command("deactivate", example="caudal account deactivate ana.garcia")
-@_CUSTOMER
+@customer_argument
 def deactivate(customer: str) -> None:
     """Give a customer up from today: neither billed nor let in, and no day of it is charged later."""
     _order("account-states", customer, {"active": False})
 
 
 @account.command("activate", example="caudal account activate ana.garcia")
-@_CUSTOMER
+@customer_argument
 def activate(customer: str) -> None:
     """Take a customer back that was given up; billing goes on from today."""
     _order("account-states", customer, {"active": True})
 
 
 @account.command("trust", example="caudal account trust ana.garcia")
-@_CUSTOMER
+@customer_argument
 def trust(customer: str) -> None:
     """Let a cut line in for some days on trust, as the account's terms allow."""
     _order("trust-unlocks", customer, {"made_by": operator()})
@@ -202,7 +199,7 @@ def _order(kind: str, customer: str, order: dict[str, object]) -> None:
 
 
 @click.command("calendar", cls=Command, example="caudal calendar ana.garcia")
-@_CUSTOMER
+@customer_argument
 @json_option
 def calendar(customer: str, as_json: bool) -> None:
     """List the days on which a customer is reminded, slowed, blocked.

@@ -6,9 +6,8 @@ Rule: a file is taken whole or refused whole; every mistake is a line `FILE:LINE
 from __future__ import annotations
 
 import os
-import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
@@ -18,9 +17,11 @@ from cli.client import ControlClient, Item
 from cli.command import Command, Group
 from cli.errors import CommandError, DaemonError
 from cli.options import data_directory, json_option
+from cli.progress import followed
 from cli.tables import printable, write_json
 
 CHUNK_OCTETS = 65_536
+ENDED = "the daemon ended before it told the result; see its log, and import the file again"
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
@@ -111,7 +112,8 @@ def import_services(file: Path, as_json: bool) -> None:
     """
     client = ControlClient(data_directory(), timeout=None)
     try:
-        report = _import(client, file, quiet=as_json or not sys.stderr.isatty())
+        lines = client.upload("/v1/import/services", chunks(file), "text/csv")
+        report = followed(lines, "rows", ENDED, total=_rows(file), quiet=as_json)
     except DaemonError as error:
         raise of_file(error, file, as_json=as_json) from error
     if as_json:
@@ -119,28 +121,6 @@ def import_services(file: Path, as_json: bool) -> None:
     else:
         counts = f"{report['created']:,} created, {report['updated']:,} updated, {report['unchanged']:,} unchanged"
         click.echo(counts)
-
-
-def _import(client: ControlClient, file: Path, *, quiet: bool) -> Item:
-    """Send the file and return the report, with a progress bar unless quiet."""
-    events = client.upload("/v1/import/services", chunks(file), "text/csv")
-    if quiet:
-        return _report(events, lambda _rows: None)
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True)) as progress:
-        task = progress.add_task("rows", total=_rows(file))
-        return _report(events, lambda rows: progress.update(task, completed=rows))
-
-
-def _report(events: Iterator[Item], tell: Callable[[int], None]) -> Item:
-    for event in events:
-        if event["event"] == "report":
-            return event
-        tell(event["rows"])
-    raise CommandError("the daemon ended before it told the result; see its log, and import the file again")
 
 
 def chunks(file: Path) -> Iterator[bytes]:

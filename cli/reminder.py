@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 import click
 
 from cli.command import Group
-from cli.completion import named
 from cli.money import amount
+from cli.names import customer_option
 from cli.options import Paging, paging_options
 from cli.tables import show_listing, text
 
@@ -30,9 +30,7 @@ def reminder() -> None:
 
 
 @reminder.command("list", example="caudal reminder list --open --json")
-@click.option(
-    "--customer", metavar="LOGIN", shell_complete=named("/v1/customers", "login"), help="Of this customer alone."
-)
+@customer_option
 @click.option("--open", "only_open", is_flag=True, help="Only where something is still to be paid.")
 @paging_options
 def list_reminders(customer: str | None, only_open: bool, paging: Paging) -> None:

@@ -14,6 +14,7 @@ from cli.client import ControlClient, Item, segment
 from cli.command import Group
 from cli.completion import named
 from cli.money import AMOUNT, DAY, PRICE, amount, shown
+from cli.names import customer_argument, customer_option
 from cli.options import Paging, data_directory, paging_options
 from cli.tables import Column, count, names, show_listing, text
 
@@ -35,10 +36,6 @@ CHARGE_COLUMNS = (
     amount("PRICE", "unit_price"),
     text("STATE", "state"),
     text("DOCUMENT", "document", spare=1),
-)
-_CUSTOMER = click.argument("customer", metavar="CUSTOMER", shell_complete=named("/v1/customers", "login"))
-_OF_CUSTOMER = click.option(
-    "--customer", metavar="LOGIN", shell_complete=named("/v1/customers", "login"), help="Of this customer alone."
 )
 
 
@@ -76,7 +73,7 @@ def discount() -> None:
 
 
 @discount.command("list", example="caudal discount list --customer ana.garcia")
-@_OF_CUSTOMER
+@customer_option
 @paging_options
 def list_discounts(customer: str | None, paging: Paging) -> None:
     """List discounts, the newest first."""
@@ -84,7 +81,7 @@ def list_discounts(customer: str | None, paging: Paging) -> None:
 
 
 @discount.command("give", example="caudal discount give ana.garcia 10 --percent --to 2027-06-01")
-@_CUSTOMER
+@customer_argument
 @click.argument("value", type=AMOUNT)
 @click.option("--percent", "kind", flag_value="percent", help="A share of the prices.")
 @click.option("--amount", "kind", flag_value="amount", default=True, help="An amount of each period.  [default]")
@@ -115,7 +112,7 @@ def charge() -> None:
 
 
 @charge.command("list", example="caudal charge list --customer ana.garcia --open")
-@_OF_CUSTOMER
+@customer_option
 @click.option("--open", "only_open", is_flag=True, help="Only what is on no document yet.")
 @paging_options
 def list_charges(customer: str | None, only_open: bool, paging: Paging) -> None:
@@ -125,7 +122,7 @@ def list_charges(customer: str | None, only_open: bool, paging: Paging) -> None:
 
 
 @charge.command("add", example="caudal charge add ana.garcia Installation --price 49.00")
-@_CUSTOMER
+@customer_argument
 @click.argument("product", metavar="PRODUCT", shell_complete=named("/v1/products", "name"))
 @click.option("--on", type=DAY, help="Its day.  [default: today]")
 @click.option("--quantity", type=AMOUNT, default="1", show_default=True, help="So many.")

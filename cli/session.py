@@ -12,7 +12,7 @@ import click
 
 from cli.client import ControlClient, Item
 from cli.command import Group
-from cli.completion import named
+from cli.names import login_option, router_option
 from cli.options import Paging, data_directory, json_option, paging_options
 from cli.since import SINCE
 from cli.tables import Column, as_json, show_listing, text, write_details, write_json
@@ -62,8 +62,8 @@ def session() -> None:
 
 @session.command("list", example="caudal session list --login ana.garcia --past --json")
 @click.option("--past", is_flag=True, help="Show ended sessions too.")
-@click.option("--login", metavar="NAME", shell_complete=named("/v1/services", "login"), help="Only of this login.")
-@click.option("--router", metavar="NAME", shell_complete=named("/v1/routers", "name"), help="Only through this router.")
+@login_option
+@router_option
 @click.option("--since", type=SINCE, metavar="WHEN", help="Only started since: 2h, 7d, 2026-01-31, 2026-01-31T18:00.")
 @paging_options
 def list_sessions(past: bool, login: str | None, router: str | None, since: str | None, paging: Paging) -> None:

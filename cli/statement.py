@@ -12,8 +12,8 @@ import click
 
 from cli.client import ControlClient, Item, segment
 from cli.command import Command
-from cli.completion import named
 from cli.money import DAY, shown
+from cli.names import customer_argument
 from cli.options import data_directory, json_option
 from cli.tables import Column, Table, text, write_json
 
@@ -30,7 +30,7 @@ COLUMNS = (
 
 
 @click.command("statement", cls=Command, example="caudal statement ana.garcia --from 2027-01-01 --pdf statement.pdf")
-@click.argument("customer", metavar="CUSTOMER", shell_complete=named("/v1/customers", "login"))
+@customer_argument
 @click.option("--from", "first", type=DAY, help="The first day.  [default: a year before the last]")
 @click.option("--to", "last", type=DAY, help="The last day.  [default: today]")
 @click.option(

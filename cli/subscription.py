@@ -16,6 +16,7 @@ from cli.command import Group
 from cli.completion import named
 from cli.errors import CommandError
 from cli.money import AMOUNT, DAY, PRICE, amount, shown
+from cli.names import customer_argument, customer_option
 from cli.options import Paging, data_directory, json_option, paging_options
 from cli.tables import Column, Table, show_listing, text, write_details, write_json
 
@@ -44,7 +45,6 @@ HISTORY = (
 STATES = ("pending", "active", "paused", "stopped")
 
 _NAME = click.argument("name", metavar="NAME", shell_complete=named(PATH, "name"))
-_CUSTOMER = click.argument("customer", metavar="CUSTOMER", shell_complete=named("/v1/customers", "login"))
 _KEY = click.option("--key", metavar="TEXT", help="Two orders with one key are done once.  [default: a new one]")
 
 
@@ -57,7 +57,7 @@ def subscription() -> None:
 
 
 @subscription.command("list", example="caudal subscription list --customer ana.garcia")
-@click.option("--customer", metavar="LOGIN", shell_complete=named("/v1/customers", "login"), help="Of this customer.")
+@customer_option
 @click.option("--product", metavar="NAME", shell_complete=named("/v1/products", "name"), help="Of this product.")
 @click.option("--state", type=click.Choice(STATES), help="In this state today.")
 @paging_options
@@ -114,7 +114,7 @@ def _write(columns: tuple[Column, ...], items: list[Item]) -> None:
 
 
 @subscription.command("start", example="caudal subscription start ana.garcia Television --from 2027-02-01")
-@_CUSTOMER
+@customer_argument
 @click.argument("product", metavar="PRODUCT", shell_complete=named("/v1/products", "name"))
 @click.option("--from", "starts", type=DAY, help="The first day.  [default: today]")
 @click.option("--to", "ends", type=DAY, help="The first day that is not charged any more.  [default: never]")

@@ -12,7 +12,7 @@ import click
 
 from cli.client import ControlClient, Item, segment
 from cli.command import Group
-from cli.completion import named
+from cli.names import service_argument
 from cli.options import Paging, data_directory, json_option, paging_options
 from cli.tables import Column, show_listing, text, write_json
 from cli.units import ago, duration, moment, octets
@@ -35,7 +35,6 @@ _PAID = {
     "invoice": "; {} go on the next invoice",
     "voucher": "; a voucher paid it",
 }
-_SERVICE = click.argument("service", metavar="SERVICE", shell_complete=named("/v1/services", "login"))
 
 
 @click.group("topup", cls=Group, example="caudal topup list luis.ortega")
@@ -44,7 +43,7 @@ def topup() -> None:
 
 
 @topup.command("add", example="caudal topup add luis.ortega extra-1G --charge invoice")
-@_SERVICE
+@service_argument
 @click.argument("offer", metavar="OFFER")
 @click.option(
     "--charge",
@@ -64,7 +63,7 @@ def add(service: str, offer: str, charge: str | None, key: str | None, as_json: 
 
 
 @topup.command("list", example="caudal topup list luis.ortega --json")
-@_SERVICE
+@service_argument
 @paging_options
 def list_top_ups(service: str, paging: Paging) -> None:
     """List the top-ups of a service, the newest first."""

@@ -14,7 +14,7 @@ import click
 
 from cli.client import ControlClient, Item, segment
 from cli.command import Command
-from cli.completion import named
+from cli.names import service_argument
 from cli.options import data_directory, json_option
 from cli.tables import printable, write_json
 from cli.units import moment, octets
@@ -27,7 +27,7 @@ _FORMATS = {"hour": "%a %d %b %H:%M", "day": "%a %d %b %Y"}
 
 
 @click.command("usage", cls=Command, example="caudal usage ana.garcia --by hour")
-@click.argument("service", metavar="SERVICE", shell_complete=named("/v1/services", "login"))
+@service_argument
 @click.option("--by", type=click.Choice(["hour", "day"]), default="day", show_default=True, help="One bar for each.")
 @click.option("--from", "start", metavar="WHEN", help="From this date or instant on.  [default: 30 days or 24 h ago]")
 @click.option("--to", "end", metavar="WHEN", help="Until this instant, or this date included.  [default: now]")

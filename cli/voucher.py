@@ -22,6 +22,7 @@ from cli.completion import named
 from cli.errors import CommandError
 from cli.line import operator
 from cli.money import AMOUNT, DAY, shown
+from cli.names import customer_argument
 from cli.options import Paging, data_directory, json_option, paging_options
 from cli.tables import Column, show_listing, text, write_json
 from cli.units import ago
@@ -215,7 +216,7 @@ def sold(name: str, amount: str, commission: str | None, method: str, key: str |
 
 
 @voucher.command("redeem", example="caudal voucher redeem marta.nunez 7K3P-XW2D-9FTH-4RCM")
-@click.argument("customer", metavar="CUSTOMER", shell_complete=named("/v1/customers", "login"))
+@customer_argument
 @click.argument("code", metavar="CODE")
 @click.option(
     "--service",

@@ -12,8 +12,8 @@ import click
 
 from cli.client import ControlClient, Item, segment
 from cli.command import Group
-from cli.completion import named
 from cli.money import AMOUNT, amount, shown
+from cli.names import customer_argument
 from cli.options import Paging, data_directory, json_option
 from cli.tables import Column, count, show_listing, text, write_json
 from cli.units import ago
@@ -24,7 +24,6 @@ RESERVATION_COLUMNS = (
     Column("ENDS", lambda item, now: ago(item["expires_at"], now), number=True),
     text("TEXT", "text", spare=1),
 )
-_CUSTOMER = click.argument("customer", metavar="CUSTOMER", shell_complete=named("/v1/customers", "login"))
 _ID = click.argument("number", type=click.IntRange(1), metavar="ID")
 
 
@@ -34,7 +33,7 @@ def wallet() -> None:
 
 
 @wallet.command("reserve", example='caudal wallet reserve luis.ortega 5.00 --minutes 30 --text "the film"')
-@_CUSTOMER
+@customer_argument
 @click.argument("amount", type=AMOUNT)
 @click.option("--minutes", type=click.IntRange(1, 100_000), default=60, show_default=True, help="How long.")
 @click.option("--text", default="", metavar="TEXT", help="What it is for; the document says so.")
@@ -47,7 +46,7 @@ def reserve(customer: str, amount: str, minutes: int, text: str, key: str | None
 
 
 @wallet.command("list", example="caudal wallet list luis.ortega")
-@_CUSTOMER
+@customer_argument
 @json_option
 def list_reservations(customer: str, as_json: bool) -> None:
     """List what is kept of a wallet now."""

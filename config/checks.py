@@ -50,6 +50,8 @@ LONGEST_FRACTION = 6
 
 LONGEST_SHOWN = 60
 
+USUAL_WARN_PERCENTS = (80, 100)
+
 _RATE = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?([kKMG]?)")
 _MULTIPLIERS = {"": 1, "k": 10**3, "K": 10**3, "M": 10**6, "G": 10**9}
 _OCTETS = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?(?:([kKMGT])(i?))?")
@@ -102,6 +104,21 @@ def integer(low: int, high: int, unit: str = "") -> Check[int]:
 
 
 port = integer(1, 65535)
+
+
+def warn_percents(greatest: int) -> Check[tuple[int, ...]]:
+    """Return the check of the percentages at which to warn, from 1 to `greatest`."""
+    percent = integer(1, greatest, "percent")
+
+    def check(value: object) -> tuple[int, ...]:
+        if not isinstance(value, list):
+            raise Mistake(f"must be a list such as [80, 100], not {show(value)}")
+        percents = sorted(percent(element) for element in value)
+        if len(set(percents)) < len(percents):
+            raise Mistake("must not have a percentage twice")
+        return tuple(percents)
+
+    return check
 
 
 def text(longest: int = LONGEST_ATTRIBUTE_OCTETS, *, empty: bool = False) -> Check[str]:

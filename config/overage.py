@@ -7,15 +7,13 @@ from __future__ import annotations
 
 from config import checks
 from config.checks import write_octets
-from config.problems import Mistake
 from config.rate_change import rates_document, require_rates
 from config.table import Table
 from config.tariff import Quantity, read_tariff, tariff_document, written
 from domain.plan_rules import Overage
 from domain.tariff import TierModel
 
-USUAL_WARN_PERCENTS = (80, 100)
-_WARN_PERCENT = checks.integer(1, 100, "percent")
+_WARN_PERCENTS = checks.warn_percents(100)
 OCTETS = Quantity(checks.octets(), checks.octets(low=0), 1_000_000_000, write_octets)
 
 
@@ -27,7 +25,7 @@ def read_overage(table: Table) -> Overage:
     if inner is not None:
         change = require_rates(inner)
         inner.finish()
-    warn_percents = table.take("warn_percents", _warn_percents, USUAL_WARN_PERCENTS)
+    warn_percents = table.take("warn_percents", _WARN_PERCENTS, checks.USUAL_WARN_PERCENTS)
     if tariff.ceiling is None or tariff.model is TierModel.VOLUME:
         for key in table.given("at_ceiling", "warn_percents"):
             table.report('needs a ceiling, and the model "graduated"', key)
@@ -38,14 +36,5 @@ def read_overage(table: Table) -> Overage:
 def overage_document(overage: Overage) -> dict[str, object]:
     """Return the keys of an overage."""
     rates = overage.at_ceiling and rates_document(overage.at_ceiling)
-    warned = None if overage.warn_percents == USUAL_WARN_PERCENTS else [*overage.warn_percents]
+    warned = None if overage.warn_percents == checks.USUAL_WARN_PERCENTS else [*overage.warn_percents]
     return tariff_document(overage.tariff, OCTETS) | written(at_ceiling=rates, warn_percents=warned)
-
-
-def _warn_percents(value: object) -> tuple[int, ...]:
-    if not isinstance(value, list):
-        raise Mistake(f"must be a list such as [80, 100], not {checks.show(value)}")
-    percents = sorted(_WARN_PERCENT(element) for element in value)
-    if len(set(percents)) < len(percents):
-        raise Mistake("must not have a percentage twice")
-    return tuple(percents)

@@ -42,12 +42,11 @@ LONGEST_ABOVE_SECONDS = 366 * 86_400
 MOST_HOURS = 366 * 24
 # Three years: longer than anybody keeps what was not used.
 MOST_PERIODS = 1096
-DEFAULT_WARN_PERCENTS = (80, 100)
 
 _PRICE = re.compile(r"[0-9]{1,12}(?:\.[0-9]{1,4})?")
 _OCTETS = checks.octets()
 _PERCENT = checks.integer(1, 100, "percent")
-_WARN_PERCENT = checks.integer(1, GREATEST_PERCENT, "percent")
+_WARN_PERCENTS = checks.warn_percents(GREATEST_PERCENT)
 _COUNTED_PERCENT = checks.integer(0, GREATEST_PERCENT, "percent")
 _HOURS = checks.integer(1, MOST_HOURS, "hours")
 _DAYS = checks.integer(1, MOST_HOURS // 24, "days")
@@ -71,7 +70,7 @@ def read_cap(table: Table) -> Cap:
         change=change,
         bonus_octets=table.take("bonus", octets(low=0), 0),
         rollover=_rollover(table, octets()),
-        warn_percents=table.take("warn_percents", _warn_percents, DEFAULT_WARN_PERCENTS),
+        warn_percents=table.take("warn_percents", _WARN_PERCENTS, checks.USUAL_WARN_PERCENTS),
     )
     table.finish()
     return cap
@@ -267,15 +266,6 @@ def _use(value: object) -> bool:
     if not isinstance(value, str) or value not in _USES:
         raise Mistake(f"must be one of {checks.listed(_USES)}, not {checks.show(value)}")
     return _USES[value]
-
-
-def _warn_percents(value: object) -> tuple[int, ...]:
-    if not isinstance(value, list):
-        raise Mistake(f"must be a list such as [80, 100], not {checks.show(value)}")
-    percents = sorted(_WARN_PERCENT(element) for element in value)
-    if len(set(percents)) < len(percents):
-        raise Mistake("must not have a percentage twice")
-    return tuple(percents)
 
 
 def _some_octets(octets: int | None) -> str | None:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from http import HTTPStatus
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request
@@ -17,11 +16,12 @@ from fastapi.responses import StreamingResponse
 from billing import bank_camt, bank_csv
 from billing.bank_file import LARGEST_FILE_OCTETS, BankEntry, BankFileError
 from control import bank_models as models
+from control import uploads
 from control.billing_models import Done, PaymentBooked
-from control.errors import RequestRefused, bad_request
+from control.errors import bad_request
 from control.models import Listing, Problem
 from control.ports import ControlPorts
-from control.questions import DEFAULT_LIMIT, AfterNumber, Limit, Number, Ports
+from control.questions import DEFAULT_LIMIT, AfterNumber, Limit, Number, Ports, before, following
 from domain.money import decimal_text
 from storage.billing import bank, reading
 
@@ -45,7 +45,7 @@ async def import_file(
     made_by: Flag = "",
 ) -> StreamingResponse:
     """Take in the file of a bank and book what it matches; the answer is lines of JSON: progress, then one report."""
-    document = await _document(request)
+    document = await uploads.document(request, LARGEST_FILE_OCTETS, "let the bank divide it")
     lines = await run_in_threadpool(_import, ports, document, form, file, made_by, dry_run=dry_run)
     return StreamingResponse(
         (line.model_dump_json().encode() + b"\n" for line in lines), media_type="application/x-ndjson"
@@ -115,20 +115,6 @@ def _parsed(document: bytes, form: Format | None, columns: Any, currency: str) -
         raise bad_request(str(error), problems=problems) from error
 
 
-async def _document(request: Request) -> bytes:
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > LARGEST_FILE_OCTETS:
-            raise RequestRefused(
-                HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-                "too_large",
-                f"the file has more than {LARGEST_FILE_OCTETS // 1024**2} MiB",
-                hint="let the bank divide it",
-            )
-    return bytes(body)
-
-
 @routes.get("/bank-entries")
 def list_entries(
     ports: Ports,
@@ -138,10 +124,10 @@ def list_entries(
 ) -> Listing[models.BankEntry]:
     """List entries of the bank, the newest first."""
     with ports.engine.connect() as connection:
-        rows = bank.entries(connection, state=state, before=None if after is None else int(after), limit=limit + 1)
+        rows = bank.entries(connection, state=state, before=before(after), limit=limit + 1)
     return Listing(
         items=[_entry(row) for row in rows[:limit]],
-        next=str(rows[limit - 1]["id"]) if len(rows) > limit else None,
+        next=following(rows, limit),
     )
 
 

@@ -22,7 +22,7 @@ from control.amounts import came_in, minor
 from control.errors import bad_request, refusal_of
 from control.models import Answer, Listing
 from control.ports import ControlPorts
-from control.questions import DEFAULT_LIMIT, AfterNumber, Limit, Name, NameFilter, Ports
+from control.questions import DEFAULT_LIMIT, AfterNumber, Limit, Name, NameFilter, Ports, before, following
 from domain.money import decimal_text
 from storage.billing import (
     cards,
@@ -35,6 +35,7 @@ from storage.billing import (
     printing,
     reading,
     run,
+    trial,
 )
 
 routes = APIRouter(tags=["billing"])
@@ -73,7 +74,7 @@ def _told(lines: Iterator[Answer]) -> Iterator[bytes]:
 def _preview(ports: ControlPorts, on: date, customer: int | None) -> Iterator[models.RunProgress | models.RunReport]:
     due = 1 if customer is not None else run.count_due(ports.engine, on)
     seen = invoice_runs.Seen()
-    for some, seen.progress in run.preview(ports.engine, on, customer):
+    for some, seen.progress in trial.preview(ports.engine, on, customer):
         seen.add(some)
         yield models.RunProgress(accounts=seen.progress.accounts, of=due)
     yield report(seen.progress, dry_run=True, found=seen.differences)
@@ -93,7 +94,7 @@ def _bill(ports: ControlPorts, on: date) -> Iterator[models.RunProgress | models
     yield report(told)
 
 
-def report(told: Any, *, dry_run: bool = False, found: list[run.Preview] | None = None) -> models.RunReport:
+def report(told: Any, *, dry_run: bool = False, found: list[trial.Preview] | None = None) -> models.RunReport:
     """Return what a run did, or would do."""
     return models.RunReport(
         dry_run=dry_run,
@@ -128,9 +129,9 @@ def list_documents(
     with ports.engine.connect() as connection:
         wanted = None if customer is None else reading.customer_id(connection, customer)
         rows = reading.documents(
-            connection, customer=wanted, kind=kind, only_open=only_open, before=_before(after), limit=limit + 1
+            connection, customer=wanted, kind=kind, only_open=only_open, before=before(after), limit=limit + 1
         )
-    return Listing(items=[_document(row) for row in rows[:limit]], next=_next(rows, limit))
+    return Listing(items=[_document(row) for row in rows[:limit]], next=following(rows, limit))
 
 
 @routes.get("/invoice-files/pdf/{number:path}", response_class=Response)
@@ -308,14 +309,14 @@ def list_payments(
     """List payments, the newest first."""
     with ports.engine.connect() as connection:
         wanted = None if customer is None else reading.payer_id(connection, customer)
-        rows = reading.payments(connection, customer=wanted, before=_before(after), limit=limit + 1)
+        rows = reading.payments(connection, customer=wanted, before=before(after), limit=limit + 1)
     items = []
     for row in rows[:limit]:
         amounts = {key: decimal_text(row[key], row["currency"]) for key in ("amount", "unused", "refunded")}
         came = row["foreign_amount"]
         foreign = None if came is None else decimal_text(came, row["foreign_currency"])
         items.append(models.Payment(**{**row, **amounts, "foreign_amount": foreign}))
-    return Listing(items=items, next=_next(rows, limit))
+    return Listing(items=items, next=following(rows, limit))
 
 
 @routes.post("/payments/{number}/refund")
@@ -332,11 +333,3 @@ def refund_payment(ports: Ports, number: int, order: models.RefundOrder) -> mode
             connection, number, amount, order.key, clock.today(connection), is_reversal=order.reversal
         )
     return models.Refunded(payment=number, amount=decimal_text(given, currency), currency=currency)
-
-
-def _before(after: str | None) -> int | None:
-    return None if after is None else int(after)
-
-
-def _next(rows: Any, limit: int) -> str | None:
-    return str(rows[limit - 1]["id"]) if len(rows) > limit else None

@@ -16,7 +16,7 @@ from control.billing_models import Amount, Done, Key, Refunded, Text
 from control.errors import bad_request
 from control.models import Answer, Listing
 from control.ports import ControlPorts
-from control.questions import DEFAULT_LIMIT, AfterNumber, Limit, Name, NameFilter, Ports
+from control.questions import DEFAULT_LIMIT, AfterNumber, Limit, Name, NameFilter, Ports, before, following
 from domain.money import decimal_text
 from storage.billing import cards, reading
 
@@ -110,8 +110,7 @@ def list_charges(
     """List charges of cards, the newest first."""
     with ports.engine.connect() as connection:
         wanted = None if customer is None else reading.payer_id(connection, customer)
-        before = None if after is None else int(after)
-        rows = cards.charges(connection, customer=wanted, before=before, limit=limit + 1)
+        rows = cards.charges(connection, customer=wanted, before=before(after), limit=limit + 1)
     items = [
         ListedCharge(
             **{key: row[key] for key in ("id", "customer", "currency", "state", "why", "made_at", "gateway_id")},
@@ -120,7 +119,7 @@ def list_charges(
         )
         for row in rows[:limit]
     ]
-    return Listing(items=items, next=str(rows[limit - 1]["id"]) if len(rows) > limit else None)
+    return Listing(items=items, next=following(rows, limit))
 
 
 def give_back(ports: ControlPorts, payment_id: int, amount: int | None, key: str) -> Refunded:

@@ -6,19 +6,17 @@ Rule: an order carries what makes it done once; amounts and units are exact deci
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter
 
 from control import billing_models as models
 from control.errors import bad_request
 from control.models import Listing
-from control.questions import DEFAULT_LIMIT, Limit, Name, Ports
+from control.questions import DEFAULT_LIMIT, AfterNumber, Limit, Name, Ports, before, following
 from domain.money import decimal_text
 from storage.billing import clock, metered_events, rating, reading
 
 routes = APIRouter(tags=["billing"])
-Before = Annotated[str | None, Query(pattern=r"^[0-9]{1,18}$", description="`next` of the page before.")]
 
 
 @routes.post("/metered-events/{subscription:path}")
@@ -37,14 +35,13 @@ def report_event(ports: Ports, subscription: Name, order: models.MeteredOrder) -
 
 @routes.get("/metered-events/{subscription:path}")
 def list_events(
-    ports: Ports, subscription: Name, limit: Limit = DEFAULT_LIMIT, after: Before = None
+    ports: Ports, subscription: Name, limit: Limit = DEFAULT_LIMIT, after: AfterNumber = None
 ) -> Listing[models.MeteredEvent]:
     """List what was reported of a subscription, the newest first."""
     with ports.engine.connect() as connection:
-        before = None if after is None else int(after)
-        rows = metered_events.listing(connection, subscription, before, limit + 1)
+        rows = metered_events.listing(connection, subscription, before(after), limit + 1)
     items = [models.MeteredEvent(**{**row, "units": f"{row['units']:f}"}) for row in rows[:limit]]
-    return Listing(items=items, next=str(rows[limit - 1]["id"]) if len(rows) > limit else None)
+    return Listing(items=items, next=following(rows, limit))
 
 
 @routes.get("/rated-usage/{number:path}")

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator
-from http import HTTPStatus
 from itertools import chain
 from typing import Annotated, Any, BinaryIO
 
@@ -16,8 +15,8 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import StreamingResponse
 
 from config.provisioning import read
-from control import imports, models
-from control.errors import RequestRefused, bad_request
+from control import imports, models, uploads
+from control.errors import bad_request
 from control.ports import ControlPorts
 from control.questions import Ports
 from storage import exporting, importing, provisioning
@@ -101,16 +100,9 @@ def _pieces(parts: Iterator[str]) -> Iterator[bytes]:
 
 
 async def _text(request: Request) -> str:
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > LARGEST_DOCUMENT_OCTETS:
-            raise RequestRefused(
-                HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-                "too_large",
-                f"the document has more than {LARGEST_DOCUMENT_OCTETS // 1024**2} MiB",
-                hint="import services with `caudal import services FILE.csv`",
-            )
+    body = await uploads.document(
+        request, LARGEST_DOCUMENT_OCTETS, "import services with `caudal import services FILE.csv`"
+    )
     try:
         return body.decode()
     except UnicodeDecodeError as error:

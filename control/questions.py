@@ -5,10 +5,12 @@ Rule: what cannot be asked of the database (a NUL in a name, an id beyond a bigi
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated
 
 from fastapi import Depends, Path, Query, Request
 from pydantic import AwareDatetime
+from sqlalchemy import RowMapping
 
 from control.errors import bad_request, not_found
 from control.ports import ControlPorts
@@ -53,6 +55,16 @@ def require(ports: ControlPorts, **names: str | None) -> None:
     for kind, name in names.items():
         if name is not None and not listing.is_there(ports.engine, kind, name):
             raise not_found(kind, name, f"see `caudal {kind} list`")
+
+
+def before(after: str | None) -> int | None:
+    """Return the id below which a page begins whose newest rows come first."""
+    return None if after is None else int(after)
+
+
+def following(rows: Sequence[RowMapping], limit: int) -> str | None:
+    """Return `next` of a page for which one row more than `limit` was asked."""
+    return str(rows[limit - 1]["id"]) if len(rows) > limit else None
 
 
 def cursor(position: Position) -> str:

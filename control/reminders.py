@@ -9,7 +9,7 @@ from fastapi import APIRouter, Query
 from pydantic import Field
 
 from control.models import Answer, Listing
-from control.questions import DEFAULT_LIMIT, AfterNumber, Limit, NameFilter, Ports
+from control.questions import DEFAULT_LIMIT, AfterNumber, Limit, NameFilter, Ports, before, following
 from domain.money import decimal_text
 from storage.billing import reading, reminders
 
@@ -48,7 +48,7 @@ def list_reminders(
             connection,
             customer=None if customer is None else reading.payer_id(connection, customer),
             only_open=only_open,
-            before=None if after is None else int(after),
+            before=before(after),
             limit=limit + 1,
         )
     items = []
@@ -56,4 +56,4 @@ def list_reminders(
         told = dict(row)
         amounts = {"gross": told["gross"], "open": told.pop("open_amount")}
         items.append(Reminder(**told | {key: decimal_text(amount, row["currency"]) for key, amount in amounts.items()}))
-    return Listing(items=items, next=str(rows[limit - 1]["id"]) if len(rows) > limit else None)
+    return Listing(items=items, next=following(rows, limit))

@@ -6,7 +6,7 @@ is named.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import date
 from decimal import Decimal
@@ -20,7 +20,18 @@ from control import sales_models as models
 from control.billing_models import Done
 from control.errors import bad_request
 from control.models import Listing
-from control.questions import DEFAULT_LIMIT, AfterName, AfterNumber, Limit, Name, NameFilter, Number, Ports
+from control.questions import (
+    DEFAULT_LIMIT,
+    AfterName,
+    AfterNumber,
+    Limit,
+    Name,
+    NameFilter,
+    Number,
+    Ports,
+    before,
+    following,
+)
 from domain.money import decimal_text, minor_units, rounded
 from storage.billing import clock, discounts, reading, sales, selling, subscriptions
 
@@ -67,7 +78,7 @@ def list_subscriptions(
             connection, today, customer=wanted, product=product, state=state, after=int(after or 0), limit=limit + 1
         )
     items = [models.Subscription(**_subscription(row, today)) for row in rows[:limit]]
-    return Listing(items=items, next=_next(rows, limit))
+    return Listing(items=items, next=following(rows, limit))
 
 
 @routes.get("/subscriptions/{name:path}")
@@ -179,10 +190,9 @@ def list_discounts(
     """List discounts, the newest first."""
     with ports.engine.connect() as connection:
         wanted = None if customer is None else reading.customer_id(connection, customer)
-        before = None if after is None else int(after)
-        rows = discounts.listed(connection, customer=wanted, before=before, limit=limit + 1)
+        rows = discounts.listed(connection, customer=wanted, before=before(after), limit=limit + 1)
     items = [models.Discount(**{**row, "value": f"{row['value']:f}"}) for row in rows[:limit]]
-    return Listing(items=items, next=_next(rows, limit))
+    return Listing(items=items, next=following(rows, limit))
 
 
 @routes.post("/discounts")
@@ -230,8 +240,7 @@ def list_charges(
     """List what is charged once, the newest first."""
     with ports.engine.connect() as connection:
         wanted = None if customer is None else reading.customer_id(connection, customer)
-        before = None if after is None else int(after)
-        rows = sales.charges(connection, customer=wanted, only_open=only_open, before=before, limit=limit + 1)
+        rows = sales.charges(connection, customer=wanted, only_open=only_open, before=before(after), limit=limit + 1)
     items = [
         models.Charge(
             **{key: value for key, value in row.items() if key not in ("on_day", "quantity", "unit_price")},
@@ -241,7 +250,7 @@ def list_charges(
         )
         for row in rows[:limit]
     ]
-    return Listing(items=items, next=_next(rows, limit))
+    return Listing(items=items, next=following(rows, limit))
 
 
 @routes.post("/charges")
@@ -301,7 +310,3 @@ def _price(text: str | None) -> Decimal | None:
     if price is not None and price < 0:
         raise bad_request("a price is never negative", "give a discount to those who pay less")
     return price
-
-
-def _next(rows: Sequence[RowMapping], limit: int) -> str | None:
-    return str(rows[limit - 1]["id"]) if len(rows) > limit else None
