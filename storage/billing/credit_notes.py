@@ -16,7 +16,7 @@ from billing.cycle import Period
 from billing.documents import assemble
 from billing.generation import Line
 from domain.billing_terms import DocumentKind
-from storage.billing import accounts, allocations, gate, issuing, ledger, numbers, run
+from storage.billing import accounts, allocations, drafting, gate, issuing, ledger, numbers, run
 from storage.errors import OrderRefused
 
 
@@ -62,7 +62,7 @@ def credit(connection: Connection, line_id: int, amount: int | None, key: str, t
     )
     draft.lines = [each._replace(text=f"{each.text}: {reason}") if reason else each for each in draft.lines]
     draft.credits_document, draft.key = row["document_id"], key
-    draft.frozen = run.frozen(account, draft)
+    draft.frozen = drafting.frozen(account, draft)
     (document_id,) = issuing.issue(connection, [draft], today, series)
     allocations.use_credit(connection, [account.customer_id])
     run.settle(connection, account.customer_id, today, series)

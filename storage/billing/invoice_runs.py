@@ -19,7 +19,7 @@ from sqlalchemy.engine import Connection, Engine
 
 from config import billing_terms
 from domain.billing_terms import BillingTerms
-from storage.billing import clock, run
+from storage.billing import clock, run, trial
 from storage.errors import OrderRefused
 
 MOST_DIFFERENCES = 1000
@@ -37,10 +37,10 @@ class Seen:
     """What a run would be, as far as it was computed."""
 
     progress: run.Progress = field(default_factory=run.Progress)
-    differences: list[run.Preview] = field(default_factory=list)
+    differences: list[trial.Preview] = field(default_factory=list)
     """The largest first."""
 
-    def add(self, some: Sequence[run.Preview]) -> None:
+    def add(self, some: Sequence[trial.Preview]) -> None:
         """Take in what some accounts would be billed."""
         self.differences += [each for each in some if each.difference]
         self.differences.sort(key=lambda each: (-abs(each.difference), each.login))
@@ -104,7 +104,7 @@ def unseen(connection: Connection, until: date) -> list[date]:
 def make(engine: Engine, on: date) -> Iterator[Seen]:
     """Compute what the run of a day would be, yield how far that is, and keep it at the end if it is anything."""
     seen = Seen()
-    for some, seen.progress in run.preview(engine, on, with_wallets=False):
+    for some, seen.progress in trial.preview(engine, on, with_wallets=False):
         seen.add(some)
         idle = [each.customer_id for each in some if each.is_idle]
         if idle:

@@ -7,7 +7,7 @@ that cannot be billed is parked with the reason, and the others go on.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from typing import Any
@@ -16,14 +16,12 @@ from sqlalchemy import text
 from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.exc import OperationalError
 
-from billing.cycle import Cycle, monthly
-from billing.documents import Draft, assemble
-from billing.generation import AccountTerms, Generated, generate
+from billing.documents import Draft
+from billing.generation import Generated
 from config import billing_terms
 from domain.billing_terms import BillingTerms, BillingType, DocumentKind
-from domain.catalogue import CycleUnit, Mode
 from domain.errors import CaudalError
-from storage.billing import accounts, allocations, daily, gate, ledger, numbers, proformas
+from storage.billing import accounts, allocations, daily, drafting, gate, ledger, numbers, proformas
 from storage.billing.accounts import Account, Catalogue
 from storage.billing.allocations import Allocated
 
@@ -54,40 +52,6 @@ class Progress:
             self.lines += len(draft.lines)
             sign = -1 if draft.kind is DocumentKind.CREDIT_NOTE else 1
             self.totals[draft.currency] = self.totals.get(draft.currency, 0) + sign * draft.gross
-
-
-@dataclass(frozen=True, slots=True)
-class Preview:
-    """What an account would be billed, and what it was billed the month before."""
-
-    customer_id: int
-    login: str
-    currency: str
-    gross: int
-    before: int
-    is_idle: bool = False
-    """Whether nothing would be made for it."""
-
-    @property
-    def difference(self) -> int:
-        """What it is more."""
-        return self.gross - self.before
-
-
-def account_terms(terms: BillingTerms) -> AccountTerms:
-    """Return what generation needs of an account's terms."""
-    cycle = monthly(terms.billing_day)
-    at_once = terms.at_once
-    mode = Mode.ARREARS if terms.in_arrears else Mode.ADVANCE
-    if terms.billing is BillingType.POSTPAID:
-        mode = Mode.ARREARS
-    elif terms.billing is BillingType.PREPAID_DAILY:
-        mode = Mode.DAILY
-    elif terms.billing is BillingType.PREPAID_PERIOD:
-        mode, at_once = Mode.ADVANCE, True
-        if terms.period_days is not None:
-            cycle = Cycle(cycle.anchor, terms.period_days, CycleUnit.DAY)
-    return AccountTerms(terms.currency, cycle, mode, terms.proration, at_once)
 
 
 def bill_due(
@@ -167,56 +131,7 @@ def count_due(engine: Engine, on: date, *, only_prepaid: bool = False) -> int:
     """Return how many accounts are due."""
     given = {"on": on, "prepaid": only_prepaid}
     with engine.connect() as connection:
-        return int(connection.scalar(text(f"SELECT count(*) FROM account WHERE {_DUE}"), given) or 0)
-
-
-def preview(
-    engine: Engine, on: date, customer: int | None = None, *, with_wallets: bool = True
-) -> Iterator[tuple[Sequence[Preview], Progress]]:
-    """Yield what accounts would be billed, some at a time, and write nothing."""
-    progress = Progress()
-    last = 0
-    while True:
-        with engine.connect() as connection, connection.begin() as transaction:
-            catalogue = Catalogue.read(connection)
-            ids = list(
-                connection.scalars(
-                    text(f"""SELECT customer_id FROM account
-                        WHERE CASE WHEN CAST(:customer AS bigint) IS NULL THEN {_DUE} ELSE customer_id = :customer END
-                            AND (:wallets OR billing NOT IN ('prepaid-daily', 'prepaid-period'))
-                            AND customer_id > :last ORDER BY customer_id LIMIT {ACCOUNTS_PER_TRANSACTION}"""),
-                    {"on": on, "prepaid": False, "customer": customer, "wallets": with_wallets, "last": last},
-                )
-            )
-            if not ids:
-                return
-            last = ids[-1]
-            before = _billed_before(connection, ids, on)
-            found = []
-            for account in accounts.load(connection, ids, on, catalogue):
-                progress.accounts += 1
-                try:
-                    _, drafts = draft(account, catalogue, on)
-                except CaudalError:
-                    progress.parked += 1
-                    continue
-                if account.wallet is not None and not account.wallet.pays(taken(drafts)):
-                    drafts = []
-                progress.add(drafts)
-                gross = sum(-d.gross if d.kind is DocumentKind.CREDIT_NOTE else d.gross for d in drafts)
-                customer_id = account.customer_id
-                found.append(
-                    Preview(
-                        customer_id,
-                        account.party.login,
-                        account.terms.currency,
-                        gross,
-                        before.get(customer_id, 0),
-                        not drafts,
-                    )
-                )
-            transaction.rollback()
-        yield found, progress
+        return int(connection.scalar(text(f"SELECT count(*) FROM account WHERE {DUE}"), given) or 0)
 
 
 def pass_over(engine: Engine, ids: Sequence[int], on: date) -> None:
@@ -230,61 +145,14 @@ def pass_over(engine: Engine, ids: Sequence[int], on: date) -> None:
         ).all()
         catalogue, idle = Catalogue.read(connection), []
         for account in accounts.load(connection, locked, on, catalogue):
-            found, drafts = draft(account, catalogue, on)
+            found, drafts = drafting.draft(account, catalogue, on)
             if not drafts and not account.compared(found.lines).replaced:
                 idle.append((account, found))
         _move_subscriptions(connection, [each for each in idle if not each[0].proformas])
         _move_accounts(connection, idle, on)
 
 
-def draft(account: Account, catalogue: Catalogue, on: date) -> tuple[Generated, list[Draft]]:
-    """Return what is missing of an account, and the document that it makes. Raise CaudalError."""
-    found = generate(
-        account_terms(account.terms),
-        account.subscriptions,
-        catalogue.products,
-        on,
-        discounts=account.discounts,
-        one_offs=account.one_offs,
-        coupons=account.coupons,
-    )
-    lines, replaced = account.compared(found.lines)
-    if not lines:
-        return found, []
-    made = assemble(
-        lines,
-        account.terms,
-        catalogue.products,
-        catalogue.applied,
-        account.charged,
-        customer_id=account.customer_id,
-        partner_id=account.partner_id,
-        dated=on,
-        texts=account.texts,
-        members=account.members,
-    )
-    if account.asks_first and made.kind is DocumentKind.INVOICE and made.gross:
-        made.kind = DocumentKind.PROFORMA
-    if made.due_on is not None:
-        # Changes do not put off what was due already.
-        made.due_on = min([made.due_on, *(each.due_on for each in replaced)])
-    made.frozen = frozen(account, made)
-    return found, [made]
-
-
-def frozen(account: Account, made: Draft) -> dict[str, object]:
-    """Return what a document prints beside its lines, as it is now."""
-    taxes = [
-        [
-            total.applied.code, total.applied.category.value, str(total.applied.percent), total.base, total.tax,
-            total.applied.exemption_reason,
-        ]
-        for total in made.taxes
-    ]  # fmt: skip
-    return {"seller": account.seller(), "buyer": account.buyer(), "taxes": taxes}
-
-
-_DUE = """next_bill_on <= :on AND parked IS NULL AND state IN ('new', 'active', 'blocked')
+DUE = """next_bill_on <= :on AND parked IS NULL AND state IN ('new', 'active', 'blocked')
     AND (NOT :prepaid OR billing IN ('prepaid-daily', 'prepaid-period'))"""
 
 
@@ -297,7 +165,7 @@ _DAY = """CASE WHEN billing IN ('prepaid-daily', 'prepaid-period') AND NOT EXIST
 def _take(connection: Connection, on: date, last: int, *, only_prepaid: bool) -> list[tuple[date, list[int]]]:
     """Lock some accounts after `last` that are due and that nobody else works on; return them by the day to bill."""
     rows = connection.execute(
-        text(f"""SELECT customer_id, {_DAY} FROM account WHERE {_DUE} AND customer_id > :last
+        text(f"""SELECT customer_id, {_DAY} FROM account WHERE {DUE} AND customer_id > :last
             ORDER BY customer_id LIMIT {ACCOUNTS_PER_TRANSACTION} FOR UPDATE SKIP LOCKED"""),
         {"on": on, "prepaid": only_prepaid, "last": last},
     )
@@ -363,11 +231,11 @@ def _make(found: Sequence[Account], catalogue: Catalogue, on: date) -> _Made:
     made = _Made()
     for account in found:
         try:
-            generated, drafts = draft(account, catalogue, on)
+            generated, drafts = drafting.draft(account, catalogue, on)
         except CaudalError as error:
             made.parked.append((account.customer_id, _reason(error)))
             continue
-        if account.wallet is not None and not account.wallet.pays(taken(drafts)):
+        if account.wallet is not None and not account.wallet.pays(drafting.taken(drafts)):
             made.starved.append(account)
             continue
         if account.starved_since is not None:
@@ -378,11 +246,6 @@ def _make(found: Sequence[Account], catalogue: Catalogue, on: date) -> _Made:
         else:
             made.drafts += drafts
     return made
-
-
-def taken(drafts: Sequence[Draft]) -> int:
-    """Return what documents take from a wallet; a credit note gives."""
-    return sum(-each.gross if each.kind is DocumentKind.CREDIT_NOTE else each.gross for each in drafts)
 
 
 def _is_conflict(error: Exception) -> bool:
@@ -484,7 +347,7 @@ def _note_billed(connection: Connection, customer_id: int, on: date) -> None:
     """Note until when an account is billed whose proformas are paid; where something is missing, a run will find it."""
     catalogue = Catalogue.read(connection)
     (account,) = accounts.load(connection, [customer_id], on, catalogue)
-    found, drafts = draft(account, catalogue, on)
+    found, drafts = drafting.draft(account, catalogue, on)
     if not drafts and not account.proformas:
         _move_subscriptions(connection, [(account, found)])
 
@@ -503,18 +366,6 @@ def _move_accounts(connection: Connection, found: Sequence[tuple[Account, Genera
                 WHERE a.customer_id = u.id"""),
             {"ids": [id_ for id_, _ in rows], "days": [day for _, day in rows], "on": on},
         )
-
-
-def _billed_before(connection: Connection, ids: Sequence[int], on: date) -> Mapping[int, int]:
-    """Return what accounts were billed in the month before a day."""
-    rows = connection.execute(
-        text("""SELECT customer_id, sum(CASE kind WHEN 'credit-note' THEN -gross ELSE gross END)::bigint FROM document
-            WHERE customer_id = ANY(CAST(:ids AS bigint[]))
-                AND (kind IN ('invoice', 'credit-note') OR (kind = 'proforma' AND open_amount > 0))
-                AND dated >= :on - interval '1 month' AND dated < :on GROUP BY 1"""),
-        {"ids": [*ids], "on": on},
-    )
-    return dict(map(tuple, rows))
 
 
 def retry(connection: Connection, customer: int | None, today: date) -> int:

@@ -27,7 +27,7 @@ from domain.plan_rules import TopUpOffer
 from enforcement.allowance import bought
 from enforcement.periods import cap_span
 from storage import top_ups
-from storage.billing import accounts, allocations, clock, currencies, daily, issuing, ledger, numbers, run
+from storage.billing import accounts, allocations, clock, currencies, daily, drafting, issuing, ledger, numbers
 from storage.billing.accounts import Account, Catalogue
 from storage.errors import OrderRefused
 from storage.top_ups import Bought, Charge, Order, Origin
@@ -234,7 +234,7 @@ def _draft(account: Account, catalogue: Catalogue, one_off: OneOff, today: date)
         partner_id=account.partner_id,
         dated=today,
     )
-    draft.frozen = run.frozen(account, draft)
+    draft.frozen = drafting.frozen(account, draft)
     return draft
 
 

@@ -22,7 +22,7 @@ from billing.generation import Subscription
 from billing.tax import TaxableLine, settle
 from domain.billing_terms import TaxRounding
 from domain.money import decimal, decimal_text
-from storage.billing import accounts, run
+from storage.billing import accounts, drafting, run
 from storage.billing.accounts import Account, Catalogue
 from storage.errors import OrderRefused
 
@@ -45,7 +45,7 @@ def days_left(account: Account, catalogue: Catalogue, today: date) -> int:
     def cost(day: date) -> int:
         nonlocal made
         account.subscriptions = list(subscriptions.values())
-        _, drafts = run.draft(account, catalogue, day)
+        _, drafts = drafting.draft(account, catalogue, day)
         for draft in drafts:
             for line in draft.lines:
                 made -= 1
@@ -57,7 +57,7 @@ def days_left(account: Account, catalogue: Catalogue, today: date) -> int:
                 )
                 subscriptions[before.id] = _with(before, kept)
         account.one_offs = [one_off for one_off in account.one_offs if one_off.on > day]
-        return run.taken(drafts)
+        return drafting.taken(drafts)
 
     cost(today)
     return prepaid.days_left(account.wallet, today, cost)
