@@ -11,6 +11,8 @@ import click
 
 from cli.options import data_option
 
+LONGEST_SENTENCE = 400
+
 
 class Command(click.Command):
     """A command with `--data` and an example."""
@@ -33,6 +35,14 @@ class Group(click.Group):
         super().__init__(*arguments, **keywords)
         self.example = example
         self.params.append(data_option())
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write each command with its whole first sentence; click's own cuts it off at the line's end."""
+        commands = [(name, self.get_command(ctx, name)) for name in self.list_commands(ctx)]
+        with formatter.section("Commands"):
+            formatter.write_dl(
+                [(name, command.get_short_help_str(LONGEST_SENTENCE)) for name, command in commands if command]
+            )
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - click's own
         _write_example(self.example, formatter)

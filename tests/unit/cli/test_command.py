@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -35,8 +36,10 @@ OURS = {path: command for path, command in ALL.items() if isinstance(command, Co
 @pytest.mark.parametrize("path", ALL, ids=" ".join)
 def test_every_command_has_help(path: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
     assert run([*path, "--help"]) == 0
-    assert capsys.readouterr().out.startswith(f"Usage: {' '.join(('caudal', *path))}")
+    written = capsys.readouterr().out
+    assert written.startswith(f"Usage: {' '.join(('caudal', *path))}")
     assert ALL[path].help
+    assert not re.search(r"[a-z:,]\.\.\.\n", written), "a sentence is cut off"
 
 
 @pytest.mark.parametrize("path", OURS, ids=" ".join)
