@@ -159,6 +159,7 @@ def test_a_partners_own_template_prints_its_documents() -> None:
 
 
 def _timed(document: Printed) -> float:
-    begun = time.perf_counter()
+    """Return what it costs of the processor: other work on the machine is none of the printer's."""
+    begun = time.process_time()
     pdf(document)
-    return time.perf_counter() - begun
+    return time.process_time() - begun
