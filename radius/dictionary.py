@@ -10,20 +10,17 @@ shorter than pyrad and a second one for its gaps. The tests compare the two wher
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from difflib import get_close_matches
-from enum import StrEnum
 from functools import lru_cache
 from importlib.resources import files
 from importlib.resources.abc import Traversable
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from types import MappingProxyType
 from typing import NamedTuple
 
 from domain.errors import CaudalError
+from radius.attribute_text import CODECS, Kind, hexadecimal
 
 LARGEST_VALUE = 253
 """Octets an attribute carries besides its type and length (RFC 2865 §5)."""
@@ -37,7 +34,6 @@ MORE_FOLLOWS = 0x80
 """The continuation octet of a WiMAX attribute whose value goes on in the next one (NWG_R1_V1.2-Stage-3)."""
 NAMES_SUGGESTED = 3
 
-_NUMBER = re.compile(r"0x[0-9a-fA-F]{1,16}|-?[0-9]{1,20}")
 _NO_VALUES: Mapping[str, int] = MappingProxyType({})
 _NO_NAMES: Mapping[int, str] = MappingProxyType({})
 
@@ -66,32 +62,6 @@ class InvalidValue(CaudalError):
         super().__init__(f"{name}: {why}")
         self.name = name
         self.why = why
-
-
-class Kind(StrEnum):
-    """Data types of the dictionary format."""
-
-    STRING = "string"
-    OCTETS = "octets"
-    INTEGER = "integer"
-    IPADDR = "ipaddr"
-    IPV6ADDR = "ipv6addr"
-    IPV6PREFIX = "ipv6prefix"
-    IPV4PREFIX = "ipv4prefix"
-    COMBO_IP = "combo-ip"
-    IFID = "ifid"
-    ETHER = "ether"
-    DATE = "date"
-    BYTE = "byte"
-    SHORT = "short"
-    SIGNED = "signed"
-    INTEGER64 = "integer64"
-    ABINARY = "abinary"
-    TLV = "tlv"
-    EXTENDED = "extended"
-    LONG_EXTENDED = "long-extended"
-    EVS = "evs"
-    VSA = "vsa"
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,7 +173,7 @@ class Dictionary:
     def _show(self, number: tuple[int, ...], value: bytes) -> str:
         attribute = self._by_number.get(number)
         if attribute is None or attribute.encrypt:
-            return _hexadecimal(value)
+            return hexadecimal(value)
         try:
             if attribute.kind is Kind.TLV:
                 return " ".join(self._show_member((*number, code), member) for code, member in _members(value))
@@ -211,7 +181,7 @@ class Dictionary:
                 return self._show_member((*number, value[0]), value[1:])
             return _decode_value(attribute, value)
         except (ValueError, IndexError, OverflowError):
-            return _hexadecimal(value)
+            return hexadecimal(value)
 
     def _show_member(self, number: tuple[int, ...], value: bytes) -> str:
         attribute = self._by_number.get(number)
@@ -274,7 +244,7 @@ def _encode_value(attribute: Attribute, text: str) -> bytes:
     name = attribute.name
     if attribute.encrypt:
         raise InvalidValue(name, "is encrypted for each packet and cannot be a fixed reply attribute; leave it out")
-    codec = _CODECS.get(attribute.kind)
+    codec = CODECS.get(attribute.kind)
     if codec is None:
         raise InvalidValue(name, f"of type {attribute.kind} has no text form; set its members instead")
     number = _named_number(attribute, text) if codec.is_number else None
@@ -298,154 +268,11 @@ def _named_number(attribute: Attribute, text: str) -> int | None:
 def _decode_value(attribute: Attribute, value: bytes) -> str:
     if attribute.tagged and value[0] <= HIGHEST_TAG:
         value = b"\0" + value[1:] if attribute.kind is Kind.INTEGER else value[1:]
-    codec = _CODECS.get(attribute.kind)
+    codec = CODECS.get(attribute.kind)
     if codec is None:
-        return _hexadecimal(value)
+        return hexadecimal(value)
     text = codec.decode(value)
     return attribute.names.get(int(text), text) if attribute.names and codec.is_number else text
-
-
-def _hexadecimal(value: bytes) -> str:
-    return "0x" + value.hex()
-
-
-def _encode_string(text: str) -> bytes:
-    if "\0" in text:
-        raise ValueError("NUL")
-    return text.encode()
-
-
-def _decode_string(value: bytes) -> str:
-    if 0 in value:
-        raise ValueError("NUL")
-    return value.decode()
-
-
-def _encode_octets(text: str) -> bytes:
-    if not re.fullmatch(r"0[xX](?:[0-9a-fA-F]{2})*", text):
-        raise ValueError("no hexadecimal octets")
-    return bytes.fromhex(text[2:])
-
-
-def _parse_number(text: str) -> int:
-    if not _NUMBER.fullmatch(text):
-        raise ValueError("no number")
-    return int(text, 16) if text.startswith("0x") else int(text)
-
-
-def _encode_date(text: str) -> bytes:
-    if _NUMBER.fullmatch(text):
-        return _parse_number(text).to_bytes(4)
-    moment = datetime.fromisoformat(text)
-    if moment.tzinfo is None:
-        raise ValueError("no offset from UTC")
-    return int(moment.timestamp()).to_bytes(4)
-
-
-def _decode_date(value: bytes) -> str:
-    return datetime.fromtimestamp(int.from_bytes(_sized(value, 4)), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def _unscoped(text: str) -> str:
-    if "%" in text:
-        raise ValueError("a zone has no meaning elsewhere")
-    return text
-
-
-def _encode_ipv6prefix(text: str) -> bytes:
-    network = IPv6Network(_unscoped(text))
-    return bytes((0, network.prefixlen)) + network.network_address.packed
-
-
-def _decode_ipv6prefix(value: bytes) -> str:
-    """Accept the short forms too: octets that are left out are zero (RFC 3162 §2.3, RFC 4818 §3)."""
-    if not 2 <= len(value) <= 18 or value[1] > 128:
-        raise ValueError("no IPv6 prefix")
-    return str(IPv6Network((value[2:].ljust(16, b"\0"), value[1]), strict=False))
-
-
-def _encode_ipv4prefix(text: str) -> bytes:
-    network = IPv4Network(text)
-    return bytes((0, network.prefixlen)) + network.network_address.packed
-
-
-def _decode_ipv4prefix(value: bytes) -> str:
-    return str(IPv4Network((_sized(value, 6)[2:], value[1] & 0x3F), strict=False))
-
-
-def _decode_combo(value: bytes) -> str:
-    return str(IPv4Address(value) if len(value) == 4 else IPv6Address(value))
-
-
-def _encode_ifid(text: str) -> bytes:
-    if not re.fullmatch(r"[0-9a-fA-F]{1,4}(?::[0-9a-fA-F]{1,4}){3}", text):
-        raise ValueError("no interface identifier")
-    return b"".join(int(group, 16).to_bytes(2) for group in text.split(":"))
-
-
-def _encode_ether(text: str) -> bytes:
-    if not re.fullmatch(r"[0-9a-fA-F]{2}(?:([:-])[0-9a-fA-F]{2})(?:\1[0-9a-fA-F]{2}){4}", text):
-        raise ValueError("no MAC address")
-    return bytes.fromhex(text.replace(":", "").replace("-", ""))
-
-
-def _sized(value: bytes, octets: int) -> bytes:
-    if len(value) != octets:
-        raise ValueError(f"not {octets} octets")
-    return value
-
-
-@dataclass(frozen=True, slots=True)
-class _Codec:
-    """Text to octets and back; either raises ValueError or OverflowError. `form` tells a person what is taken.
-
-    Numbers may have names (VALUE).
-    """
-
-    encode: Callable[[str], bytes]
-    decode: Callable[[bytes], str]
-    form: str
-    is_number: bool = False
-
-
-def _whole(octets: int, *, signed: bool = False) -> _Codec:
-    lowest, highest = (-(1 << 8 * octets - 1), (1 << 8 * octets - 1) - 1) if signed else (0, (1 << 8 * octets) - 1)
-    return _Codec(
-        lambda text: _parse_number(text).to_bytes(octets, signed=signed),
-        lambda value: str(int.from_bytes(_sized(value, octets), signed=signed)),
-        f"a number from {lowest} to {highest}",
-        is_number=True,
-    )
-
-
-_HEXADECIMAL = _Codec(_encode_octets, _hexadecimal, "hexadecimal octets like 0x01ff")
-_CODECS: Mapping[Kind, _Codec] = {
-    Kind.STRING: _Codec(_encode_string, _decode_string, "text without NUL"),
-    Kind.OCTETS: _HEXADECIMAL,
-    Kind.ABINARY: _HEXADECIMAL,
-    Kind.INTEGER: _whole(4),
-    Kind.BYTE: _whole(1),
-    Kind.SHORT: _whole(2),
-    Kind.SIGNED: _whole(4, signed=True),
-    Kind.INTEGER64: _whole(8),
-    Kind.DATE: _Codec(_encode_date, _decode_date, "a moment like 2030-01-31T12:00:00Z, or its Unix seconds"),
-    Kind.IPADDR: _Codec(
-        lambda text: IPv4Address(text).packed, lambda value: str(IPv4Address(_sized(value, 4))), "an IPv4 address"
-    ),
-    Kind.IPV6ADDR: _Codec(
-        lambda text: IPv6Address(_unscoped(text)).packed,
-        lambda value: str(IPv6Address(_sized(value, 16))),
-        "an IPv6 address",
-    ),
-    Kind.COMBO_IP: _Codec(lambda text: ip_address(_unscoped(text)).packed, _decode_combo, "an IPv4 or IPv6 address"),
-    Kind.IPV6PREFIX: _Codec(_encode_ipv6prefix, _decode_ipv6prefix, "an IPv6 prefix like 2001:db8::/56"),
-    Kind.IPV4PREFIX: _Codec(_encode_ipv4prefix, _decode_ipv4prefix, "an IPv4 prefix like 192.0.2.0/24"),
-    Kind.IFID: _Codec(
-        _encode_ifid, lambda value: _sized(value, 8).hex(":", 2), "an interface identifier like 0200:5eff:fe00:5301"
-    ),
-    Kind.ETHER: _Codec(_encode_ether, lambda value: _sized(value, 6).hex(":"), "a MAC address like 00:00:5e:00:53:01"),
-}
-"""One row drives both directions. A type without a row has no text form of its own."""
 
 
 @dataclass(slots=True)

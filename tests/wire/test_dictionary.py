@@ -13,11 +13,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from radius.attribute_text import Kind
 from radius.dictionary import (
     Attribute,
     DictionaryError,
     InvalidValue,
-    Kind,
     UnknownAttribute,
     _Reader,
     load,
