@@ -13,7 +13,7 @@ import hmac
 import os
 from collections import Counter
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime, timedelta, tzinfo
+from datetime import UTC, datetime, tzinfo
 from enum import Enum
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -22,18 +22,19 @@ import psycopg2
 import structlog
 
 from daemon.drops import Drop
+from daemon.login import Login, application_of, entitled, names_of, service_of, tailored
 from daemon.requests import AccessRequest
 from domain.errors import CaudalError
 from domain.instants import SECOND_US, Microseconds, to_datetime
 from domain.names import is_mac, login_key
 from domain.network import Plan, PoolKind, RouterId
 from domain.plan_rules import Blocking
-from enforcement.admission import REASONS, REPLY_MESSAGES, RefusalReason, calling_mac, client_key, objection
+from enforcement.admission import REASONS, REPLY_MESSAGES, RefusalReason, objection
 from enforcement.attributes import join
 from enforcement.credentials import Method, Proof, Verdict, method_of, refusal_attributes, verify
-from enforcement.entitlement import Entitlement, Refusal, entitle, fingerprint
+from enforcement.entitlement import Refusal, entitle, fingerprint
 from enforcement.grants import grant, is_fenced, session_timeout
-from enforcement.profiles import PROFILES, NasProfile
+from enforcement.profiles import PROFILES
 from enforcement.refusals import (
     MINUTE_US,
     STRANGER_SECONDS,
@@ -45,23 +46,20 @@ from enforcement.refusals import (
 )
 from enforcement.reply import (
     NOTHING_OWN,
-    OwnAttributes,
-    PlanReply,
     ReplyBook,
-    entitled_reply,
     framed_address,
     framed_prefix,
     framing,
     of_garden,
     own_attributes,
 )
-from enforcement.thresholds import Crossing, next_crossing
+from enforcement.thresholds import next_crossing
 from radius import class_token
 from radius.class_token import NO_FINGERPRINT, NONCE_OCTETS
 from radius.codes import Code, Type
 from radius.packet import attribute, readable
 from storage import admissions, standings
-from storage.admissions import AdmissionDesk, Application
+from storage.admissions import AdmissionDesk
 from storage.leases import Lease
 from storage.pipeline import DatabaseAway, PipelineConnection
 from storage.snapshot import Snapshot
@@ -89,60 +87,6 @@ class _Wants(Enum):
     STANDING = "standing"
     PLACE = "place"
     """Or a lease, or both."""
-
-
-class Login:
-    """One Access-Request on its way through a batch."""
-
-    __slots__ = (
-        "address",
-        "application",
-        "crossing",
-        "entitlement",
-        "expires_us",
-        "key",
-        "limit",
-        "mac",
-        "mac_is_known",
-        "method",
-        "name",
-        "nonce",
-        "own",
-        "plan",
-        "plan_reply",
-        "profile",
-        "request",
-        "service_id",
-        "verdict",
-    )
-
-    def __init__(self, request: AccessRequest, key: str, method: Method, profile: NasProfile) -> None:
-        self.request = request
-        self.key = key
-        self.method = method
-        self.profile = profile
-        self.service_id: int | None = None
-        self.application: Application | None = None
-        self.own = NOTHING_OWN
-        self.address: str | None = None
-        self.expires_us: int | None = None
-        self.limit: int | None = None
-        self.entitlement: Entitlement | None = None
-        self.crossing: Crossing | None = None
-        self.mac: str | None = None
-        self.mac_is_known = False
-        self.nonce = b""
-        self.name: str
-        self.plan: Plan
-        self.plan_reply: PlanReply
-        self.verdict: Verdict
-
-    def client_mac(self) -> str | None:
-        """Return the client's MAC, read once and only for logins that need it."""
-        if not self.mac_is_known:
-            self.mac = calling_mac(self.request.packet)
-            self.mac_is_known = True
-        return self.mac
 
 
 class LoginLane:
@@ -240,14 +184,14 @@ class LoginLane:
             logins = self._begin(requests, now_us)
             if not logins:
                 return
-            rows = await self._connection.query(admissions.read_services(_names(logins)))
+            rows = await self._connection.query(admissions.read_services(names_of(logins)))
             services = {row[0]: row for row in rows}
             nonces = os.urandom(NONCE_OCTETS * len(logins))
             applicants: list[Login] = []
             ruled: list[Login] = []
             for place, login in enumerate(logins):
                 login.nonce = nonces[place * NONCE_OCTETS : (place + 1) * NONCE_OCTETS]
-                wants = self._decide(login, _service(services, login), snapshot, now_us)
+                wants = self._decide(login, service_of(services, login), snapshot, now_us)
                 if wants is not None:
                     (ruled if wants is _Wants.STANDING else applicants).append(login)
             if ruled:
@@ -320,7 +264,7 @@ class LoginLane:
             login.name, login.plan, login.limit = name, snapshot.plans[plan_id], limit
             return _Wants.STANDING
         if limit is not None or not plan_reply.is_free:
-            login.application = _application(login, snapshot, snapshot.plans[plan_id], limit)
+            login.application = application_of(login, snapshot, snapshot.plans[plan_id], limit)
             self._tell_of_pools(login, snapshot, snapshot.plans[plan_id])
         if login.application is None:
             self._accept(login, now_us)
@@ -339,7 +283,7 @@ class LoginLane:
                 # Deleted since it was read; the router's retransmission finds nobody.
                 login.request.give_up(Drop.PLAN_UNKNOWN)
             elif self._judge(login, row, snapshot, now_us, now):
-                login.application = _application(login, snapshot, login.plan, login.limit)
+                login.application = application_of(login, snapshot, login.plan, login.limit)
                 self._tell_of_pools(login, snapshot, login.plan)
                 if login.application is None:
                     self._accept(login, now_us)
@@ -422,7 +366,7 @@ class LoginLane:
         told = NO_FINGERPRINT
         if line is not None:
             try:
-                given = _entitled(login, line, lease_seconds, now_us)
+                given = entitled(login, line, lease_seconds, now_us)
             except (CaudalError, ValueError) as error:
                 self._log.error("the plan's own attributes give no answer", plan=login.plan.name, error=str(error))
                 self._refuse(login, RefusalReason.REPLY_TOO_LONG, now_us)
@@ -431,7 +375,7 @@ class LoginLane:
         elif own is NOTHING_OWN and expires_us is None and lease_seconds is None:
             given = login.plan_reply.timed
         else:
-            given = _tailored(login.plan_reply, own, expires_us, lease_seconds, now_us)
+            given = tailored(login.plan_reply, own, expires_us, lease_seconds, now_us)
         parts = [
             framing(packet),
             b"" if login.address is None else framed_address(login.address),
@@ -510,76 +454,7 @@ def _strange_pools(snapshot: Snapshot, plan: Plan, router_id: RouterId) -> list[
     ]
 
 
-def _names(logins: Sequence[Login]) -> set[str]:
-    """Return the names to look up; a Windows client's `DOMAIN\\user` may be known under its bare name."""
-    names = {login.key for login in logins}
-    names.update([key.partition("\\")[2] for key in names if "\\" in key])
-    return names
-
-
-def _service(services: dict[str, Any], login: Login) -> Any:
-    row = services.get(login.key)
-    if row is None and "\\" in login.key:
-        return services.get(login.key.partition("\\")[2])
-    return row
-
-
 def _blocking(snapshot: Snapshot, plan_id: int) -> Blocking:
     """Return what happens to blocked lines of a plan."""
     plan = snapshot.plans.get(plan_id)
     return snapshot.blocking if plan is None else plan.rules.blocking or snapshot.blocking
-
-
-def _application(login: Login, snapshot: Snapshot, plan: Plan, limit: int | None) -> Application | None:
-    """Return what the login must be given before it is let in; None for most."""
-    limit = limit or plan.simultaneous
-    router = login.request.router
-    fenced = login.entitlement is not None and login.entitlement.pool is not None
-    needed = (
-        (plan.pool_id if login.address is None and not fenced else None, PoolKind.IPV4),
-        (plan.ipv6_pool_id, PoolKind.IPV6_PREFIX),
-        (plan.delegated_pool_id, PoolKind.DELEGATED_PREFIX),
-    )
-    pool_ids = [
-        pool_id
-        for pool_id, kind in needed
-        if pool_id is not None and kind not in login.own.supplied and snapshot.pools[pool_id].serves(router.id)
-    ]
-    if limit is None and not pool_ids:
-        return None
-    packet = login.request.packet
-    client = client_key(packet, router.id, login.client_mac(), login.profile.port_attributes)
-    bundle = packet.text(Type.ACCT_MULTI_SESSION_ID)
-    application = Application(
-        login.service_id or 0,
-        client,
-        login.nonce.hex(),
-        limit,
-        None if bundle is None else f"{router.id}/{bundle}",
-    )
-    for pool_id in pool_ids:
-        application.ask_for(pool_id)
-    return application
-
-
-def _tailored(
-    plan_reply: PlanReply, own: OwnAttributes, expires_us: int | None, lease_seconds: int | None, now_us: Microseconds
-) -> bytes:
-    """Return what the plan gives, with what the service replaces and the shortest of what bounds the session."""
-    seconds = plan_reply.session_timeout_seconds if own.session_timeout_seconds is None else own.session_timeout_seconds
-    bounds = [seconds, lease_seconds, None if expires_us is None else (expires_us - now_us) // SECOND_US]
-    shortest = min((bound for bound in bounds if bound is not None), default=None)
-    given = plan_reply.without(own.kinds) if own.kinds else plan_reply.untimed
-    return given + session_timeout(shortest) + own.octets
-
-
-def _entitled(login: Login, line: Entitlement, lease_seconds: int | None, now_us: Microseconds) -> bytes:
-    """Return what the line may do now, and the shortest of what bounds the session."""
-    reply = entitled_reply(line, login.plan, login.own, login.profile, crossing=login.crossing, login=login.name)
-    ends_at = line.ends_at
-    bounds = [
-        reply.session_timeout_seconds,
-        lease_seconds,
-        None if ends_at is None else (ends_at - to_datetime(now_us)) // timedelta(seconds=1),
-    ]
-    return reply.octets + session_timeout(min((bound for bound in bounds if bound is not None), default=None))
