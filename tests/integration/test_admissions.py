@@ -1,230 +1,42 @@
-"""Logins against a real PostgreSQL: who is let in, with which address, and what is kept of those who are not."""
+"""Logins against a real PostgreSQL: who is let in, and what is kept of those who are not."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import itertools
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from dataclasses import dataclass, field
-from time import time_ns
-from typing import Any, cast
+from collections.abc import Iterator
+from typing import cast
 
-import psycopg2
 import pytest
 
 from daemon.drops import Drop
 from daemon.listener import Listener
 from daemon.logins import LoginLane
-from daemon.requests import AccessRequest, Peer, Request
+from daemon.requests import AccessRequest
 from domain.instants import SECOND_US, Microseconds
 from domain.network import MessageAuthenticatorPolicy
 from enforcement.admission import RefusalReason
-from radius import class_token, mschap, pap
+from radius import class_token
 from radius.codes import Code
 from radius.packet import Packet, attribute, decode, encode_request, integer_attribute, vendor_attribute
-from storage import admissions, snapshot
-from storage.pipeline import DatabaseAway, PipelineConnection
+from storage.pipeline import DatabaseAway
 from storage.snapshot import Snapshot
-from storage.vault import Vault
-
-SECRET = b"testing123"
-AUTHENTICATOR = bytes(16)
-VAULT = Vault(bytes(32))
-PEER = Peer(("127.0.0.1", 5000), None)
-
-
-def mac(number: int) -> str:
-    return f"02:00:00:00:{number >> 8:02X}:{number & 255:02X}"
-
-
-@dataclass
-class Answer:
-    """What became of a request."""
-
-    code: int = 0
-    reply: Packet | None = None
-    delay_seconds: float = 0.0
-    given_up: Drop | None = None
-
-    @property
-    def address(self) -> str | None:
-        value = None if self.reply is None else self.reply.get(8)
-        return None if value is None else ".".join(map(str, value))
-
-    def get(self, kind: int) -> bytes | None:
-        return None if self.reply is None else self.reply.get(kind)
-
-    def integer(self, kind: int) -> int | None:
-        return None if self.reply is None else self.reply.integer(kind)
-
-
-class RecordingListener:
-    """Keeps the answers instead of sending them."""
-
-    def __init__(self) -> None:
-        self.answers: dict[Request, Answer] = {}
-
-    def send_answer(self, request: Request, code: int, reply: bytes) -> None:
-        self.answers[request] = Answer(code, decode(reply))
-
-    def send_later(self, request: Request, reply: bytes, delay_seconds: float) -> None:
-        self.answers[request] = Answer(Code.ACCESS_REJECT, decode(reply), delay_seconds)
-
-    def forget(self, request: Request, reason: Drop) -> None:
-        self.answers.setdefault(request, Answer(given_up=reason))
-
-
-@dataclass
-class Isp:
-    """A database with a router, and the means to log in at any instant."""
-
-    dsn: str
-    cursor: Any
-    now_us: int = field(default_factory=lambda: time_ns() // 1000)
-    snapshot: Snapshot = field(default_factory=Snapshot.empty)
-
-    def execute(self, statement: str, *values: object) -> Any:
-        self.cursor.execute(statement, values)
-        return self.cursor.fetchall() if self.cursor.description is not None else None
-
-    def value(self, statement: str, *values: object) -> Any:
-        return self.execute(statement, *values)[0][0]
-
-    def later(self, seconds: float) -> None:
-        self.now_us += int(seconds * SECOND_US)
-
-    def router(self, name: str, address: str, identifier: str | None = None, profile: str = "mikrotik") -> int:
-        return cast(
-            "int",
-            self.value(
-                "INSERT INTO router (name, address, identifier, secret, profile, require_message_authenticator,"
-                " flip_counters) VALUES (%s, %s, %s, %s, %s, 'auto', false) RETURNING id",
-                name,
-                address,
-                identifier,
-                VAULT.seal(SECRET, b"router:" + name.encode()),
-                profile,
-            ),
-        )
-
-    def pool(self, name: str, first: str, last: str, kind: str = "ipv4", length: int = 32, **more: object) -> int:
-        return cast(
-            "int",
-            self.value(
-                "INSERT INTO pool (name, kind, first_address, last_address, prefix_length, router_ids, lease_seconds)"
-                " VALUES (%s, %s, %s, %s, %s, %s::integer[], %s) RETURNING id",
-                name,
-                kind,
-                first,
-                last,
-                length,
-                more.get("routers", []),
-                more.get("lease_seconds"),
-            ),
-        )
-
-    def plan(self, name: str = "home", **columns: object) -> int:
-        columns = {"name": name, "kind": "internet", "interim_seconds": 300, **columns}
-        names, places = ", ".join(columns), ", ".join(["%s"] * len(columns))
-        statement = f"INSERT INTO plan ({names}) VALUES ({places}) RETURNING id"
-        return cast("int", self.value(statement, *columns.values()))
-
-    def service(self, login: str, plan: int, password: str = "secret", **columns: object) -> int:
-        hashed = mschap.nt_hash(password.encode())
-        plain = hashed + mschap.hash_nt_hash(hashed) + password.encode()
-        columns = {
-            "login": login,
-            "secret": VAULT.seal(plain, b"service:" + login.encode()),
-            "plan_id": plan,
-            "macs": [],
-            "router_ids": [],
-            "enabled": True,
-            "attributes": "[]",
-            "reply_octets": b"",
-            **columns,
-        }
-        casts = {"router_ids": "%s::integer[]", "macs": "%s::text[]"}
-        places = ", ".join(casts.get(name, "%s") for name in columns)
-        statement = f"INSERT INTO service ({', '.join(columns)}) VALUES ({places}) RETURNING id"
-        return cast("int", self.value(statement, *columns.values()))
-
-    def session(self, service_id: int, client: str | None, address: str | None = None, **columns: object) -> None:
-        number = self.value("SELECT coalesce(max(id), 0) + 1 FROM session")
-        # Whatever else the table wants is nothing yet.
-        wanted = self.execute(
-            "SELECT column_name, data_type FROM information_schema.columns WHERE table_name = 'session'"
-            " AND is_nullable = 'NO' AND column_default IS NULL"
-        )
-        nothing = {"text": "", "boolean": False, "timestamp with time zone": "2025-01-01T00:00:00Z"}
-        row = {name: nothing.get(kind, 0) for name, kind in wanted}
-        row |= {"id": number, "acct_session_id": f"{number:08x}", "router_id": 1, "service_id": service_id}
-        row |= {"mac": client, "address": address, **columns}
-        places = ", ".join(["%s"] * len(row))
-        self.execute(f"INSERT INTO session ({', '.join(row)}) VALUES ({places})", *row.values())
-
-    @contextlib.asynccontextmanager
-    async def lane(self) -> AsyncIterator[LoginLane]:
-        setup = PipelineConnection(self.dsn, {}, application_name="setup")
-        await setup.open()
-        self.snapshot = await snapshot.read(setup, VAULT)
-        setup.close()
-        connection = PipelineConnection(self.dsn, admissions.PREPARED, application_name="logins")
-        lane = LoginLane(connection, VAULT, lambda: self.snapshot, lambda: Microseconds(self.now_us), None)
-        await lane.open()
-        try:
-            yield lane
-        finally:
-            await lane.close()
-
-    def run(self, scenario: Callable[[LoginLane], Awaitable[None]]) -> None:
-        async def main() -> None:
-            async with self.lane() as lane:
-                await scenario(lane)
-
-        asyncio.run(main())
-
-    async def settle(self, lane: LoginLane, *packets: Packet) -> list[Answer]:
-        """Send a batch through the lane."""
-        listener = RecordingListener()
-        router = self.snapshot.routers_at("127.0.0.1")[0]
-        requests = [
-            AccessRequest(packet, router, Microseconds(self.now_us), PEER, cast("Listener", listener))
-            for packet in packets
-        ]
-        await lane.settle(requests)
-        return [listener.answers[request] for request in requests]
-
-    def login(self, *packets: Packet) -> list[Answer]:
-        """Send one batch through a lane of its own."""
-        found: list[Answer] = []
-
-        async def scenario(lane: LoginLane) -> None:
-            found.extend(await self.settle(lane, *packets))
-
-        self.run(scenario)
-        return found
-
-
-_identifiers = itertools.cycle(range(256))
-
-
-def access(login: str, *more: bytes, password: str = "secret", client: str | None = None) -> Packet:
-    """Return a PAP request."""
-    attributes = [attribute(1, login.encode()), attribute(2, pap.hide(password.encode(), SECRET, AUTHENTICATOR)), *more]
-    if client is not None:
-        attributes.append(attribute(31, client.encode()))
-    octets = encode_request(1, next(_identifiers), b"".join(attributes), SECRET, authenticator=AUTHENTICATOR)
-    return decode(octets)
+from tests.integration.login_isp import (
+    AUTHENTICATOR,
+    PEER,
+    SECRET,
+    VAULT,
+    Isp,
+    RecordingListener,
+    access,
+    mac,
+    provided,
+)
 
 
 @pytest.fixture
 def isp(database_dsn: str) -> Iterator[Isp]:
-    connection = psycopg2.connect(database_dsn)
-    connection.autocommit = True
-    with contextlib.closing(connection), connection.cursor() as cursor:
-        lent = Isp(database_dsn, cursor)
-        lent.router("bras", "127.0.0.1")
+    with provided(database_dsn) as lent:
         yield lent
 
 
@@ -406,225 +218,6 @@ def test_a_request_whose_proxy_states_fill_the_packet_does_not_hurt_its_batch(is
     full, other = isp.login(access("alice", states), access("alice"))
     assert full.code == Code.ACCESS_REJECT
     assert other.code == Code.ACCESS_ACCEPT
-
-
-def test_a_hundred_parallel_logins_get_a_hundred_addresses(isp: Isp) -> None:
-    plan = isp.plan(pool_id=isp.pool("p", "100.64.0.0", "100.64.0.99"))
-    for number in range(100):
-        isp.service(f"user{number}", plan)
-    found: list[str | None] = []
-
-    async def several_workers() -> None:
-        async with contextlib.AsyncExitStack() as stack:
-            lanes = [await stack.enter_async_context(isp.lane()) for _ in range(4)]
-            batches = [[access(f"user{n}", client=mac(n)) for n in range(start, 100, 4)] for start in range(4)]
-            parts = [(lane, batch[half::2]) for lane, batch in zip(lanes, batches, strict=True) for half in (0, 1)]
-            for answers in await asyncio.gather(*(isp.settle(lane, *part) for lane, part in parts)):
-                found.extend(answer.address for answer in answers)
-
-    asyncio.run(several_workers())
-    assert None not in found
-    assert len(set(found)) == 100
-    assert isp.value("SELECT next_offset FROM pool") == 100
-
-
-def test_workers_that_serve_the_same_lines_at_once_agree_on_their_addresses(isp: Isp) -> None:
-    plan = isp.plan(pool_id=isp.pool("p", "100.64.0.0", "100.64.0.29"), simultaneous=1)
-    for number in range(30):
-        isp.service(f"user{number}", plan)
-    found: list[dict[str, str | None]] = []
-
-    async def several_workers() -> None:
-        async with contextlib.AsyncExitStack() as stack:
-            lanes = [await stack.enter_async_context(isp.lane()) for _ in range(3)]
-            orders = [list(range(30)), list(range(29, -1, -1)), [*range(15, 30), *range(15)]]
-            batches = [[access(f"user{n}", client=mac(n)) for n in order] for order in orders]
-            settled = await asyncio.gather(
-                *(isp.settle(lane, *batch) for lane, batch in zip(lanes, batches, strict=True))
-            )
-            for order, answers in zip(orders, settled, strict=True):
-                found.append({f"user{n}": answer.address for n, answer in zip(order, answers, strict=True)})
-
-    asyncio.run(several_workers())
-    assert found[0] == found[1] == found[2]
-    assert len(set(found[0].values())) == 30
-    assert isp.value("SELECT next_offset FROM pool") == 30
-
-
-def test_a_line_keeps_its_address(isp: Isp) -> None:
-    plan = isp.plan(pool_id=isp.pool("p", "100.64.0.0", "100.64.255.255"))
-    isp.service("alice", plan)
-
-    async def scenario(lane: LoginLane) -> None:
-        first, again = await isp.settle(lane, access("alice", client=mac(1)), access("alice", client=mac(1)))
-        assert first.address == again.address == "100.64.0.0"
-        (other,) = await isp.settle(lane, access("alice", client=mac(2)))
-        assert other.address == "100.64.0.1"
-        for seconds in (30, 90, 86_400):
-            isp.later(seconds)
-            (again,) = await isp.settle(lane, access("alice", client=mac(1)))
-            assert again.address == "100.64.0.0"
-
-    isp.run(scenario)
-
-
-def test_a_fresh_lease_is_not_written_again(isp: Isp) -> None:
-    isp.service("alice", isp.plan(pool_id=isp.pool("p", "100.64.0.0", "100.64.0.9", lease_seconds=3600)))
-    versions = []
-
-    async def scenario(lane: LoginLane) -> None:
-        for seconds in (0, 30, 60):
-            isp.later(seconds)
-            await isp.settle(lane, access("alice", client=mac(1)))
-            versions.append(isp.value("SELECT xmin::text FROM lease"))
-
-    isp.run(scenario)
-    assert versions[0] == versions[1] != versions[2]
-
-
-def test_addresses_that_services_own_are_skipped(isp: Isp) -> None:
-    plan = isp.plan(pool_id=isp.pool("p", "100.64.0.0", "100.64.0.15"))
-    for number in range(10):
-        isp.service(f"static{number}", plan, address=f"100.64.0.{number}")
-    isp.service("alice", plan)
-    isp.service("bob", plan)
-
-    async def scenario(lane: LoginLane) -> None:
-        (alice,) = await isp.settle(lane, access("alice"))
-        assert alice.address == "100.64.0.10"
-        (bob,) = await isp.settle(lane, access("bob"))
-        assert bob.address == "100.64.0.11"
-
-    isp.run(scenario)
-    assert isp.value("SELECT next_offset FROM pool") == 12
-
-
-def exhausted(isp: Isp, lease_seconds: int | None = None) -> None:
-    """Fill a pool of two by alice and bob; carol waits for an address."""
-    plan = isp.plan(pool_id=isp.pool("p", "100.64.0.0", "100.64.0.1", lease_seconds=lease_seconds))
-    for name in ("alice", "bob", "carol"):
-        isp.service(name, plan)
-
-
-def test_an_exhausted_pool_refuses(isp: Isp) -> None:
-    exhausted(isp)
-
-    async def scenario(lane: LoginLane) -> None:
-        await isp.settle(lane, access("alice", client=mac(1)))
-        isp.later(1)
-        await isp.settle(lane, access("bob", client=mac(2)))
-        isp.later(119)
-        (carol,) = await isp.settle(lane, access("carol", client=mac(3)))
-        assert carol.code == Code.ACCESS_REJECT
-        assert lane.refused == {RefusalReason.POOL_EXHAUSTED: 1}
-        isp.later(1.5)
-        (carol,) = await isp.settle(lane, access("carol", client=mac(3)))
-        assert carol.address == "100.64.0.0"
-        (alice,) = await isp.settle(lane, access("alice", client=mac(1)))
-        assert alice.address == "100.64.0.1"
-
-    isp.run(scenario)
-
-
-@pytest.mark.parametrize("lease_seconds", [None, 86_400])
-def test_an_address_with_an_open_session_is_given_to_nobody_else(isp: Isp, lease_seconds: int | None) -> None:
-    exhausted(isp, lease_seconds)
-
-    async def scenario(lane: LoginLane) -> None:
-        await isp.settle(lane, access("alice", client=mac(1)), access("bob", client=mac(2)))
-        isp.session(1, mac(1), "100.64.0.0")
-        isp.session(2, mac(2), None)
-        isp.later(7200)
-        (carol,) = await isp.settle(lane, access("carol", client=mac(3)))
-        assert carol.code == Code.ACCESS_REJECT
-        isp.execute("UPDATE session SET state = 1 WHERE service_id = 1")
-        isp.later(2)
-        (carol,) = await isp.settle(lane, access("carol", client=mac(3)))
-        assert carol.address == "100.64.0.0"
-
-    isp.run(scenario)
-
-
-def test_a_late_stop_of_the_old_session_does_not_free_a_reassigned_address(isp: Isp) -> None:
-    exhausted(isp)
-
-    async def scenario(lane: LoginLane) -> None:
-        await isp.settle(lane, access("alice", client=mac(1)), access("bob", client=mac(2)))
-        isp.later(200)
-        (carol,) = await isp.settle(lane, access("carol", client=mac(3)))
-        assert carol.address is not None
-        isp.session(3, mac(3), carol.address)
-        isp.session(1, mac(1), carol.address, state=1)
-        isp.later(600)
-        answers = await isp.settle(lane, access("alice", client=mac(1)), access("bob", client=mac(2)))
-        assert carol.address not in [answer.address for answer in answers]
-
-    isp.run(scenario)
-
-
-def test_the_least_recently_used_lease_is_given_away_first(isp: Isp) -> None:
-    exhausted(isp, 86_400)
-
-    async def scenario(lane: LoginLane) -> None:
-        await isp.settle(lane, access("alice", client=mac(1)))
-        isp.later(300)
-        await isp.settle(lane, access("bob", client=mac(2)))
-        isp.later(300)
-        (carol,) = await isp.settle(lane, access("carol", client=mac(3)))
-        assert carol.address == "100.64.0.0"
-
-    isp.run(scenario)
-
-
-def test_a_free_lease_is_found_behind_a_thousand_that_are_in_use(isp: Isp) -> None:
-    plan = isp.plan(pool_id=isp.pool("p", "100.64.0.0", "100.64.3.255"))
-    isp.service("shared", plan)
-    isp.service("carol", plan)
-
-    async def scenario(lane: LoginLane) -> None:
-        await isp.settle(lane, *[access("shared", client=mac(number)) for number in range(1024)])
-        last = isp.value("SELECT host(max(address)) FROM lease")
-        for number, (address,) in enumerate(isp.execute("SELECT host(address) FROM lease ORDER BY address")):
-            if address != last:
-                isp.session(1, mac(number), address)
-        isp.execute("UPDATE lease SET expires_at = expires_at + interval '1 s' WHERE address = %s", last)
-        isp.later(500)
-        (carol,) = await isp.settle(lane, access("carol", client=mac(5000)))
-        assert carol.address == last
-
-    isp.run(scenario)
-
-
-def test_prefixes_are_leased_beside_the_address(isp: Isp) -> None:
-    plan = isp.plan(
-        pool_id=isp.pool("v4", "100.64.0.0", "100.64.0.255"),
-        ipv6_pool_id=isp.pool("v6", "2001:db8::", "2001:db8:0:ff:ffff:ffff:ffff:ffff", "ipv6-prefix", 64),
-        delegated_pool_id=isp.pool(
-            "pd", "2001:db8:100::", "2001:db8:1ff:ffff:ffff:ffff:ffff:ffff", "delegated-prefix", 56
-        ),
-    )
-    isp.service("alice", plan)
-    isp.service("bob", plan)
-
-    async def scenario(lane: LoginLane) -> None:
-        alice, bob = await isp.settle(lane, access("alice", client=mac(1)), access("bob", client=mac(2)))
-        assert (alice.address, bob.address) == ("100.64.0.0", "100.64.0.1")
-        assert alice.get(97) == bytes.fromhex("0040 20010db800000000")
-        assert bob.get(97) == bytes.fromhex("0040 20010db800000001")
-        assert alice.get(123) == bytes.fromhex("0038 20010db8010000")
-        assert bob.get(123) == bytes.fromhex("0038 20010db8010001")
-        isp.later(3600)
-        (again,) = await isp.settle(lane, access("bob", client=mac(2)))
-        assert (again.get(97), again.get(123)) == (bob.get(97), bob.get(123))
-
-    isp.run(scenario)
-
-
-def test_a_pool_of_other_routers_leaves_the_address_to_the_nas(isp: Isp) -> None:
-    isp.service("alice", isp.plan(pool_id=isp.pool("p", "100.64.0.0", "100.64.0.9", routers=[99])))
-    (answer,) = isp.login(access("alice"))
-    assert answer.code == Code.ACCESS_ACCEPT
-    assert answer.address is None
 
 
 def test_the_last_place_is_given_to_one_of_many_workers(isp: Isp) -> None:

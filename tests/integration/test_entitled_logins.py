@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import psycopg2
 import pytest
 
 from daemon.drops import Drop
@@ -21,7 +19,7 @@ from radius.codes import Code
 from radius.packet import Packet, attribute, decode, encode_request, integer_attribute, vendor_attribute
 from storage import admissions
 from storage.pipeline import QUERY_SECONDS, PipelineConnection
-from tests.integration.test_admissions import AUTHENTICATOR, SECRET, VAULT, Answer, Isp, access, mac
+from tests.integration.login_isp import AUTHENTICATOR, SECRET, VAULT, Answer, Isp, access, mac, provided
 
 NOON = datetime(2026, 3, 10, 12, tzinfo=UTC)
 GB = 10**9
@@ -32,11 +30,7 @@ DAY, HOUR = 86_400, 3600
 
 @pytest.fixture
 def isp(database_dsn: str) -> Iterator[Isp]:
-    connection = psycopg2.connect(database_dsn)
-    connection.autocommit = True
-    with contextlib.closing(connection), connection.cursor() as cursor:
-        lent = Isp(database_dsn, cursor, int(NOON.timestamp()) * SECOND_US)
-        lent.router("bras", "127.0.0.1")
+    with provided(database_dsn, int(NOON.timestamp()) * SECOND_US) as lent:
         lent.execute("UPDATE isp SET timezone = 'UTC'")
         yield lent
 
