@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,28 +33,29 @@ class Daemon:
         self._loop = uvloop.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
 
-    def start(self) -> None:
-        """Listen."""
+    def start(self, first: Coroutine[Any, Any, None] | None = None) -> None:
+        """Listen, when `first` is done."""
         self._thread.start()
-        self._wait(asyncio.run_coroutine_threadsafe(self.server.start(), self._loop))
+        if first is not None:
+            self._do(first)
+        self._do(self.server.start())
 
     def stop(self) -> None:
         """Close, and end the loop."""
-        self._wait(asyncio.run_coroutine_threadsafe(self.server.stop(), self._loop))
+        self._do(self.server.stop())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(10)
         self._loop.close()
 
-    @staticmethod
-    def _wait(step: Future[None]) -> None:
-        step.result(10)
+    def _do(self, step: Coroutine[Any, Any, None]) -> None:
+        asyncio.run_coroutine_threadsafe(step, self._loop).result(20)
 
 
 @contextmanager
-def running(given: ControlPorts, data: Path) -> Iterator[Daemon]:
-    """Run a control server."""
+def running(given: ControlPorts, data: Path, *, first: Coroutine[Any, Any, None] | None = None) -> Iterator[Daemon]:
+    """Run a control server; `first` is done on its loop before it listens."""
     daemon = Daemon(given, data)
-    daemon.start()
+    daemon.start(first)
     try:
         yield daemon
     finally:

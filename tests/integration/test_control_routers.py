@@ -2,26 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 import socket
 import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 import sqlalchemy
-import uvloop
-from fastapi import FastAPI
 
-from cli.main import run
-from control import directory, errors, routers
-from control.ports import ControlPorts, RouterOffice, RuntimeStatus
-from control.server import ControlServer
+from control.ports import ControlPorts, RuntimeStatus
 from daemon.enforcement_snapshot import SnapshotKeeper
 from daemon.router_checkup import RadiusPorts, RouterCheckup
 from daemon.router_report import RouterKnowledge
@@ -30,6 +22,7 @@ from simulator.dynamic_authorization import DynamicAuthorization, SessionBook
 from simulator.routeros_faults import ApiFaults
 from storage.pipeline import PipelineConnection
 from storage.usage import usage
+from tests.integration.control_daemon import Outcome, at_once, command, running
 from tests.integration.kept_router import QUEUES, VAULT, now, provision, town
 from tests.unit.simulator.routeros_box import ADDRESS, RunningBox, running_box
 
@@ -90,31 +83,15 @@ def data(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         yield Path(name)
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """What a command line did."""
-
-    status: int
-    out: str
-    err: str
-
-    def levels(self, check: str) -> list[str]:
-        """Return the marks of the lines about `check`."""
-        return [line.split()[0] for line in self.out.splitlines() if line[9:].startswith(f"{check} ")]
+def levels(told: Outcome, check: str) -> list[str]:
+    """Return the marks of the lines about `check`."""
+    return [line.split()[0] for line in told.out.splitlines() if line[9:].startswith(f"{check} ")]
 
 
 @contextmanager
-def office(engine: sqlalchemy.Engine, dsn: str, data: Path, *, offered: bool = True) -> Iterator[RouterCheckup]:
+def office(engine: sqlalchemy.Engine, dsn: str, data: Path, *, offered: bool = True) -> Iterator[None]:
     """Serve the control API of a daemon that speaks to routers."""
-    loop = uvloop.new_event_loop()
-    thread = threading.Thread(target=loop.run_forever, daemon=True)
-    thread.start()
-
-    def wait(step: Any) -> Any:
-        return asyncio.run_coroutine_threadsafe(step, loop).result(20)
-
     snapshots = SnapshotKeeper(PipelineConnection(dsn, {}, application_name="test setup"), VAULT)
-    wait(snapshots.first())
     checkup = RouterCheckup(
         engine,
         snapshot=lambda: snapshots.snapshot,
@@ -122,46 +99,24 @@ def office(engine: sqlalchemy.Engine, dsn: str, data: Path, *, offered: bool = T
         ports=RadiusPorts(1812, 1813),
         clock=now,
     )
-    server = ControlServer(application(engine, snapshots, checkup if offered else None), data / "control.sock")
-    wait(server.start())
-    try:
-        yield checkup
-    finally:
-        wait(server.stop())
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join(10)
-
-
-def application(engine: sqlalchemy.Engine, snapshots: SnapshotKeeper, offered: RouterOffice | None) -> FastAPI:
-    """Return the routes over routers."""
-
-    def status() -> RuntimeStatus:
-        return RuntimeStatus("1", now(), 0, "ready", (), ())
-
-    async def at_once() -> None:
-        return
-
-    created = FastAPI()
-    created.state.ports = ControlPorts(
-        engine, VAULT, status, at_once, usage, now, lambda: snapshots.snapshot, routers=offered
+    ports = ControlPorts(
+        engine,
+        VAULT,
+        lambda: RuntimeStatus("1", now(), 0, "ready", (), ()),
+        at_once,
+        usage,
+        now,
+        lambda: snapshots.snapshot,
+        routers=checkup if offered else None,
     )
-    created.state.closing = asyncio.Event()
-    errors.install(created)
-    for part in (routers.routes, directory.routes):
-        created.include_router(part, prefix="/v1")
-    return created
+    with running(ports, data, first=snapshots.first()):
+        yield
 
 
 @pytest.fixture
 def caudal(capsys: pytest.CaptureFixture[str]) -> Callable[..., Outcome]:
     """Lend the command."""
-
-    def command(*arguments: str) -> Outcome:
-        status = run(arguments)
-        captured = capsys.readouterr()
-        return Outcome(status, captured.out, captured.err)
-
-    return command
+    return command(capsys)
 
 
 def test_a_router_that_is_right_has_nothing_to_be_corrected(
@@ -178,7 +133,7 @@ def test_a_router_that_is_right_has_nothing_to_be_corrected(
         told = caudal("router", "check", "norte")
     assert (told.status, told.err) == (0, "")
     for check in ("api", "radius", "secret", "incoming", "clock", "ppp", "entries", "double queues"):
-        assert told.levels(check) == ["ok"], check
+        assert levels(told, check) == ["ok"], check
 
 
 def test_every_fault_is_told_with_what_corrects_it(
@@ -200,11 +155,11 @@ def test_every_fault_is_told_with_what_corrects_it(
     assert time.monotonic() - began < 20
     assert told.status == 1
     assert "to be corrected on norte" in told.err
-    assert told.levels("secret") == ["?"], "nothing was asked with it: the port is shut"
-    assert told.levels("incoming") == ["wrong"]
-    assert told.levels("ppp") == ["warning"]
-    assert told.levels("entries") == ["warning"]
-    assert told.levels("double queues") == ["warning"]
+    assert levels(told, "secret") == ["?"], "nothing was asked with it: the port is shut"
+    assert levels(told, "incoming") == ["wrong"]
+    assert levels(told, "ppp") == ["warning"]
+    assert levels(told, "entries") == ["warning"]
+    assert levels(told, "double queues") == ["warning"]
     assert f"/radius incoming set accept=yes port={stranger.port}" in told.out
     assert '/queue/simple remove [find name="second"]' in told.out
 
@@ -222,9 +177,9 @@ def test_an_api_that_refuses_is_told_and_nothing_is_said_of_what_was_not_read(
     with office(engine, database_dsn, data):
         told = caudal("router", "check", "norte")
     assert told.status == 1
-    assert told.levels("api") == ["wrong"]
-    assert told.levels("secret") == ["ok"]
-    assert told.levels("incoming") == ["?"]
+    assert levels(told, "api") == ["wrong"]
+    assert levels(told, "secret") == ["ok"]
+    assert levels(told, "incoming") == ["?"]
     assert "wrong-and-secret-horse" not in told.out + told.err
 
 

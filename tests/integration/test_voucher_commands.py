@@ -12,10 +12,10 @@ import pytest
 import sqlalchemy
 from structlog.testing import capture_logs
 
-from cli.main import run
 from storage.billing.vouchers import MOST_FAILURES
 from tests.integration.billed_isp import assert_books_are_right, rows
-from tests.integration.test_control_enforcement import Isp, Outcome, serving
+from tests.integration.capped_isp import Isp, serving
+from tests.integration.control_daemon import Outcome, command
 
 CUSTOMERS = """
 INSERT INTO customer (login, name) VALUES ('ana', 'Ana'), ('bob', 'Bob');
@@ -35,13 +35,8 @@ def caudal(
     isp.do(CUSTOMERS)
     monkeypatch.setenv("CAUDAL_DATA", str(tmp_path))
 
-    def command(*arguments: str) -> Outcome:
-        status = run(arguments)
-        captured = capsys.readouterr()
-        return Outcome(status, captured.out, captured.err)
-
     with serving(isp.ports(tmp_path), tmp_path):
-        yield command
+        yield command(capsys)
 
 
 def codes_of(path: Path) -> list[str]:
