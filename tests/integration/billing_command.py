@@ -13,7 +13,7 @@ import sqlalchemy
 
 from storage.billing import clock
 from tests.integration.control_daemon import Outcome, command
-from tests.integration.test_control_api import AskedUsage, serving
+from tests.integration.small_isp import AskedUsage, serving
 
 Command = Callable[..., Outcome]
 

@@ -1,19 +1,12 @@
-"""The control API and the command, over a real socket and a real database."""
+"""The control API, over a real socket and a real database."""
 
 from __future__ import annotations
 
 import asyncio
 import json
-import os
 import socket
 import stat
-import subprocess
-import sys
-import tempfile
-import threading
-from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -22,79 +15,22 @@ import pytest
 from sqlalchemy import Engine, text
 
 from cli.client import ControlClient
-from cli.errors import CommandError, DaemonError
+from cli.errors import DaemonError
 from cli.main import run
 from control.api import create
 from control.errors import ServerError
-from control.ports import ControlPorts, Listener, RuntimeStatus, UsageQuestion, UsageReport, Worker
 from control.server import ControlServer
 from storage.database import create_engine
-from storage.snapshot import Snapshot
 from storage.usage import usage as stored_usage
-from storage.vault import Vault
-from tests.integration.control_daemon import Daemon, Outcome, at_once, command, running
-
-STARTED = datetime(2026, 1, 31, 12, tzinfo=UTC)
-
-
-@dataclass(frozen=True)
-class Hour:
-    """A row of usage."""
-
-    start: datetime
-    octets_up: int
-    octets_down: int
-
-
-@dataclass(frozen=True)
-class Report:
-    """Usage as the port gives it."""
-
-    octets_up: int
-    octets_down: int
-    rows: tuple[Hour, ...]
-
-
-class AskedUsage:
-    """Remembers what was asked, and answers one row."""
-
-    def __init__(self) -> None:
-        self.asked: list[tuple[object, ...]] = []
-
-    def __call__(
-        self, engine: Engine, service_login: str, by: str, start: datetime, end: datetime, timezone: str
-    ) -> UsageReport:
-        self.asked.append((service_login, by, start, end, timezone))
-        return Report(1, 2, (Hour(start, 1, 2),))
-
-
-def ports(engine: Engine, data: Path, usage: UsageQuestion) -> ControlPorts:
-    """Return the ports over a database."""
-    runtime = RuntimeStatus(
-        version="1.2.3",
-        started_at=STARTED,
-        uptime_seconds=60,
-        database="ready",
-        listeners=(Listener("authentication", "127.0.0.1", 1812), Listener("control", str(data), None)),
-        workers=(Worker(1, 4242, "running"), Worker(2, None, "away")),
-    )
-    vault = Vault.open_directory(data)
-    return ControlPorts(engine, vault, lambda: runtime, at_once, usage, lambda: datetime.now(UTC), Snapshot.empty)
-
-
-@contextmanager
-def serving(engine: Engine, data: Path, usage: UsageQuestion) -> Iterator[Daemon]:
-    """Run a control server."""
-    with running(ports(engine, data, usage), data) as daemon:
-        yield daemon
+from tests.integration.control_daemon import Daemon
+from tests.integration.small_isp import STARTED, AskedUsage, data_directory, fill, ports, serving
 
 
 @pytest.fixture
 def data(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """Lend a data directory that the command finds."""
-    with tempfile.TemporaryDirectory(prefix="caudal-control-") as name:
-        monkeypatch.setenv("CAUDAL_DATA", name)
-        yield Path(name)
+    with data_directory(monkeypatch) as directory:
+        yield directory
 
 
 @pytest.fixture
@@ -115,73 +51,6 @@ def daemon(engine: Engine, data: Path, usage: AskedUsage) -> Iterator[Daemon]:
 def client(daemon: Daemon) -> ControlClient:
     """Lend a client."""
     return ControlClient(daemon.data)
-
-
-@pytest.fixture
-def caudal(daemon: Daemon, capsys: pytest.CaptureFixture[str]) -> Callable[..., Outcome]:
-    """Lend the command."""
-
-    return command(capsys)
-
-
-def fill(engine: Engine) -> None:
-    """Write a small ISP with sessions."""
-    with engine.begin() as connection:
-        connection.execute(text(_ISP))
-        connection.execute(text(_SESSIONS), [session(number) for number in range(1, 8)])
-
-
-def session(number: int) -> dict[str, object]:
-    """Return the values of a session: odd ones are open; two start at the same instant."""
-    open_ = number % 2 == 1
-    started = STARTED + timedelta(minutes=number - number // 6)
-    return {
-        "id": number,
-        "acct": f"8{number:07x}",
-        "login": "ana@example" if number < 4 else "bob@example",
-        "state": 0 if open_ else 1,
-        "started": started,
-        "stopped": None if open_ else started + timedelta(minutes=5),
-        "cause": None if open_ else "User-Request",
-        "up": number * 1_000,
-        "down": number * 1_000_000,
-    }
-
-
-_ISP = """
-INSERT INTO router (name, address, secret, profile, require_message_authenticator, flip_counters, api_user,
-                    api_password)
-VALUES ('tower-north', '10.0.0.1', 'sealed-secret', 'mikrotik', 'auto', false, 'caudal', 'sealed-password'),
-       ('tower-south', '10.0.1.0/24', 'sealed-secret', 'generic', 'always', true, NULL, NULL);
-INSERT INTO pool (name, kind, first_address, last_address, prefix_length, router_ids, lease_seconds)
-VALUES ('homes', 'ipv4', '100.64.0.0', '100.64.0.255', 32, '{1}', 3600),
-       ('prefixes', 'delegated-prefix', '2001:db8::', '2001:db8:0:ffff:ffff:ffff:ffff:ffff', 56, '{}', NULL);
-INSERT INTO plan (name, kind, download_bits_per_second, upload_bits_per_second, pool_id, interim_seconds, simultaneous)
-VALUES ('home-20', 'internet', 20000000, 10000000, 1, 300, 1), ('free', 'internet', NULL, NULL, NULL, 600, NULL);
-INSERT INTO customer (login, name, email) VALUES ('ana', 'Ana Ruiz', 'ana@example.net'), ('bob', 'Bob', NULL);
-INSERT INTO service (login, secret, plan_id, customer_id, address, macs, router_ids, enabled, expires_at, attributes,
-                     reply_octets)
-SELECT login, 'sealed-secret', plan, customer, address::inet, '{}', '{}', true, NULL, '[["Filter-Id", "gold"]]', ''
-FROM (VALUES ('ana@example', 1, 1, '100.64.9.9'), ('bob@example', 1, 2, NULL), ('cpe/7 ñ', 2, NULL, '100.64.0.77'),
-             ('AA:BB:CC:DD:EE:FF', 2, NULL, NULL)) AS given (login, plan, customer, address);
-INSERT INTO lease VALUES (1, '100.64.0.1', 1, 'AA', now(), now() + interval '1 hour'),
-                         (1, '100.64.0.2', 1, 'BB', now(), now() - interval '1 hour');
-INSERT INTO refusal (refused_at, login, service_id, router_id, mac, reason, method, attempts)
-VALUES ('2026-01-31T12:00Z', 'ana@example', 1, 1, NULL, 'wrong_password', 'pap', 3),
-       ('2026-01-31T12:01Z', 'nobody', NULL, 1, NULL, 'unknown_user', 'chap', 1),
-       ('2026-01-31T12:02Z', 'ana@example', 1, 2, 'AA:BB:CC:DD:EE:FF', 'wrong_mac', 'pap', 1);
-INSERT INTO quarantine (received_at, router_id, reason, datagram)
-VALUES ('2026-01-31T12:00Z', 1, 'no_session_id', '\\x0405');
-"""
-
-_SESSIONS = """
-INSERT INTO session (id, router_id, nas, acct_session_id, generation, version, service_id, login, mac, address, ipv6,
-                     state, started_at, updated_at, heard_at, stopped_at, terminate_cause, session_seconds, octets_up,
-                     octets_down, base_up, base_down, gigawords)
-VALUES (:id, 1, '', :acct, 0, 1, 1, :login, 'AA:BB:CC:DD:EE:FF', '100.64.0.1',
-        '[[97, "004020010db800000000"], [168, "20010db8000000000000000000000001"], [123, "ff"]]',
-        :state, :started, :started, :started, :stopped, :cause, 300, :up, :down, 0, 0, true)
-"""
 
 
 def test_status_tells_listeners_workers_and_open_sessions(client: ControlClient) -> None:
@@ -467,273 +336,3 @@ def test_stopping_ends_a_watch_at_once(engine: Engine, data: Path, usage: AskedU
         began = datetime.now(UTC)
     assert list(events) == []
     assert datetime.now(UTC) - began < timedelta(seconds=1)
-
-
-APPLIED = """
-[[router]]
-name = "new"
-address = "10.9.0.1"
-secret = "a-long-shared-secret"
-"""
-
-
-def test_apply_tells_what_it_changed_and_changes_nothing_when_repeated(
-    caudal: Callable[..., Outcome], data: Path, engine: Engine
-) -> None:
-    file = data / "isp.toml"
-    file.write_text(APPLIED)
-    dry = caudal("apply", str(file), "--dry-run", "--json").json
-    assert (dry["dry_run"], dry["changes"][0]["name"]) == (True, "new")
-    assert count(engine, "router") == 2
-    assert "created" in caudal("apply", str(file)).out
-    assert count(engine, "router") == 3
-    assert caudal("apply", str(file), "--json").json["changes"] == []
-
-
-def test_apply_lists_every_mistake_by_line(caudal: Callable[..., Outcome], data: Path, engine: Engine) -> None:
-    file = data / "isp.toml"
-    file.write_text(APPLIED + 'colour = "red"\ncoa_port = 99999\n')
-    outcome = caudal("apply", str(file))
-    assert outcome.status == 1
-    assert f"{file}:6:" in outcome.err
-    assert f"{file}:7:" in outcome.err
-    assert outcome.err.splitlines()[-1].startswith("caudal: ")
-    assert count(engine, "router") == 2
-
-
-def test_apply_tells_its_mistakes_to_a_program_too(caudal: Callable[..., Outcome], data: Path) -> None:
-    file = data / "isp.toml"
-    file.write_text(APPLIED + 'colour = "red"\ncoa_port = 99999\n')
-    outcome = caudal("apply", str(file), "--json")
-    assert outcome.status == 1
-    error = outcome.json["error"]
-    assert error["code"] == "mistakes"
-    assert [(problem["file"], problem["line"]) for problem in error["problems"]] == [(str(file), 6), (str(file), 7)]
-    assert all(problem["message"] for problem in error["problems"])
-    assert outcome.err == f"caudal: {error['message']}\n"
-
-
-def count(engine: Engine, table: str) -> int:
-    """Count the rows of a table."""
-    with engine.connect() as connection:
-        return int(connection.execute(text(f"SELECT count(*) FROM {table}")).scalar_one())
-
-
-def test_session_list_as_json_has_what_integrators_were_promised(caudal: Callable[..., Outcome]) -> None:
-    items = caudal("session", "list", "--past", "--json").json
-    assert len(items) == 7
-    promised = {
-        "id", "login", "router", "acct_session_id", "address", "mac", "started_at", "updated_at", "stopped_at",
-        "terminate_cause", "octets_up", "octets_down",
-    }  # fmt: skip
-    assert promised <= set(items[0])
-
-
-def test_tables_are_aligned(caudal: Callable[..., Outcome]) -> None:
-    lines = caudal("session", "list").out.splitlines()
-    assert lines[0].startswith("LOGIN        ADDRESS     ROUTER")
-    assert {line.index("100.64.0.1") for line in lines[1:]} == {lines[0].index("ADDRESS")}
-
-
-def test_a_listing_that_goes_on_says_so(caudal: Callable[..., Outcome]) -> None:
-    outcome = caudal("service", "list", "--limit", "2")
-    assert len(outcome.out.splitlines()) == 3
-    assert "--all" in outcome.err
-
-
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        ("status",),
-        ("router", "list"),
-        ("router", "show", "tower-north"),
-        ("pool", "list"),
-        ("pool", "show", "homes"),
-        ("plan", "list"),
-        ("plan", "show", "home-20"),
-        ("customer", "list"),
-        ("customer", "show", "ana"),
-        ("service", "list"),
-        ("service", "show", "ana@example"),
-        ("service", "show", "cpe/7 ñ"),
-        ("session", "list"),
-        ("session", "show", "2"),
-        ("session", "watch", "--once"),
-        ("usage", "ana@example"),
-        ("login", "list"),
-        ("quarantine", "list"),
-    ],
-)
-def test_every_question_is_answered_for_people_and_for_programs(
-    caudal: Callable[..., Outcome], arguments: tuple[str, ...]
-) -> None:
-    people = caudal(*arguments)
-    assert (people.status, people.out != "") == (0, True), people.err
-    programs = caudal(*arguments, "--json")
-    assert programs.status == 0
-    assert programs.json
-    assert "sealed" not in people.out + programs.out
-
-
-def test_data_may_stand_before_and_after_the_command(
-    caudal: Callable[..., Outcome], data: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.delenv("CAUDAL_DATA")
-    for arguments in (
-        ("--data", str(data), "session", "list"),
-        ("session", "--data", str(data), "list"),
-        ("session", "list", "--data", str(data)),
-        ("--data", "/nowhere", "session", "list", "--data", str(data)),
-    ):
-        assert caudal(*arguments).status == 0, arguments
-
-
-def test_without_a_daemon_the_socket_that_was_tried_is_named(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(["session", "list"]) == 1
-    error = capsys.readouterr().err
-    assert str(data / "control.sock") in error
-    assert "caudal serve" in error
-    assert len(error.splitlines()) == 1
-
-
-def test_a_daemon_that_breaks_off_is_one_sentence(data: Path) -> None:
-    with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(str(data / "control.sock"))
-        listener.listen()
-
-        def hang_up() -> None:
-            accepted, _ = listener.accept()
-            accepted.recv(1000)
-            accepted.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{")
-            accepted.close()
-
-        thread = threading.Thread(target=hang_up)
-        thread.start()
-        with pytest.raises(CommandError, match="broke off"):
-            ControlClient(data).get("/v1/status")
-        thread.join()
-
-
-def test_names_are_completed_from_the_daemon(
-    caudal: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setenv("_CAUDAL_COMPLETE", "bash_complete")
-    monkeypatch.setenv("COMP_WORDS", "caudal service show a")
-    monkeypatch.setenv("COMP_CWORD", "3")
-    assert caudal().out.split() == ["plain,ana@example"]
-
-
-def test_completion_without_a_daemon_is_silent(
-    data: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setenv("_CAUDAL_COMPLETE", "bash_complete")
-    monkeypatch.setenv("COMP_WORDS", "caudal service show a")
-    monkeypatch.setenv("COMP_CWORD", "3")
-    run([])
-    captured = capsys.readouterr()
-    assert (captured.out.strip(), captured.err) == ("", "")
-
-
-@pytest.mark.parametrize("arguments", [["list", "--json"], ["list"], ["watch", "--json"]])
-def test_a_reader_that_goes_away_ends_the_command_without_a_word(daemon: Daemon, arguments: list[str]) -> None:
-    reading, writing = os.pipe()
-    os.close(reading)
-    command = [sys.executable, "-c", "from cli.main import main; main()", "session", *arguments]
-    outcome = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, timeout=30, check=False)
-    os.close(writing)
-    assert (outcome.returncode, outcome.stderr) == (1, b"")
-
-
-HEADER = "login,password,plan,address\n"
-
-
-def test_import_takes_all_rows_and_is_idempotent(caudal: Callable[..., Outcome], data: Path, engine: Engine) -> None:
-    seal(engine, data)
-    rows = "".join(f"line-{number},secret,free,\n" for number in range(3000))
-    file = write(data / "services.csv", HEADER + rows)
-    assert caudal("import", "services", str(file), "--json").json == {"created": 3000, "updated": 0, "unchanged": 0}
-    assert count(engine, "service") == 3004
-    assert caudal("import", "services", str(file)).out == "0 created, 0 updated, 3,000 unchanged\n"
-
-
-def test_import_takes_nothing_and_lists_bad_rows_by_line(
-    caudal: Callable[..., Outcome], data: Path, engine: Engine
-) -> None:
-    rows = "good,secret,free,\nbad,secret,gold,\nworse,secret,free,10.0.0.999\n"
-    file = write(data / "services.csv", HEADER + rows)
-    outcome = caudal("import", "services", str(file))
-    assert outcome.status == 1
-    assert [line.split(": ")[0] for line in outcome.err.splitlines()] == [f"{file}:3", f"{file}:4", "caudal"]
-    assert count(engine, "service") == 4
-
-
-def test_import_refuses_what_is_not_utf_8_by_its_line(caudal: Callable[..., Outcome], data: Path) -> None:
-    file = data / "services.csv"
-    file.write_bytes(HEADER.encode() + b"good,secret,free,\nb\xf1,secret,free,\n")
-    assert f"{file}:3: is not UTF-8" in caudal("import", "services", str(file)).err
-
-
-def test_an_import_whose_client_goes_away_leaves_nothing(daemon: Daemon, engine: Engine) -> None:
-    gone = threading.Event()
-
-    def rows() -> Iterator[bytes]:
-        yield HEADER.encode()
-        yield b"".join(f"line-{number},secret,free,\n".encode() for number in range(20_000))
-        gone.wait(30)
-
-    events = ControlClient(daemon.data).upload("/v1/import/services", rows(), "text/csv")
-    assert isinstance(events, Generator)
-    assert next(events)["event"] == "progress"
-    events.close()
-    gone.set()
-    # The import holds the lock of every writer until it has ended, one way or the other.
-    with engine.begin() as connection:
-        connection.execute(text("SELECT revision FROM configuration_revision FOR UPDATE"))
-    assert count(engine, "service") == 4
-
-
-def test_export_goes_to_a_file_of_its_owner_alone_and_applies_without_a_change(
-    caudal: Callable[..., Outcome], data: Path, engine: Engine
-) -> None:
-    seal(engine, data)
-    file = data / "exported.toml"
-    assert caudal("export", "--secrets", "-o", str(file)).status == 0
-    assert stat.S_IMODE(file.stat().st_mode) == 0o600
-    assert "open-secret" in file.read_text()
-    assert "open-secret" not in caudal("export").out
-    assert caudal("apply", str(file)).status == 0
-    assert "0 created, 0 updated" in caudal("apply", str(file)).out
-
-
-def test_an_export_whose_secrets_cannot_be_opened_leaves_no_file(caudal: Callable[..., Outcome], data: Path) -> None:
-    outcome = caudal("export", "--secrets", "-o", str(data / "exported.toml"))
-    assert outcome.status == 1
-    assert len(outcome.err.splitlines()) == 1
-    assert list(data.glob("*exported*")) == []
-
-
-def seal(engine: Engine, data: Path) -> None:
-    """Give every secret of the small ISP a value that the daemon's vault opens."""
-    vault = Vault.open_directory(data)
-    with engine.begin() as connection:
-        for name in ("tower-north", "tower-south"):
-            sealed = vault.seal(b"open-secret-of-a-router", f"router:{name}".encode())
-            password = vault.seal(b"open-secret-of-an-api", f"api:{name}".encode())
-            connection.execute(
-                text(
-                    "UPDATE router SET secret = :sealed, api_password = CASE WHEN api_user IS NOT NULL THEN "
-                    "CAST(:password AS bytea) END WHERE name = :name"
-                ),
-                {"name": name, "sealed": sealed, "password": password},
-            )
-        for (login,) in connection.execute(text("SELECT login FROM service")).all():
-            sealed = vault.seal(bytes(32) + b"open-secret", f"service:{login}".encode())
-            connection.execute(
-                text("UPDATE service SET secret = :sealed WHERE login = :login"), {"login": login, "sealed": sealed}
-            )
-
-
-def write(file: Path, content: str) -> Path:
-    """Write a file and return it."""
-    file.write_text(content)
-    return file

@@ -4,23 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 from sqlalchemy import Engine
 
 from tests.integration.billed_isp import HEAD, customer, provide, rows
-from tests.integration.control_daemon import Daemon, Outcome
+from tests.integration.billing_command import commands
+from tests.integration.control_daemon import Outcome
 from tests.integration.test_bundles import PLANS, line, today
-from tests.integration.test_control_api import AskedUsage, caudal, data, serving  # noqa: F401 - fixtures
 
 Caudal = Callable[..., Outcome]
 
 
 @pytest.fixture
-def daemon(engine: Engine, data: Path) -> Iterator[Daemon]:  # noqa: F811
-    """Lend a control server over an empty database."""
-    with serving(engine, data, AskedUsage()) as lent:
+def caudal(engine: Engine, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Caudal]:
+    """Lend the command over an empty database."""
+    with commands(engine, monkeypatch, capsys) as lent:
         yield lent
 
 
@@ -34,7 +33,7 @@ def isp(engine: Engine) -> None:
 @pytest.mark.usefixtures("isp")
 def test_a_clerk_sells_a_bundle_and_is_told_what_its_end_costs_before_it_does(
     engine: Engine,
-    caudal: Caudal,  # noqa: F811
+    caudal: Caudal,
 ) -> None:
     day = today(engine)
     sold = caudal("subscription", "start", "ana", "pack", "--service", "ana", "--key", "one")
@@ -61,7 +60,7 @@ def test_a_clerk_sells_a_bundle_and_is_told_what_its_end_costs_before_it_does(
 
 
 @pytest.mark.usefixtures("isp")
-def test_what_is_ordered_about_what_a_bundle_holds_is_refused(caudal: Caudal) -> None:  # noqa: F811
+def test_what_is_ordered_about_what_a_bundle_holds_is_refused(caudal: Caudal) -> None:
     caudal("subscription", "start", "ana", "pack")
     refused = caudal("subscription", "pause", "ana")
     assert refused.status == 1
@@ -69,7 +68,7 @@ def test_what_is_ordered_about_what_a_bundle_holds_is_refused(caudal: Caudal) ->
 
 
 @pytest.mark.usefixtures("isp")
-def test_states_are_in_the_listings(engine: Engine, caudal: Caudal) -> None:  # noqa: F811
+def test_states_are_in_the_listings(engine: Engine, caudal: Caudal) -> None:
     later = str(today(engine) + timedelta(days=9))
     caudal("subscription", "start", "ana", "cinema", "--from", later, "--quantity", "2", "--price", "0")
     caudal("subscription", "pause", "ana")
@@ -88,7 +87,7 @@ def test_states_are_in_the_listings(engine: Engine, caudal: Caudal) -> None:  # 
 
 
 @pytest.mark.usefixtures("isp")
-def test_discounts_and_charges_are_given_listed_and_ended(engine: Engine, caudal: Caudal) -> None:  # noqa: F811
+def test_discounts_and_charges_are_given_listed_and_ended(engine: Engine, caudal: Caudal) -> None:
     assert caudal("discount", "give", "ana", "10", "--percent", "--for", "ana", "--name", "ten").status == 0
     assert "given before" in caudal("discount", "give", "ana", "10", "--percent", "--for", "ana", "--name", "ten").out
     assert caudal("discount", "give", "ana", "101", "--percent").status == 1
@@ -105,7 +104,7 @@ def test_discounts_and_charges_are_given_listed_and_ended(engine: Engine, caudal
 
 
 @pytest.mark.usefixtures("isp")
-def test_products_are_listed_with_what_new_customers_pay(caudal: Caudal) -> None:  # noqa: F811
+def test_products_are_listed_with_what_new_customers_pay(caudal: Caudal) -> None:
     found = {each["name"]: each for each in caudal("product", "list", "--json").json}
     pack = found["pack"]
     assert (pack["kind"], pack["price"], pack["includes"], pack["contract_months"]) == (
