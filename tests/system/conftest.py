@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.system.daemon_process import DaemonProcess
+from tests.system.daemon_process import DaemonProcess, running
 from tests.system.radius_client import RadiusClient
 
 PROBE = ("probe", "hush-probe")
@@ -33,15 +33,10 @@ NasFactory = Callable[..., RadiusClient]
 
 def _lend(data: Path, radius: str, *, listen: str = "0.0.0.0") -> Iterator[DaemonProcess]:
     """Run a daemon, and look through its log when it has ended."""
-    daemon = DaemonProcess(data, listen=listen, radius=radius, more='level = "debug"')
-    try:
-        daemon.start()
+    with running(DaemonProcess(data, listen=listen, radius=radius, more='level = "debug"')) as daemon:
         daemon.provision(PROBE_ISP)
         yield daemon
-        daemon.stop()
-        assert MARK_OF_SECRETS not in daemon.log.read_text(), "a secret or a password is in the log"
-    finally:
-        daemon.discard()
+    assert MARK_OF_SECRETS not in daemon.log.read_text(), "a secret or a password is in the log"
 
 
 @pytest.fixture(scope="session")

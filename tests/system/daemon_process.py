@@ -283,6 +283,18 @@ format = "json"
             self.database.stop(2.0)
 
 
+@contextlib.contextmanager
+def running(daemon: DaemonProcess) -> Iterator[DaemonProcess]:
+    """Start a daemon and lend it; at the end it must stop in order, and no defect may be in its log."""
+    try:
+        daemon.start()
+        yield daemon
+        daemon.stop()
+        assert "Traceback" not in daemon.log.read_text()
+    finally:
+        daemon.discard()
+
+
 def _is_worker(pid: int) -> bool:
     try:
         return b"daemon.worker" in Path(f"/proc/{pid}/cmdline").read_bytes()

@@ -18,7 +18,7 @@ from simulator.behaviour import Behaviour
 from simulator.description import ApiDescription, synthetic
 from simulator.fleet import Fleet, Server
 from tests.free_ports import free_port
-from tests.system.daemon_process import DaemonProcess
+from tests.system.daemon_process import DaemonProcess, running
 
 SECRET = "hush-enforcement"
 ASKING = "hush-relay"
@@ -113,14 +113,8 @@ def with_fleet(fleet: Fleet, story: Callable[[], Awaitable[None]]) -> None:
 @pytest.fixture
 def daemon(tmp_path: Path) -> Iterator[DaemonProcess]:
     """Lend a daemon of one's own."""
-    lent = DaemonProcess(tmp_path, more='level = "debug"')
-    try:
-        lent.start()
+    with running(DaemonProcess(tmp_path, more='level = "debug"')) as lent:
         yield lent
-        lent.stop()
-        assert "Traceback" not in lent.log.read_text()
-    finally:
-        lent.discard()
 
 
 def test_lines_that_cross_their_cap_are_slowed_and_proven(daemon: DaemonProcess) -> None:

@@ -22,7 +22,7 @@ from simulator.description import synthetic
 from simulator.dynamic_authorization import SessionBook, Verdict
 from simulator.fleet import Fleet, Server
 from tests.free_ports import free_port
-from tests.system.daemon_process import DaemonProcess
+from tests.system.daemon_process import DaemonProcess, running
 from tests.system.test_enforcement import ADDRESS, BUSY, CAP, SECRET, TOP_UP, isp, until, with_fleet
 
 SUBSCRIBERS = 20
@@ -91,14 +91,8 @@ class Witness:
 @pytest.fixture
 def daemon(tmp_path: Path) -> Iterator[DaemonProcess]:
     """Lend a daemon of one's own."""
-    lent = DaemonProcess(tmp_path)
-    try:
-        lent.start()
+    with running(DaemonProcess(tmp_path)) as lent:
         yield lent
-        lent.stop()
-        assert "Traceback" not in lent.log.read_text()
-    finally:
-        lent.discard()
 
 
 def test_a_session_that_goes_on_after_its_disconnect_is_listed_and_ended_again(daemon: DaemonProcess) -> None:

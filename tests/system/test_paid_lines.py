@@ -18,7 +18,7 @@ from simulator.behaviour import Behaviour
 from simulator.description import ApiDescription, synthetic
 from simulator.fleet import Fleet, Server
 from tests.free_ports import free_port
-from tests.system.daemon_process import DaemonProcess
+from tests.system.daemon_process import DaemonProcess, running
 from tests.system.test_enforcement import until, with_fleet
 
 SECRET = "hush-paid"
@@ -72,13 +72,8 @@ def isp(port: int, billing: str, *, customers: int = LINES, api: str = "") -> st
 @pytest.fixture
 def daemon(tmp_path: Path) -> Iterator[DaemonProcess]:
     """Lend a daemon of one's own."""
-    lent = DaemonProcess(tmp_path)
-    try:
-        lent.start()
+    with running(DaemonProcess(tmp_path)) as lent:
         yield lent
-        lent.stop()
-    finally:
-        lent.discard()
 
 
 def test_a_payment_is_a_coa_on_the_wire_within_a_second(daemon: DaemonProcess) -> None:

@@ -11,7 +11,7 @@ import pytest
 from domain.secret import Secret
 from simulator.description import ApiDescription
 from tests.free_ports import free_port
-from tests.system.daemon_process import DaemonProcess
+from tests.system.daemon_process import DaemonProcess, running
 from tests.system.test_enforcement import GARDEN, SECRET, SUBSCRIBERS, fleet_of, isp, until, with_api, with_fleet
 
 ANA = '[[customer]]\nlogin = "ana"\nname = "Ana"\nbilling = { type = "prepaid-daily" }\n'
@@ -21,14 +21,8 @@ OF_ANA = "SELECT billing_state, proven = desired FROM service AS s JOIN line ON 
 @pytest.fixture
 def daemon(tmp_path: Path) -> Iterator[DaemonProcess]:
     """Lend a daemon of one's own."""
-    lent = DaemonProcess(tmp_path, more='level = "debug"')
-    try:
-        lent.start()
+    with running(DaemonProcess(tmp_path, more='level = "debug"')) as lent:
         yield lent
-        lent.stop()
-        assert "Traceback" not in lent.log.read_text()
-    finally:
-        lent.discard()
 
 
 def test_a_voucher_lets_an_exhausted_line_out_of_the_walled_garden(daemon: DaemonProcess) -> None:
