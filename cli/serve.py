@@ -80,7 +80,7 @@ def check(config: Path | None, as_json: bool) -> None:
 def _held(data: Path) -> list[tuple[str, int]]:
     """Return the addresses and ports of a daemon that runs there."""
     try:
-        listeners = ControlClient(data, timeout=STATUS_SECONDS).get("/status")["listeners"]
+        listeners = ControlClient(data, timeout=STATUS_SECONDS).get("/v1/status")["listeners"]
     except CaudalError:
         return []
     return [(each["address"], each["port"]) for each in listeners if each["port"] is not None]

@@ -184,6 +184,12 @@ def test_second_daemon_on_the_control_socket_of_the_first_is_refused_in_one_line
     assert "ready" in daemon.caudal("status")
 
 
+def test_check_beside_a_running_daemon_finds_the_ports_in_its_hands(daemon: DaemonProcess) -> None:
+    told = daemon.caudal("check", "--config", str(daemon.config))
+    assert told.count("held by the daemon that runs here") == 3
+    assert "a daemon runs here" in told
+
+
 def test_reload_brings_log_level_and_reject_delay_into_force(daemon: DaemonProcess) -> None:
     with nas(daemon) as client:
         assert seconds_to_refuse(client) < 1.0
