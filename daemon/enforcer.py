@@ -119,6 +119,11 @@ class Enforcer:
             raise CannotSend(STANDS_BY)
         return await self._relayed.send(found, request)
 
+    def reload(self) -> None:
+        """Go on at the rates that are configured now, also with what waits already."""
+        if self._lanes is not None:
+            self._lanes.reconfigure()
+
     async def lead(self) -> None:
         """Enforce until cancelled."""
         loop = asyncio.get_running_loop()

@@ -383,6 +383,8 @@ class Daemon:
         self._settings = configuration.in_force(self._settings, fresh)
         logs.configure(fresh.log.level, fresh.log.format)
         self._workers.reload(configuration.document(self._settings))
+        if self._enforcer is not None:
+            self._enforcer.reload()
         self._log.info("configuration reloaded", needs_restart=list(waiting))
         self._manager.ready("serving; configuration reloaded")
 

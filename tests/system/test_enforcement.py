@@ -225,6 +225,30 @@ def test_a_price_list_changes_every_open_session(daemon: DaemonProcess) -> None:
     with_fleet(fleet, story)
 
 
+RELOADED_SECONDS = 10.0
+"""At one a second the storm would take twice as long."""
+
+
+def test_a_storm_that_is_under_way_goes_on_at_the_rate_of_a_reload(tmp_path: Path) -> None:
+    coa_port = free_port()
+    with running(DaemonProcess(tmp_path, more="[enforcement]\ncoa_per_second = 1")) as daemon:
+        daemon.provision(isp(coa_port, ""))
+        fleet = fleet_of(daemon, coa_port)
+
+        async def story() -> None:
+            await until(lambda: fleet.status().sessions == SUBSCRIBERS, "all on line")
+            daemon.apply(isp(coa_port, "").replace('download = "20M"', 'download = "30M"'))
+            await until(lambda: fleet.tally.coa_acknowledged > 0, "begun")
+            assert fleet.tally.coa_acknowledged < SUBSCRIBERS // 2
+            daemon.configure(more="[enforcement]\ncoa_per_second = 100")
+            await asyncio.to_thread(daemon.reload)
+            began = time.monotonic()
+            await until_all_are(daemon, "coa")
+            assert time.monotonic() - began < RELOADED_SECONDS
+
+        with_fleet(fleet, story)
+
+
 TOP_UP = """
 [[plan.top_up]]
 name = "more"
