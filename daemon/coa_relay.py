@@ -234,20 +234,13 @@ class CoaRelay:
         self._logged_us: dict[tuple[str, str], int] = {}
         self._log = structlog.get_logger().bind(port="coa")
 
-    def trust(self, clients: Iterable[tuple[str, Secret]]) -> None:
-        """Take requests of these systems from now on."""
-        self._secrets = {str(ip_address(address)): secret for address, secret in clients}
-
     def start(self) -> None:
         """Begin to read datagrams."""
         self._socket.start(self)
 
-    def stop(self) -> None:
-        """Take nothing new; answers still leave."""
-        self._socket.stop()
-
     def close(self) -> None:
-        """Give up what is under way, and give the port back."""
+        """Take nothing new, give up what is under way, and give the port back."""
+        self._socket.stop()
         for task in self._tasks:
             task.cancel()
         self._socket.close()

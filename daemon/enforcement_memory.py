@@ -21,6 +21,8 @@ MOST_SHAPES = 64
 """Different things that plans give besides rates; few plans have any."""
 MOST_STATES = 16
 """Entitlements of one plan that are kept as what an unknown line may have."""
+SEVERAL = 2
+"""Of so many different things that a plan gave alone, no more need be known."""
 
 _STANDINGS = tuple(Standing(0, account=account) for account in AccountState)
 
@@ -65,7 +67,9 @@ class EntitlementMemory:
                 states.pop(key, None)
                 states[key] = entitlement
                 if standing.account is AccountState.ACTIVE:
-                    self._alone.setdefault(plan.id, set()).add(key)
+                    alone = self._alone.setdefault(plan.id, set())
+                    if len(alone) < SEVERAL:
+                        alone.add(key)
                     self._learn_shape(entitlement)
             while len(states) > MOST_STATES:
                 del states[next(iter(states))]

@@ -175,10 +175,10 @@ class Worker:
             await asyncio.sleep(REPORT_SECONDS)
 
     def _write_report(self) -> None:
+        """Report, unless the daemon is so slow that it has not even read the report before."""
         if not self._stopping:
             for listener in self._listeners:
                 listener.count_losses()
-        """Report, unless the daemon is so slow that it has not even read the report before."""
         serving = self._auth_batcher.is_serving and self._acct_batcher.is_serving
         if serving != self._was_serving:
             self._was_serving = serving
