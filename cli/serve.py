@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 STATUS_SECONDS = 2.0
 """How long `check` waits for a daemon that may hang."""
+PARTS = ("radius", "core")
 _MARKS = {"ok": ("ok", "green"), "warning": ("warning", "yellow"), "error": ("error", "red")}
 
 
@@ -39,14 +40,18 @@ def _config_option(function: Callable[..., Any]) -> Callable[..., Any]:
 @click.command("serve", cls=Command, example="caudal serve --config /etc/caudal/caudal.toml --data /var/lib/caudal")
 @_config_option
 @click.option("--demo", is_flag=True, help="Provision the demonstration ISP and simulate its routers.")
-def serve(config: Path | None, demo: bool) -> None:
+@click.option("--only", type=click.Choice(PARTS), help="Run the RADIUS workers alone, or everything but them.")
+def serve(config: Path | None, demo: bool, only: str | None) -> None:
     """Run the daemon in the foreground.
 
     Ctrl-C ends it with nothing lost; SIGHUP reloads what can be reloaded.
     """
+    from daemon.part import Part
     from daemon.serve import run
 
-    run(config, data_directory(), demo)
+    if demo and only:
+        raise click.UsageError("--demo shows the whole; leave out --only")
+    run(config, data_directory(), demo, Part(only) if only else Part.ALL)
 
 
 @click.command("check", cls=Command, example="caudal check --config examples/caudal.toml")

@@ -124,6 +124,8 @@ def _key(
 
 
 _live = partial(_key, reloadable=True)
+_PORT = port
+"""For sections that have a key of that name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,6 +185,9 @@ class MetricsSettings:
 
     listen: str = _key("127.0.0.1", listen_address, "Address that /metrics listens on.")
     port: int = _key(9812, port, "Port of /metrics.", unit="TCP port")
+    radius_port: int = _key(
+        9813, _PORT, "Port of /metrics of the workers alone (`caudal serve --only radius`).", unit="TCP port"
+    )
 
 
 @dataclass(frozen=True, slots=True)

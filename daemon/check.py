@@ -24,6 +24,7 @@ from config.problems import ConfigurationError
 from config.settings import Settings
 from control.socket_path import NAME as CONTROL_SOCKET
 from daemon.database_keeper import DIRECTORY
+from daemon.part import Part, is_running
 from daemon.vault_location import open_vault
 from domain.errors import CaudalError
 from storage import migrate
@@ -72,11 +73,11 @@ def findings(config: Path | None, data: Path, held: Collection[tuple[str, int]] 
             for problem in error.problems
         ]
     found = [Finding(Level.OK, "configuration", str(config) if config else "every key has its default")]
-    running = _daemon_runs(data)
+    running = is_running(data, Part.ALL)
     looks: tuple[Callable[[], Iterator[Finding]], ...] = (
         lambda: _data_directory(data, running=running),
         lambda: _database(settings, data),
-        lambda: _ports(settings, held),
+        lambda: _ports(settings, _all_held(settings, data, held)),
         lambda: _control_socket(settings, data),
         _clock,
         _names,
@@ -84,23 +85,6 @@ def findings(config: Path | None, data: Path, held: Collection[tuple[str, int]] 
     for look in looks:
         found.extend(look())
     return found
-
-
-def _daemon_runs(data: Path) -> bool:
-    import fcntl
-
-    try:
-        lock = os.open(data / "caudal.lock", os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        return False
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    else:
-        return False
-    finally:
-        os.close(lock)
 
 
 def _data_directory(data: Path, *, running: bool) -> Iterator[Finding]:
@@ -181,8 +165,16 @@ def _look_into(subject: str, dsn: str) -> Iterator[Finding]:
     yield Finding(Level.OK, f"{subject} schema", state)
 
 
+def _all_held(settings: Settings, data: Path, held: Collection[tuple[str, int]]) -> Collection[tuple[str, int]]:
+    """Add the ports of workers that run apart from the core, which nobody can ask."""
+    radius = settings.radius
+    if not is_running(data, Part.RADIUS):
+        return held
+    return {*held, (radius.listen, radius.auth_port), (radius.listen, radius.acct_port)}
+
+
 def _ports(settings: Settings, held: Collection[tuple[str, int]]) -> Iterator[Finding]:
-    radius, metrics = settings.radius, settings.metrics
+    radius, metrics, cards = settings.radius, settings.metrics, settings.cards
     wanted = [
         (socket.SOCK_DGRAM, "UDP", radius.listen, radius.auth_port, "[radius] auth_port"),
         (socket.SOCK_DGRAM, "UDP", radius.listen, radius.acct_port, "[radius] acct_port"),
@@ -190,6 +182,8 @@ def _ports(settings: Settings, held: Collection[tuple[str, int]]) -> Iterator[Fi
     ]
     if radius.coa_clients and radius.coa_client_secret:
         wanted.append((socket.SOCK_DGRAM, "UDP", radius.listen, radius.coa_port, "[radius] coa_port"))
+    if cards.gateway and cards.webhook_port:
+        wanted.append((socket.SOCK_STREAM, "TCP", cards.webhook_listen, cards.webhook_port, "[cards] webhook_port"))
     for kind, protocol, host, port, key in wanted:
         if (host, port) in held:
             yield Finding(Level.OK, f"{protocol} {host}:{port}", "held by the daemon that runs here")

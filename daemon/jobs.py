@@ -112,6 +112,8 @@ class Jobs:
         rollup.roll_up(self._engine, self._zone())
 
     def _close_stale(self) -> None:
+        # Since when there is anything to be heard of, before anybody is found silent.
+        self._count()
         accounting = self._settings().accounting
         closed = housekeeping.close_stale(
             self._engine,

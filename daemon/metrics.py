@@ -336,7 +336,8 @@ class _Heard:
 class Metrics:
     """Gathers what the workers and the core tell, and shows it to Prometheus."""
 
-    def __init__(self, version: str, clock: Callable[[], float] = monotonic) -> None:
+    def __init__(self, version: str, clock: Callable[[], float] = monotonic, *, has_workers: bool = True) -> None:
+        self._has_workers = has_workers
         self._build = (version, platform.python_version())
         self._clock = clock
         self._heard: dict[int, _Heard] = {}
@@ -378,7 +379,7 @@ class Metrics:
                 faults.append(f"RADIUS worker {index} has fallen silent")
             elif not fresh[index]["database"]:
                 faults.append(f"RADIUS worker {index} does not reach the database")
-        return tuple(faults) if self._heard else (*faults, "no RADIUS worker reports")
+        return tuple(faults) if self._heard or not self._has_workers else (*faults, "no RADIUS worker reports")
 
     def render(self) -> bytes:
         """Return the exposition in Prometheus' text format 0.0.4."""

@@ -9,13 +9,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
-import fcntl
 import os
 import signal
 import socket
 import sys
 import threading
-from collections.abc import Coroutine, Iterator
+from collections.abc import Coroutine
 from datetime import UTC, date, datetime
 from functools import partial
 from pathlib import Path
@@ -25,6 +24,7 @@ from typing import Any
 import structlog
 from sqlalchemy.engine import Engine
 
+from billing.card_gateway import CardGateway
 from config import settings as configuration
 from config.settings import Settings
 from control import api
@@ -40,6 +40,7 @@ from daemon.enforcer import Enforcer
 from daemon.jobs import Jobs
 from daemon.leadership import Leadership
 from daemon.metrics import CoreGauges, Metrics
+from daemon.part import Part, exclusively
 from daemon.relayed_sessions import RelayedSessions
 from daemon.release import VERSION
 from daemon.router_checkup import RadiusPorts, RouterCheckup
@@ -57,7 +58,6 @@ from storage.pipeline import PipelineConnection
 from storage.usage import usage
 from storage.vault import KEY_FILE, Vault
 
-LOCK_FILE = "caudal.lock"
 BEAT_SECONDS = 1.0
 """How often the gauges and the watchdog are fed; systemd asks for half its interval, which is 30 seconds."""
 COUNTS_FRESH_SECONDS = 15.0
@@ -75,13 +75,13 @@ class ServeError(CaudalError):
     """The daemon cannot run here."""
 
 
-def run(config: Path | None, data: Path, demo: bool) -> None:
+def run(config: Path | None, data: Path, demo: bool, part: Part = Part.ALL) -> None:
     """Serve in the foreground until SIGINT or SIGTERM; raise `CaudalError` when that cannot begin."""
     settings = configuration.load(config)
     logs.configure(settings.log.level, settings.log.format)
-    with _exclusively(data):
+    with exclusively(data, part):
         reactor = event_loop.install()
-        daemon = Daemon(reactor, settings, config, data, demo=demo)
+        daemon = Daemon(reactor, settings, config, data, part, demo=demo)
         loop = asyncio.get_event_loop()
         reactor.callWhenRunning(lambda: loop.create_task(daemon.run()))
         reactor.run(installSignalHandlers=False)  # type: ignore[no-untyped-call]  # Twisted's method is untyped
@@ -95,27 +95,6 @@ def _leave_threads_behind(status: int) -> None:
     guard = threading.Timer(LEFT_BEHIND_SECONDS, os._exit, (status,))
     guard.daemon = True
     guard.start()
-
-
-@contextlib.contextmanager
-def _exclusively(data: Path) -> Iterator[None]:
-    """Hold the data directory: one daemon in each."""
-    try:
-        data.mkdir(mode=0o700, parents=True, exist_ok=True)
-        lock = os.open(data / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise ServeError(
-            f"the data directory {data} cannot be used: {error.strerror}; choose another --data"
-        ) from error
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(lock)
-        raise ServeError(f"another daemon runs in {data}; stop it, or choose another --data") from None
-    try:
-        yield
-    finally:
-        os.close(lock)
 
 
 async def _await_port(host: str, port: int) -> None:
@@ -137,18 +116,21 @@ async def _await_port(host: str, port: int) -> None:
 
 
 class Daemon:
-    """One running installation."""
+    """One running installation, or a part of it."""
 
-    def __init__(self, reactor: Any, settings: Settings, config: Path | None, data: Path, *, demo: bool) -> None:
+    def __init__(
+        self, reactor: Any, settings: Settings, config: Path | None, data: Path, part: Part, *, demo: bool
+    ) -> None:
         self._reactor = reactor
         self._settings = settings
         self._config = config
         self._data = data
+        self._part = part
         self._demo = demo
         self._log = structlog.get_logger()
         self._started_at = datetime.now(UTC)
-        self._database = DatabaseKeeper(settings.database.url, data)
-        self._metrics = Metrics(VERSION)
+        self._database = DatabaseKeeper(settings.database.url, data, is_ours=part.has_core)
+        self._metrics = Metrics(VERSION, has_workers=part.has_workers)
         self._workers = WorkerKeeper(reactor, self._take_report)
         self._manager = ServiceManager()
         self._reached: dict[int, bool] = {}
@@ -206,9 +188,31 @@ class Daemon:
         return True
 
     async def _start(self) -> None:
-        settings = self._settings
-        for port in (settings.radius.auth_port, settings.radius.acct_port):
-            await _await_port(settings.radius.listen, port)
+        radius = self._settings.radius
+        for port in (radius.auth_port, radius.acct_port) if self._part.has_workers else ():
+            await _await_port(radius.listen, port)
+        engine = await self._open_database()
+        vault = open_vault(self._data)
+        gateway = card_gateway.create(self._settings.cards) if self._part.has_core else None
+        jobs = self._jobs(engine, gateway) if self._part.has_core else None
+        if jobs is not None:
+            await asyncio.to_thread(jobs.prepare)
+        if self._demo:
+            await asyncio.to_thread(demonstration.provision, engine, vault)
+        if self._part.has_workers:
+            await self._start_workers()
+        for work in (self._database.keep(), self._beat()):
+            self._undo.callback(asyncio.create_task(work).cancel)
+        metrics = self._settings.metrics
+        port = metrics.port if self._part.has_core else metrics.radius_port
+        page = metrics_http.listen(self._reactor, self._metrics, metrics.listen, port)
+        self._undo.callback(page.stopListening)
+        if jobs is not None:
+            await self._start_core(engine, vault, jobs, gateway)
+        self._announce()
+
+    async def _open_database(self) -> Engine:
+        """Start the database, or wait for it; bring its schema up to date, and refuse one whose key is not here."""
         self._manager.status("starting the database")
         self._undo.push_async_callback(self._database.stop)
         await self._database.start()
@@ -220,9 +224,10 @@ class Daemon:
                 f"the database holds secrets, and {self._data / KEY_FILE}, the key to them, is missing; "
                 "restore it from a backup"
             )
-        vault = open_vault(self._data)
-        gateway = card_gateway.create(settings.cards)
-        jobs = Jobs(
+        return engine
+
+    def _jobs(self, engine: Engine, gateway: CardGateway | None) -> Jobs:
+        return Jobs(
             engine,
             lambda: self._settings,
             lambda: self._receiving_since,
@@ -231,15 +236,14 @@ class Daemon:
             lambda on: invoice_runner.see(self._database.dsn, on),
             gateway,
         )
-        await asyncio.to_thread(jobs.prepare)
-        if self._demo:
-            await asyncio.to_thread(demonstration.provision, engine, vault)
-        await self._start_workers()
-        self._start_background(jobs)
+
+    async def _start_core(self, engine: Engine, vault: Vault, jobs: Jobs, gateway: CardGateway | None) -> None:
+        """Enforce, do what the clock asks for, and open the doors but those of RADIUS."""
+        settings = self._settings
+        jobs.start()
+        self._undo.callback(jobs.stop)
         snapshots = await self._start_enforcement(engine, vault)
         self._start_relay(engine, snapshots)
-        page = metrics_http.listen(self._reactor, self._metrics, settings.metrics.listen, settings.metrics.port)
-        self._undo.callback(page.stopListening)
         ports = ControlPorts(
             engine,
             vault,
@@ -263,7 +267,6 @@ class Daemon:
         server = ControlServer(api.create(ports), Path(settings.control.socket or door), known_as=door)
         await server.start()
         self._undo.push_async_callback(server.stop)
-        self._announce()
 
     def _start_webhook(self, engine: Engine) -> None:
         """Take the messages of the gateway of cards, where they are signed."""
@@ -290,13 +293,6 @@ class Daemon:
         self._undo.push_async_callback(self._workers.stop)
         if not await self._workers.start(errands):
             raise ServeError("the RADIUS workers did not come up; their reason stands in the log above")
-
-    def _start_background(self, jobs: Jobs) -> None:
-        jobs.start()
-        self._undo.callback(jobs.stop)
-        for work in (self._database.keep(), self._beat()):
-            task = asyncio.create_task(work)
-            self._undo.callback(task.cancel)
 
     async def _start_enforcement(self, engine: Engine, vault: Vault) -> SnapshotKeeper:
         """Seek to be the active core, and enforce while this is it; return the configuration that it goes by."""
@@ -359,8 +355,12 @@ class Daemon:
         """Tell systemd, the log and, in a demonstration, the person in front of it."""
         radius = self._settings.radius
         self._is_ready = True
-        self._manager.ready(f"serving RADIUS on {radius.listen} UDP {radius.auth_port} and {radius.acct_port}")
-        self._log.info("ready", listen=radius.listen, auth_port=radius.auth_port, acct_port=radius.acct_port)
+        if self._part.has_workers:
+            self._manager.ready(f"serving RADIUS on {radius.listen} UDP {radius.auth_port} and {radius.acct_port}")
+            self._log.info("ready", listen=radius.listen, auth_port=radius.auth_port, acct_port=radius.acct_port)
+        else:
+            self._manager.ready("serving all but RADIUS")
+            self._log.info("ready", part=self._part.value)
         if self._demo:
             fleet = demonstration.SimulatedFleet(self._reactor, self._settings)
             fleet.start()
@@ -400,13 +400,22 @@ class Daemon:
             await asyncio.sleep(BEAT_SECONDS)
 
     @property
-    def _database_is_there(self) -> bool:
+    def _workers_reach(self) -> bool:
         return bool(self._reached) and all(self._reached.values())
 
+    @property
+    def _counts(self) -> Gauges | None:
+        """What the database counted lately; None while it does not answer."""
+        return self._gauges if monotonic() - self._gauges_at < COUNTS_FRESH_SECONDS else None
+
+    @property
+    def _database_is_there(self) -> bool:
+        return self._workers_reach if self._part.has_workers else self._counts is not None
+
     def _take_report(self, index: int, report: Any) -> None:
-        was_there = self._database_is_there
+        was_there = self._workers_reach
         self._reached[index] = bool(report["database"])
-        if self._database_is_there and not was_there:
+        if self._workers_reach and not was_there:
             # What was silent while nothing could be stored is not stale.
             self._receiving_since = datetime.now(UTC)
         self._metrics.take(index, report)
@@ -423,16 +432,19 @@ class Daemon:
                     await self._reported.wait()
 
     def _take_counts(self, counts: Gauges | None, stale_sessions_closed: int) -> None:
+        if counts is not None and self._counts is None and not self._part.has_workers:
+            # The workers elsewhere could store nothing either.
+            self._receiving_since = datetime.now(UTC)
         self._gauges, self._gauges_at, self._stale_closed = counts, monotonic(), stale_sessions_closed
 
     def _core_gauges(self) -> CoreGauges:
         workers = self._workers.status()
-        counts = self._gauges if monotonic() - self._gauges_at < COUNTS_FRESH_SECONDS else None
+        counts = self._counts
         return CoreGauges(
             open_sessions=None if counts is None else counts.open_sessions,
             unrolled_facts=None if counts is None else counts.unrolled_facts,
             database_octets=None if counts is None else counts.database_octets,
-            database_up=self._database_is_there and counts is not None,
+            database_up=self._database_is_there and (counts is not None or not self._part.has_core),
             database_restarts=self._database.restarts,
             stale_sessions_closed=self._stale_closed,
             workers_alive=sum(worker.pid is not None for worker in workers),
@@ -441,19 +453,30 @@ class Daemon:
         )
 
     def _status(self) -> RuntimeStatus:
-        settings = self._settings
-        radius, metrics = settings.radius, settings.metrics
         return RuntimeStatus(
             version=VERSION,
             started_at=self._started_at,
             uptime_seconds=int((datetime.now(UTC) - self._started_at).total_seconds()),
             database="ready" if self._database_is_there else "away",
-            listeners=(
-                Listener("RADIUS authentication", radius.listen, radius.auth_port),
-                Listener("RADIUS accounting", radius.listen, radius.acct_port),
-                Listener("metrics", metrics.listen, metrics.port),
-                Listener("control API", str(settings.control.socket or self._data / CONTROL_SOCKET), None),
-                *(() if self._relay is None else (Listener("CoA relay", radius.listen, radius.coa_port),)),
-            ),
+            listeners=self._listeners(),
             workers=self._workers.status(),
         )
+
+    def _listeners(self) -> tuple[Listener, ...]:
+        """Return where this process tree listens; it has a control API, so it has a core."""
+        settings = self._settings
+        radius, metrics, cards = settings.radius, settings.metrics, settings.cards
+        listeners = [
+            Listener("metrics", metrics.listen, metrics.port),
+            Listener("control API", str(settings.control.socket or self._data / CONTROL_SOCKET), None),
+        ]
+        if self._part.has_workers:
+            listeners[:0] = [
+                Listener("RADIUS authentication", radius.listen, radius.auth_port),
+                Listener("RADIUS accounting", radius.listen, radius.acct_port),
+            ]
+        if self._relay is not None:
+            listeners.append(Listener("CoA relay", radius.listen, radius.coa_port))
+        if cards.gateway and cards.webhook_port:
+            listeners.append(Listener("card gateway", cards.webhook_listen, cards.webhook_port))
+        return tuple(listeners)

@@ -14,8 +14,10 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from copy import copy
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +50,8 @@ class DaemonProcess:
         self.auth_port = free_port()
         self.acct_port = free_port()
         self.metrics_port = free_port(socket.SOCK_STREAM)
+        self._radius_metrics_port = free_port(socket.SOCK_STREAM)
+        self._only: tuple[str, ...] = ()
         self.log = data / "daemon.log"
         data.mkdir(parents=True, exist_ok=True)
         self.config = data / "caudal.toml"
@@ -71,11 +75,21 @@ workers = {workers}
 url = "{self._database_url}"
 [metrics]
 port = {self.metrics_port}
+radius_port = {self._radius_metrics_port}
 [log]
 format = "json"
 {more}
 """
         )
+
+    def apart(self, part: str) -> DaemonProcess:
+        """Return a process of the same installation that runs a part of it."""
+        process = copy(self)
+        process.log = self.data / f"{part}.log"
+        process._only = ("--only", part)
+        if part == "radius":
+            process.metrics_port = self._radius_metrics_port
+        return process
 
     @property
     def pid(self) -> int:
@@ -93,10 +107,10 @@ format = "json"
         """Start and return what tells of its progress."""
         if self.notifications is not None:
             self.notifications.close()
-        self.notifications = Notifications(self.data / "notify.sock")
+        self.notifications = Notifications(self.log.with_suffix(".notify"))
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "cli", "serve", "--config", str(self.config), "--data", str(self.data)],
+                self._command(),
                 env={**os.environ, "NOTIFY_SOCKET": str(self.notifications.path), **environment},
                 stdout=log,
                 stderr=log,
@@ -115,7 +129,7 @@ format = "json"
     def refusal(self, *options: str, lines: int | None = 1) -> str:
         """Start a daemon that cannot run; return the lines, one if not told otherwise, in which it says why."""
         done = subprocess.run(
-            [sys.executable, "-m", "cli", "serve", "--config", str(self.config), "--data", str(self.data), *options],
+            self._command(*options),
             capture_output=True,
             text=True,
             timeout=READY_SECONDS,
@@ -124,6 +138,10 @@ format = "json"
         assert done.returncode == 1, f"{done.returncode}\n{done.stderr}"
         assert lines is None or done.stderr.count("\n") == lines, done.stderr
         return done.stderr
+
+    def _command(self, *options: str) -> list[str]:
+        command = [sys.executable, "-m", "cli", "serve", "--config", str(self.config), "--data", str(self.data)]
+        return [*command, *self._only, *options]
 
     def is_alive(self) -> bool:
         """Tell whether the daemon runs."""
@@ -241,6 +259,14 @@ format = "json"
             assert time.monotonic() < give_up, f"no {text!r} in the log:\n{told}"
             time.sleep(0.02)
         return told
+
+    def health(self) -> str:
+        """Return what /healthz says, well or not."""
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.metrics_port}/healthz", timeout=10) as answer:
+                return str(answer.read().decode())
+        except urllib.error.HTTPError as error:
+            return error.read().decode()
 
     def metrics(self) -> str:
         """Return what /metrics says."""

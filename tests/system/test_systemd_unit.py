@@ -9,6 +9,9 @@ import pytest
 
 SYSTEMD = Path(__file__).resolve().parents[2] / "systemd"
 UNIT = SYSTEMD / "caudal.service"
+PARTS = {"core": SYSTEMD / "caudal-core.service", "radius": SYSTEMD / "caudal-radius.service"}
+UNITS = [UNIT, *PARTS.values()]
+TARGET = SYSTEMD / "caudal.target"
 INSTALLED_COMMAND = "/opt/caudal/.venv/bin/caudal"
 MOST_EXPOSURE = 2.0
 
@@ -17,9 +20,12 @@ needs_systemd = pytest.mark.skipif(
 )
 
 
-def directives() -> list[tuple[str, str]]:
-    """Read the unit's settings in order; a key may come several times."""
-    rows = [line for line in UNIT.read_text(encoding="utf-8").splitlines() if line and line[0] not in "#["]
+def directives(unit: Path = UNIT, section: str = "") -> list[tuple[str, str]]:
+    """Read a unit's settings in order, all or those of one section; a key may come several times."""
+    text = unit.read_text(encoding="utf-8")
+    if section:
+        text = text.partition(f"[{section}]\n")[2].partition("\n[")[0]
+    rows = [line for line in text.splitlines() if line and line[0] not in "#["]
     return [(key, value) for key, _, value in (row.partition("=") for row in rows)]
 
 
@@ -31,10 +37,11 @@ def analyze(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.peer
 @needs_systemd
-def test_the_service_is_confined_as_systemd_counts_it() -> None:
-    report = analyze("security", "--offline=true", "--no-pager", str(UNIT))
+@pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.name)
+def test_the_service_is_confined_as_systemd_counts_it(unit: Path) -> None:
+    report = analyze("security", "--offline=true", "--no-pager", str(unit))
 
-    level = re.search(r"Overall exposure level for caudal\.service: ([0-9.]+)", report.stdout)
+    level = re.search(rf"Overall exposure level for {re.escape(unit.name)}: ([0-9.]+)", report.stdout)
 
     assert level, report.stdout + report.stderr
     assert float(level[1]) <= MOST_EXPOSURE
@@ -42,15 +49,39 @@ def test_the_service_is_confined_as_systemd_counts_it() -> None:
 
 @pytest.mark.peer
 @needs_systemd
-def test_systemd_understands_each_line_of_the_unit(tmp_path: Path) -> None:
+def test_systemd_understands_each_line_of_the_units(tmp_path: Path) -> None:
     """The command is exchanged, for it is installed where this machine has nothing."""
-    copy = tmp_path / UNIT.name
-    copy.write_text(UNIT.read_text(encoding="utf-8").replace(INSTALLED_COMMAND, "/bin/true"), encoding="utf-8")
+    copies = [tmp_path / unit.name for unit in (*UNITS, TARGET)]
+    for unit, copy in zip((*UNITS, TARGET), copies, strict=True):
+        copy.write_text(unit.read_text(encoding="utf-8").replace(INSTALLED_COMMAND, "/bin/true"), encoding="utf-8")
 
-    report = analyze("verify", "--man=no", str(copy))
+    report = analyze("verify", "--man=no", *map(str, copies))
 
-    assert [line for line in report.stderr.splitlines() if UNIT.name in line] == []
+    assert [line for line in report.stderr.splitlines() if "caudal" in line] == []
     assert "Failed" not in report.stderr
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_a_part_is_run_and_confined_as_the_whole_is(part: str) -> None:
+    whole = [(key, value) for key, value in directives(section="Service") if key != "ExecStart"]
+    own = directives(PARTS[part], "Service")
+
+    assert [(key, value) for key, value in own if key != "ExecStart"] == whole
+    assert dict(own)["ExecStart"] == dict(directives())["ExecStart"].replace("serve", f"serve --only {part}")
+
+
+def test_the_target_is_both_parts_and_not_beside_the_whole() -> None:
+    target = dict(directives(TARGET))
+
+    assert target["Wants"].split() == [unit.name for unit in PARTS.values()]
+    for settings in (target, *(dict(directives(unit)) for unit in PARTS.values())):
+        assert settings["Conflicts"] == UNIT.name
+    assert all(dict(directives(unit))["PartOf"] == TARGET.name for unit in PARTS.values())
+    assert PARTS["core"].name in dict(directives(PARTS["radius"]))["After"].split()
+
+
+def test_no_core_dump_is_left_that_would_hold_secrets() -> None:
+    assert dict(directives())["LimitCORE"] == "0"
 
 
 def test_the_service_tells_systemd_when_it_is_ready_and_alive() -> None:

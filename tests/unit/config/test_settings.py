@@ -48,6 +48,7 @@ def test_every_key_can_be_set() -> None:
         [metrics]
         listen = "0.0.0.0"
         port = 19812
+        radius_port = 19813
         [control]
         socket = "/run/caudal/control.sock"
         [accounting]
