@@ -91,9 +91,11 @@ class ControlClient:
         while left is None or left > 0:
             size = LARGEST_PAGE if left is None else min(left, LARGEST_PAGE)
             answer = self.get(path, {**parameters, "limit": size, "after": after})
-            items, after = answer["items"], answer["next"]
+            # Short listings come whole, whatever was asked for.
+            items, after = answer["items"][:left], answer["next"]
+            more = after is not None or len(answer["items"]) > len(items)
             left = None if left is None else left - len(items)
-            yield items, after is not None
+            yield items, more
             if after is None:
                 return
 

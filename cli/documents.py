@@ -16,7 +16,7 @@ from cli.errors import CommandError
 from cli.line import operator
 from cli.money import DAY, shown
 from cli.names import customer_argument
-from cli.options import Paging, data_directory, far_future_option, json_option
+from cli.options import Paging, data_directory, far_future_option, json_option, paging_options
 from cli.tables import Column, Table, count, show_listing, text, write_json, write_json_array
 
 RUN_COLUMNS = (
@@ -43,10 +43,10 @@ def confirm(on: str) -> None:
 
 
 @click.command("runs", cls=Command, example="caudal invoice runs")
-@json_option
-def runs(as_json: bool) -> None:
+@paging_options
+def runs(paging: Paging) -> None:
     """List the runs that were previewed, the latest first, and what they wait for."""
-    show_listing("/v1/invoice-runs", {}, RUN_COLUMNS, Paging(None, as_json), datetime.now(UTC))
+    show_listing("/v1/invoice-runs", {}, RUN_COLUMNS, paging, datetime.now(UTC))
 
 
 def waits_for(planned: Item) -> str:

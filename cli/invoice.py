@@ -205,11 +205,11 @@ def rerate(number: str, as_json: bool) -> None:
 
 
 @invoice.command("parked", example="caudal invoice parked")
-@json_option
-def parked(as_json: bool) -> None:
+@paging_options
+def parked(paging: Paging) -> None:
     """List the accounts that runs leave out, and why."""
     columns = (text("CUSTOMER", "customer"), text("REASON", "reason"))
-    show_listing("/v1/parked-accounts", {}, columns, Paging(None, as_json), datetime.now(UTC))
+    show_listing("/v1/parked-accounts", {}, columns, paging, datetime.now(UTC))
 
 
 @invoice.command("retry", example="caudal invoice retry --customer ana.garcia")

@@ -14,7 +14,7 @@ from cli.client import ControlClient, Item
 from cli.command import Group
 from cli.errors import CommandError
 from cli.money import DAY, amount
-from cli.options import Paging, data_directory, json_option
+from cli.options import Paging, data_directory, json_option, paging_options
 from cli.tables import Table, count, show_listing, text, write_json_array
 
 BALANCE_COLUMNS = (
@@ -47,10 +47,10 @@ def check(as_json: bool) -> None:
 
 
 @ledger.command("balances", example="caudal ledger balances")
-@json_option
-def balances(as_json: bool) -> None:
+@paging_options
+def balances(paging: Paging) -> None:
     """List what every account sums to; debits are positive."""
-    show_listing("/v1/ledger/balances", {}, BALANCE_COLUMNS, Paging(None, as_json), datetime.now(UTC))
+    show_listing("/v1/ledger/balances", {}, BALANCE_COLUMNS, paging, datetime.now(UTC))
 
 
 @ledger.command("journal", example="caudal ledger journal --from 2027-01-01 --to 2027-01-31 --form beancount")

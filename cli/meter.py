@@ -16,6 +16,7 @@ from cli.client import ControlClient, segment
 from cli.command import Group
 from cli.line import operator
 from cli.money import DAY
+from cli.names import subscription_argument
 from cli.options import Paging, data_directory, json_option, paging_options
 from cli.tables import Column, show_listing, text, write_json
 
@@ -26,7 +27,6 @@ EVENT_COLUMNS = (
     text("TEXT", "text", spare=1),
     text("KEY", "key", spare=2),
 )
-_SUBSCRIPTION = click.argument("subscription", metavar="SUBSCRIPTION")
 
 
 class UnitsType(click.ParamType[str]):
@@ -50,7 +50,7 @@ def meter() -> None:
 
 
 @meter.command("add", example='caudal meter add "set-top boxes of ana" --units 2 --on 2027-09-10 --key delivery-17')
-@_SUBSCRIPTION
+@subscription_argument
 @click.option("--units", type=UnitsType(), default="1", show_default=True, help="Units, or an amount.")
 @click.option("--on", type=DAY, help="The day it happened.  [default: today]")
 @click.option("--text", default="", metavar="TEXT", help="What it was.")
@@ -71,7 +71,7 @@ def add(subscription: str, units: str, on: str | None, text: str, key: str | Non
 
 
 @meter.command("list", example='caudal meter list "set-top boxes of ana"')
-@_SUBSCRIPTION
+@subscription_argument
 @paging_options
 def list_events(subscription: str, paging: Paging) -> None:
     """List what was reported of a subscription, the newest first."""

@@ -11,6 +11,7 @@ from cli.client import ControlClient, segment
 from cli.command import Group
 from cli.invoice import plural
 from cli.money import AMOUNT, DAY
+from cli.names import product_argument
 from cli.options import data_directory, json_option
 from cli.tables import Table, text, write_json
 
@@ -23,7 +24,7 @@ def price() -> None:
 
 
 @price.command("change", example='caudal price change "Fibre 300" 31.90 --from 2027-03-01 --for old-price --dry-run')
-@click.argument("product", metavar="PRODUCT")
+@product_argument
 @click.argument("amount", type=AMOUNT)
 @click.option("--from", "starts", type=DAY, help="The first day.  [default: today]")
 @click.option(

@@ -14,7 +14,7 @@ from cli.client import ControlClient, Item, segment
 from cli.command import Group
 from cli.completion import named
 from cli.money import AMOUNT, DAY, PRICE, amount, shown
-from cli.names import customer_argument, customer_option
+from cli.names import customer_argument, customer_option, product_argument
 from cli.options import Paging, data_directory, paging_options
 from cli.tables import Column, count, names, show_listing, text
 
@@ -86,7 +86,13 @@ def list_discounts(customer: str | None, paging: Paging) -> None:
 @click.option("--percent", "kind", flag_value="percent", help="A share of the prices.")
 @click.option("--amount", "kind", flag_value="amount", default=True, help="An amount of each period.  [default]")
 @click.option("--coupon", "kind", flag_value="coupon", help="An amount, until it is used up.")
-@click.option("--for", "subscription", metavar="NAME", help="On this subscription alone.  [default: on everything]")
+@click.option(
+    "--for",
+    "subscription",
+    metavar="NAME",
+    shell_complete=named("/v1/subscriptions", "name"),
+    help="On this subscription alone.  [default: on everything]",
+)
 @click.option("--from", "starts", type=DAY, help="The first day.  [default: today]")
 @click.option("--to", "ends", type=DAY, help="The first day without it.  [default: never]")
 @click.option("--text", default="", metavar="TEXT", help="What documents call it.")
@@ -123,7 +129,7 @@ def list_charges(customer: str | None, only_open: bool, paging: Paging) -> None:
 
 @charge.command("add", example="caudal charge add ana.garcia Installation --price 49.00")
 @customer_argument
-@click.argument("product", metavar="PRODUCT", shell_complete=named("/v1/products", "name"))
+@product_argument
 @click.option("--on", type=DAY, help="Its day.  [default: today]")
 @click.option("--quantity", type=AMOUNT, default="1", show_default=True, help="So many.")
 @click.option("--price", type=PRICE, help="What one costs.  [default: the list's]")

@@ -16,7 +16,7 @@ from cli.command import Group
 from cli.completion import named
 from cli.errors import CommandError
 from cli.money import AMOUNT, DAY, PRICE, amount, shown
-from cli.names import customer_argument, customer_option
+from cli.names import customer_argument, customer_option, product_argument, service_option
 from cli.options import Paging, data_directory, json_option, paging_options
 from cli.tables import Column, Table, show_listing, text, write_details, write_json
 
@@ -44,6 +44,7 @@ HISTORY = (
 )
 STATES = ("pending", "active", "paused", "stopped")
 
+_PRODUCTS = named("/v1/products", "name")
 _NAME = click.argument("name", metavar="NAME", shell_complete=named(PATH, "name"))
 _KEY = click.option("--key", metavar="TEXT", help="Two orders with one key are done once.  [default: a new one]")
 
@@ -58,7 +59,7 @@ def subscription() -> None:
 
 @subscription.command("list", example="caudal subscription list --customer ana.garcia")
 @customer_option
-@click.option("--product", metavar="NAME", shell_complete=named("/v1/products", "name"), help="Of this product.")
+@click.option("--product", metavar="NAME", shell_complete=_PRODUCTS, help="Of this product.")
 @click.option("--state", type=click.Choice(STATES), help="In this state today.")
 @paging_options
 def list_subscriptions(customer: str | None, product: str | None, state: str | None, paging: Paging) -> None:
@@ -115,12 +116,12 @@ def _write(columns: tuple[Column, ...], items: list[Item]) -> None:
 
 @subscription.command("start", example="caudal subscription start ana.garcia Television --from 2027-02-01")
 @customer_argument
-@click.argument("product", metavar="PRODUCT", shell_complete=named("/v1/products", "name"))
+@product_argument
 @click.option("--from", "starts", type=DAY, help="The first day.  [default: today]")
 @click.option("--to", "ends", type=DAY, help="The first day that is not charged any more.  [default: never]")
 @click.option("--quantity", type=AMOUNT, default="1", show_default=True, help="So many.")
 @click.option("--price", type=PRICE, help="What this customer pays for a period.  [default: the list's]")
-@click.option("--service", metavar="LOGIN", help="The line it belongs to; a plan needs it.")
+@service_option
 @click.option("--name", metavar="TEXT", help='What it is called.  [default: "PRODUCT of CUSTOMER"]')
 @_KEY
 def start(key: str | None, **order: str | None) -> None:
@@ -130,7 +131,9 @@ def start(key: str | None, **order: str | None) -> None:
 
 @subscription.command("change", example='caudal subscription change "Television of ana.garcia" --quantity 2')
 @_NAME
-@click.option("--product", metavar="PRODUCT", help="Another product, at its price of the list.")
+@click.option(
+    "--product", metavar="PRODUCT", shell_complete=_PRODUCTS, help="Another product, at its price of the list."
+)
 @click.option("--price", type=PRICE, help="Another price for a period.")
 @click.option("--quantity", type=AMOUNT, help="Another quantity.")
 @click.option("--from", "starts", type=DAY, help="The first day on which it is so.  [default: today]")

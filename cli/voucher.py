@@ -161,10 +161,10 @@ def _cards(client: ControlClient, codes: Sequence[str], language: str) -> bytes:
 
 
 @voucher.command("list", example="caudal voucher list --json")
-@json_option
-def list_batches(as_json: bool) -> None:
+@paging_options
+def list_batches(paging: Paging) -> None:
     """List batches of vouchers, the newest first."""
-    show_listing("/v1/vouchers", {}, BATCH_COLUMNS, Paging(None, as_json), datetime.now(UTC))
+    show_listing("/v1/vouchers", {}, BATCH_COLUMNS, paging, datetime.now(UTC))
 
 
 @voucher.command("show", example='caudal voucher show "autumn 2027"')

@@ -13,8 +13,8 @@ import click
 from cli.client import ControlClient, Item, segment
 from cli.command import Group
 from cli.money import AMOUNT, amount, shown
-from cli.names import customer_argument
-from cli.options import Paging, data_directory, json_option
+from cli.names import customer_argument, product_option
+from cli.options import Paging, data_directory, json_option, paging_options
 from cli.tables import Column, count, show_listing, text, write_json
 from cli.units import ago
 
@@ -47,16 +47,16 @@ def reserve(customer: str, amount: str, minutes: int, text: str, key: str | None
 
 @wallet.command("list", example="caudal wallet list luis.ortega")
 @customer_argument
-@json_option
-def list_reservations(customer: str, as_json: bool) -> None:
+@paging_options
+def list_reservations(customer: str, paging: Paging) -> None:
     """List what is kept of a wallet now."""
     path = f"/v1/reservations/{segment(customer)}"
-    show_listing(path, {}, RESERVATION_COLUMNS, Paging(None, as_json), datetime.now(UTC))
+    show_listing(path, {}, RESERVATION_COLUMNS, paging, datetime.now(UTC))
 
 
 @wallet.command("post", example="caudal wallet post 17 --product film --amount 4.50")
 @_ID
-@click.option("--product", required=True, metavar="NAME", help="What it is charged as, with its taxes.")
+@product_option
 @click.option("--amount", type=AMOUNT, help="So much of it, tax included.  [default: all of it]")
 @json_option
 def post(number: int, product: str, amount: str | None, as_json: bool) -> None:

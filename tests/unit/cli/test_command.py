@@ -48,6 +48,31 @@ def test_help_ends_with_the_example(path: tuple[str, ...], capsys: pytest.Captur
     assert capsys.readouterr().out.endswith(f"Example:\n  {OURS[path].example}\n")
 
 
+LISTINGS = [
+    *(path for path in ALL if path[-1:] == ("list",)),
+    *(("invoice", "parked"), ("invoice", "runs"), ("ledger", "balances"), ("voucher", "show")),
+]
+
+
+@pytest.mark.parametrize("path", LISTINGS, ids=" ".join)
+def test_every_listing_is_paged_whole_on_demand_and_there_for_programs(path: tuple[str, ...]) -> None:
+    assert {"--json", "--limit", "--all"} <= {option for each in ALL[path].params for option in each.opts}
+
+
+NAMED = {"customer", "service", "subscription", "product", "login", "router", "pool"}
+
+
+@pytest.mark.parametrize("path", OURS, ids=" ".join)
+def test_what_is_named_is_completed(path: tuple[str, ...]) -> None:
+    plain = [
+        each.name
+        for each in ALL[path].params
+        # click tells in no other way whether a parameter has a completion of its own.
+        if each.name in NAMED and isinstance(each.type, click.types.StringParamType) and not each._custom_shell_complete
+    ]
+    assert plain == []
+
+
 @pytest.mark.parametrize("path", OURS, ids=" ".join)
 def test_every_example_is_a_command_line_that_parses(path: tuple[str, ...]) -> None:
     words = OURS[path].example.removeprefix('eval "$(').removesuffix(')"').split()
