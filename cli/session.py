@@ -18,8 +18,16 @@ from cli.since import SINCE
 from cli.tables import Column, as_json, show_listing, text, write_details, write_json
 from cli.units import ago, duration, local, moment, octets
 
+
+def place(session: Item) -> str:
+    """Return the address of a session: IPv4, or else the first IPv6 that it has."""
+    if session["address"] is not None:
+        return str(session["address"])
+    return str(session["ipv6"][0]["value"]) if session["ipv6"] else ""
+
+
 _LOGIN = text("LOGIN", "login")
-_ADDRESS = text("ADDRESS", "address", spare=1)
+_ADDRESS = Column("ADDRESS", lambda item, _now: place(item), spare=1)
 _ROUTER = text("ROUTER", "router", spare=2)
 _DOWN = Column("DOWN", lambda item, _now: octets(item["octets_down"]), number=True)
 _UP = Column("UP", lambda item, _now: octets(item["octets_up"]), number=True, spare=3)

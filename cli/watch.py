@@ -24,6 +24,7 @@ import click
 
 from cli.client import Item
 from cli.errors import CommandError
+from cli.session import place
 from cli.tables import GAP, Column, Table, layout, printable, width
 from cli.units import bits_per_second, duration, moment, octets
 
@@ -109,7 +110,7 @@ def cells(line: Line, now: datetime) -> tuple[str, ...]:
     mark = "" if line.rate.measured else "~"
     return (
         printable(session["login"]),
-        session["address"] or "",
+        place(session),
         printable(session["router"] or ""),
         duration((now - moment(session["started_at"])).total_seconds()),
         octets(session["octets_down"]),
@@ -164,7 +165,7 @@ def write_lines(events: Iterator[Item]) -> None:
             session = line.session
             click.echo(
                 f"{session['heard_at']} {session['state']} {printable(session['login'])} "
-                f"router={printable(session['router'] or '-')} address={session['address'] or '-'} "
+                f"router={printable(session['router'] or '-')} address={place(session) or '-'} "
                 f"octets_down={session['octets_down']} octets_up={session['octets_up']} "
                 f"bits_per_second_down={line.rate.down:.0f} bits_per_second_up={line.rate.up:.0f}"
             )

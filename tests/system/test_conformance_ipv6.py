@@ -219,6 +219,21 @@ def test_i4_ipv6_that_arrives_with_an_interim_updates_the_session(router: Radius
     assert shown(daemon, session) == [("Delegated-IPv6-Prefix", "2001:db8:44::/56")]
 
 
+def test_a_session_with_ipv6_alone_is_counted_and_shown_by_its_prefix(
+    router: RadiusClient, daemon: DaemonProcess
+) -> None:
+    session = session_id()
+    prefix = text(Type.FRAMED_IPV6_PREFIX, b"\x00\x40" + IPv6Address("2001:db8:66::").packed)
+    router.account(router.record(AcctStatus.START, session, prefix, login=FIXED[0]))
+    router.account(router.record(AcctStatus.INTERIM, session, login=FIXED[0], seconds=60, up=5, down=6))
+
+    (item,) = daemon.listing("session", "list", "--login", FIXED[0])
+    assert (item["address"], item["octets_up"], item["octets_down"]) == (None, 5, 6)
+    assert "2001:db8:66::/64" in daemon.caudal("session", "list", "--login", FIXED[0])
+    told = daemon.caudal("usage", FIXED[0], "--json")
+    assert (json.loads(told)["octets_up"], json.loads(told)["octets_down"]) == (5, 6)
+
+
 def test_a_prefix_and_a_delegated_prefix_are_leased_and_kept(router: RadiusClient) -> None:
     def prefixes(mac: str) -> list[IPv6Network]:
         packet = router.login(*LEASED, text(Type.CALLING_STATION_ID, mac)).packet

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from datetime import UTC, datetime
@@ -200,6 +201,20 @@ def test_c13_the_links_of_one_bundle_are_one_login(router: RadiusClient, daemon:
     for session, mac in zip(links, macs, strict=True):
         link(router, session, mac, bundle, STOP)
         assert only_row(daemon, session)[:4] == (STOPPED, 0, 10, 20)
+
+
+def test_an_address_that_changes_is_followed_and_the_earlier_one_stays_known(
+    router: RadiusClient, daemon: DaemonProcess
+) -> None:
+    session = session_id()
+    for status, octets, address in ((START, 0, 7), (INTERIM, 10, 7), (INTERIM, 20, 8), (INTERIM, 30, None)):
+        framed = () if address is None else (text(Type.FRAMED_IP_ADDRESS, bytes((100, 64, 5, address))),)
+        router.account(router.record(status, session, *framed, login=ANA[0], seconds=octets, up=octets, down=octets))
+
+    ((number,),) = daemon.query("SELECT id FROM session WHERE acct_session_id = %s", session)
+    item = json.loads(daemon.caudal("session", "show", str(number), "--json"))
+    assert (item["address"], [each["address"] for each in item["earlier_addresses"]]) == ("100.64.5.8", ["100.64.5.7"])
+    assert only_row(daemon, session)[:4] == (OPEN, 0, 30, 30)
 
 
 def test_c17_a_silent_session_is_closed_with_its_last_counters_and_a_later_interim_revives_it(

@@ -23,6 +23,7 @@ def session(number: int, *, seconds: int = 0, down: int = 0, state: str = "open"
         "login": f"line-{number}",
         "router": "tower",
         "address": None,
+        "ipv6": [{"attribute": "Framed-IPv6-Prefix", "value": "2001:db8::/64"}],
         "started_at": AT.isoformat(),
         "updated_at": instant,
         "heard_at": instant,
