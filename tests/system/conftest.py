@@ -36,7 +36,8 @@ def _lend(data: Path, radius: str, *, listen: str = "0.0.0.0") -> Iterator[Daemo
     with running(DaemonProcess(data, listen=listen, radius=radius, more='level = "debug"')) as daemon:
         daemon.provision(PROBE_ISP)
         yield daemon
-    assert MARK_OF_SECRETS not in daemon.log.read_text(), "a secret or a password is in the log"
+    for log in (daemon.log, data / "postgresql" / "postgresql.log"):
+        assert MARK_OF_SECRETS not in log.read_text(), f"a secret or a password is in {log}"
 
 
 @pytest.fixture(scope="session")

@@ -6,6 +6,7 @@ import json
 import os
 import time
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -214,3 +215,12 @@ def test_no_secret_is_shown_by_any_listing(daemon: DaemonProcess, router: Radius
     ]
 
     assert not any(MARK_OF_SECRETS in text for text in [*shown, daemon.metrics()])
+
+
+def test_no_secret_is_in_a_list_of_processes(daemon: DaemonProcess, router: RadiusClient) -> None:
+    assert router.login("r-bad_request", PASSWORD).code == Code.ACCESS_ACCEPT
+    here = [Path("/proc", str(pid)) for pid in (daemon.pid, *daemon.worker_pids(), daemon.database.pid())]
+    shown = b"".join((process / name).read_bytes() for process in here for name in ("cmdline", "environ"))
+
+    assert b"daemon.worker" in shown
+    assert MARK_OF_SECRETS.encode() not in shown
