@@ -212,6 +212,19 @@ def test_c7_a_counter_that_wraps_without_gigawords_goes_on(router: RadiusClient,
     assert usage(daemon, session) == ((1 << 32) + 0x80000000, 300)
 
 
+@pytest.mark.parametrize("told", [None, 0], ids=["no counters", "zero"])
+def test_c7_a_stop_that_tells_no_octets_takes_none_away(
+    router: RadiusClient, daemon: DaemonProcess, told: int | None
+) -> None:
+    """FreeRADIUS 1460 and accel-ppp 273: such a Stop erased what was used."""
+    session = session_id()
+    router.account(router.record(INTERIM, session, login=ANA[0], seconds=60, up=1_000, down=2_000))
+    router.account(router.record(STOP, session, login=ANA[0], seconds=61, up=told, down=told))
+
+    assert only_row(daemon, session)[:5] == (STOPPED, 0, 1_000, 2_000, 61)
+    assert usage(daemon, session) == (1_000, 2_000)
+
+
 @pytest.mark.parametrize("clock", [0, 946_684_800, 4_000_000_000], ids=["1970", "2000", "2096"])
 def test_c8_a_router_whose_clock_is_wrong_is_timed_by_arrival_less_delay(
     router: RadiusClient, daemon: DaemonProcess, clock: int

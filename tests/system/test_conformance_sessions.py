@@ -203,6 +203,17 @@ def test_c13_the_links_of_one_bundle_are_one_login(router: RadiusClient, daemon:
         assert only_row(daemon, session)[:4] == (STOPPED, 0, 10, 20)
 
 
+def test_a_nas_whose_own_address_changes_goes_on_with_its_session(router: RadiusClient, daemon: DaemonProcess) -> None:
+    """PacketFence 2113 opened a second row."""
+    session = session_id()
+    for status, octets in ((START, 0), (INTERIM, 10), (STOP, 20)):
+        address = text(Type.NAS_IP_ADDRESS, bytes((10, 0, 0, octets + 1)))
+        router.account(router.record(status, session, address, login=ANA[0], seconds=octets, up=octets, down=octets))
+
+    assert only_row(daemon, session)[:4] == (STOPPED, 0, 20, 20)
+    assert usage(daemon, session) == (20, 20)
+
+
 def test_an_address_that_changes_is_followed_and_the_earlier_one_stays_known(
     router: RadiusClient, daemon: DaemonProcess
 ) -> None:
