@@ -6,10 +6,12 @@ length leave in one system call (UDP generic segmentation offload, Linux 4.18), 
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import socket
 from collections.abc import Callable
 from struct import Struct
+from time import monotonic
 from typing import Protocol
 
 from twisted.internet.interfaces import IReactorFDSet, IReadDescriptor
@@ -29,6 +31,10 @@ LARGEST_SEGMENTED = 60_000
 """All segments of one call together must fit into one UDP length field."""
 LARGEST_SEGMENT = 1_400
 """Segments must fit the path's MTU; larger answers go one by one and may be fragmented by IP."""
+
+PORT_SECONDS = 3.0
+"""The workers of a daemon that was killed hold its ports for as long as they settle what waited."""
+PORT_RETRY_SECONDS = 0.1
 
 _UDP_SEGMENT = 103
 _IP_PKTINFO = 8
@@ -52,6 +58,24 @@ class DatagramHandler(Protocol):
 
     def wake_ended(self) -> None:
         """Learn that the socket is drained for now."""
+
+
+async def await_port(host: str, port: int) -> None:
+    """Wait until nobody has the UDP port; raise `CannotListen`.
+
+    Workers share theirs, so they would share it with strangers, too.
+    """
+    deadline = monotonic() + PORT_SECONDS
+    while True:
+        with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM) as probe:
+            try:
+                probe.bind((host, port))
+            except OSError as error:
+                if error.errno != errno.EADDRINUSE or monotonic() > deadline:
+                    raise _taken(host, port, error) from error
+            else:
+                return
+        await asyncio.sleep(PORT_RETRY_SECONDS)
 
 
 @implementer(IReadDescriptor)
@@ -194,7 +218,11 @@ def _bind(host: str, port: int, receive_buffer_octets: int) -> socket.socket:
         bound.bind((host, port))
     except OSError as error:
         bound.close()
-        raise CannotListen(
-            f"cannot listen on UDP {host}:{port}: {error.strerror}; see who has it with `ss -lunp`, or change [radius]"
-        ) from error
+        raise _taken(host, port, error) from error
     return bound
+
+
+def _taken(host: str, port: int, error: OSError) -> CannotListen:
+    return CannotListen(
+        f"cannot listen on UDP {host}:{port}: {error.strerror}; see who has it with `ss -lunp`, or change [radius]"
+    )

@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import os
 import signal
-import socket
 import sys
 import threading
 from collections.abc import Coroutine
@@ -28,17 +26,18 @@ from billing.card_gateway import CardGateway
 from config import settings as configuration
 from config.settings import Settings
 from control import api
-from control.ports import ControlPorts, Listener, RuntimeStatus
+from control.ports import ControlPorts, RuntimeStatus
 from control.server import ControlServer
 from control.socket_path import NAME as CONTROL_SOCKET
 from daemon import card_gateway, card_webhook, demonstration, event_loop, invoice_runner, logs, metrics_http
 from daemon.coa_relay import CoaRelay
 from daemon.database_keeper import DatabaseKeeper
-from daemon.datagrams import CannotListen, DatagramSocket
+from daemon.datagrams import DatagramSocket, await_port
 from daemon.enforcement_snapshot import SnapshotKeeper
 from daemon.enforcer import Enforcer
 from daemon.jobs import Jobs
 from daemon.leadership import Leadership
+from daemon.listeners import listeners
 from daemon.metrics import CoreGauges, Metrics
 from daemon.part import Part, exclusively
 from daemon.relayed_sessions import RelayedSessions
@@ -62,9 +61,6 @@ BEAT_SECONDS = 1.0
 """How often the gauges and the watchdog are fed; systemd asks for half its interval, which is 30 seconds."""
 COUNTS_FRESH_SECONDS = 15.0
 """The database is asked for its gauges every 5 seconds; older ones mean that it does not answer."""
-PORT_SECONDS = 3.0
-"""The workers of a daemon that was killed hold its ports for as long as they settle what waited."""
-PORT_RETRY_SECONDS = 0.1
 IN_FORCE_SECONDS = 2.0
 """How long a change waits for the workers; one that cannot take it over says why in the log."""
 LEFT_BEHIND_SECONDS = 0.3
@@ -95,24 +91,6 @@ def _leave_threads_behind(status: int) -> None:
     guard = threading.Timer(LEFT_BEHIND_SECONDS, os._exit, (status,))
     guard.daemon = True
     guard.start()
-
-
-async def _await_port(host: str, port: int) -> None:
-    """Wait until nobody has the UDP port: workers share theirs, so they would share it with strangers, too."""
-    deadline = monotonic() + PORT_SECONDS
-    while True:
-        with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM) as probe:
-            try:
-                probe.bind((host, port))
-            except OSError as error:
-                if error.errno != errno.EADDRINUSE or monotonic() > deadline:
-                    raise CannotListen(
-                        f"cannot listen on UDP {host}:{port}: {error.strerror}; see who has it with `ss -lunp`, "
-                        "or change [radius]"
-                    ) from error
-            else:
-                return
-        await asyncio.sleep(PORT_RETRY_SECONDS)
 
 
 class Daemon:
@@ -190,7 +168,7 @@ class Daemon:
     async def _start(self) -> None:
         radius = self._settings.radius
         for port in (radius.auth_port, radius.acct_port) if self._part.has_workers else ():
-            await _await_port(radius.listen, port)
+            await await_port(radius.listen, port)
         engine = await self._open_database()
         vault = open_vault(self._data)
         gateway = card_gateway.create(self._settings.cards) if self._part.has_core else None
@@ -458,25 +436,6 @@ class Daemon:
             started_at=self._started_at,
             uptime_seconds=int((datetime.now(UTC) - self._started_at).total_seconds()),
             database="ready" if self._database_is_there else "away",
-            listeners=self._listeners(),
+            listeners=listeners(self._settings, self._data, self._part, has_relay=self._relay is not None),
             workers=self._workers.status(),
         )
-
-    def _listeners(self) -> tuple[Listener, ...]:
-        """Return where this process tree listens; it has a control API, so it has a core."""
-        settings = self._settings
-        radius, metrics, cards = settings.radius, settings.metrics, settings.cards
-        listeners = [
-            Listener("metrics", metrics.listen, metrics.port),
-            Listener("control API", str(settings.control.socket or self._data / CONTROL_SOCKET), None),
-        ]
-        if self._part.has_workers:
-            listeners[:0] = [
-                Listener("RADIUS authentication", radius.listen, radius.auth_port),
-                Listener("RADIUS accounting", radius.listen, radius.acct_port),
-            ]
-        if self._relay is not None:
-            listeners.append(Listener("CoA relay", radius.listen, radius.coa_port))
-        if cards.gateway and cards.webhook_port:
-            listeners.append(Listener("card gateway", cards.webhook_listen, cards.webhook_port))
-        return tuple(listeners)
