@@ -416,7 +416,7 @@ class Metrics:
             yield QUARANTINED, (flaw,), _VALUE
         for proof in Proof:
             yield PROVEN, (proof.value,), _VALUE
-        if self._core is not None:
+        if self._core is not None and self._has_workers:
             for router in self._core.open_sessions or ():
                 for kind in KINDS:
                     yield REQUESTS, (router, kind), _VALUE

@@ -385,6 +385,16 @@ def test_a_silent_worker_shows_its_age_and_its_counts_but_no_queue() -> None:
     assert own_names(metrics).isdisjoint({"caudal_queue_requests", "caudal_worker_resident_memory_bytes"})
 
 
+def test_a_core_without_workers_misses_none_and_counts_no_requests() -> None:
+    metrics = Metrics("0.1.0", Clock(), has_workers=False)
+    metrics.take_core(CORE)
+
+    assert metrics.faults() == ()
+    exposed = parsed(metrics)
+    assert "caudal_requests" not in exposed
+    assert "caudal_open_sessions" in exposed
+
+
 def test_faults_name_what_keeps_requests_from_being_served() -> None:
     clock = Clock()
     metrics = Metrics("0.1.0", clock)
