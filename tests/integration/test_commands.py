@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine, text
 
+from cli import completion
 from cli.client import ControlClient
 from cli.errors import CommandError
 from cli.main import run
@@ -194,6 +195,8 @@ def test_names_are_completed_from_the_daemon(
     monkeypatch.setenv("_CAUDAL_COMPLETE", "bash_complete")
     monkeypatch.setenv("COMP_WORDS", "caudal service show a")
     monkeypatch.setenv("COMP_CWORD", "3")
+    # Longer than a person at a prompt: the machine may be busy.
+    monkeypatch.setattr(completion, "PATIENCE_SECONDS", 20.0)
     assert caudal().out.split() == ["plain,ana@example"]
 
 
