@@ -210,6 +210,13 @@ def test_reload_brings_log_level_and_reject_delay_into_force(daemon: DaemonProce
         daemon.await_log("datagram dropped", after=length)
 
 
+def test_reload_changes_the_form_of_the_log(daemon: DaemonProcess) -> None:
+    daemon.config.write_text(daemon.config.read_text().replace('format = "json"', 'format = "console"'))
+    told = daemon.reload()
+    assert "configuration reloaded" in told
+    assert '"event": "configuration reloaded"' not in told
+
+
 def test_reload_limits_a_router(daemon: DaemonProcess) -> None:
     daemon.configure(radius="reject_delay_milliseconds = 400\nlimit_requests_per_second_per_router = 5")
     daemon.reload()
