@@ -6,12 +6,15 @@ import contextlib
 import os
 import select
 import signal
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from cli.client import ControlClient
+from cli.errors import CommandError
 from radius.codes import AcctStatus, Code
 from tests.system.books import assert_exact
 from tests.system.daemon_process import SECRET, DaemonProcess
@@ -141,6 +144,26 @@ def test_killed_daemon_leaves_no_worker_and_its_postgresql_is_adopted(daemon: Da
     with nas(daemon) as client:
         client.proves_alive()
     assert "before" in [session["acct_session_id"] for session in daemon.listing("session", "list")]
+
+
+def test_an_import_that_a_kill_interrupts_leaves_nothing(daemon: DaemonProcess) -> None:
+    services = "SELECT count(*) FROM service"
+    before = daemon.query(services)
+    gone = threading.Event()
+
+    def rows() -> Iterator[bytes]:
+        yield b"login,password,plan\n"
+        yield b"".join(b"line-%d,hush,plan\n" % number for number in range(20_000))
+        gone.wait(30)
+
+    events = ControlClient(daemon.data).upload("/v1/import/services", rows(), "text/csv")
+    assert next(iter(events))["event"] == "progress"
+    daemon.kill()
+    with pytest.raises(CommandError, match="broke off"):
+        list(events)
+    gone.set()
+    daemon.start()
+    assert daemon.query(services) == before
 
 
 def test_killed_worker_is_started_again(daemon: DaemonProcess) -> None:
