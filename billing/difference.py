@@ -2,14 +2,14 @@
 
 Rule: what a period of a claim should have cost is computed from the whole history and compared, rounded, with what was
 issued for it; only the difference becomes lines. So a second run finds nothing, the order in which history was written
-does not matter, and parts sum to the whole. A credit names the line it credits, never reaches beyond it, and never
-exceeds what is left of it.
+does not matter, and parts sum to the whole. A credit names the line it credits, never reaches beyond it, never exceeds
+what is left of it, and is not due before the first of its days: what is to come may still be taken back.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from typing import NamedTuple
@@ -83,24 +83,54 @@ class _Group:
         return days
 
 
+@dataclass(slots=True)
+class Missing:
+    """What is to be issued, and when something more is to be credited as things are; None: never."""
+
+    lines: list[MissingLine] = field(default_factory=list)
+    next_credit: date | None = None
+
+    def due(self, gone: list[Period], on: date) -> list[Period]:
+        """Return those of the days that are gone which are credited on `on`; those to come are remembered."""
+        coming = [days.starts for days in gone if days.starts > on]
+        if not coming:
+            return gone
+        self.next_credit = min([*coming, *([] if self.next_credit is None else [self.next_credit])])
+        return [days for days in gone if days.starts <= on]
+
+
 def missing_lines(
-    claims: Iterable[Claim], issued: Sequence[IssuedLine], *, floor: date, horizon: date
-) -> list[MissingLine]:
-    """Return the lines that bring what was issued to what is due by `horizon`.
+    claims: Iterable[Claim], issued: Sequence[IssuedLine], *, floor: date, horizon: date, on: date
+) -> Missing:
+    """Return the lines that bring what was issued to what is due: charges by `horizon`, credits on `on`.
 
     `issued` are all lines of these claims' subscription whose period ends after `floor`, oldest first. Nothing is
-    computed of periods that end by `floor`. Raise InvalidCredit.
+    computed of periods that end by `floor`. Where days are credited, those that take their place are due on `on`, too:
+    they are one document. Raise InvalidCredit.
     """
     by_key: dict[Key, Claim] = {}
     for claim in claims:
         known = by_key.setdefault(claim.key, claim)
         if known is not claim:
             known.days = union([*known.days, *claim.days])
+    missing = _compared(by_key, issued, floor, horizon, on)
+    if horizon < on and any(line.credits_line is not None for line in missing.lines):
+        return _compared(by_key, issued, floor, on, on)
+    return missing
+
+
+def _compared(
+    by_key: Mapping[Key, Claim], issued: Sequence[IssuedLine], floor: date, horizon: date, on: date
+) -> Missing:
     groups = _groups(issued)
-    lines: list[MissingLine] = []
+    missing = Missing()
     for key in dict.fromkeys([*by_key, *groups]):
-        lines += _of_key(key, by_key.get(key), groups.get(key, {}), floor, horizon)
-    return lines
+        of_key, claim = groups.get(key, {}), by_key.get(key)
+        if claim is None:
+            missing.lines += [line for group in of_key.values() for line in _withdraw(key, group, missing, on)]
+        else:
+            missing.lines += _of_key(claim, of_key, floor, horizon, missing, on)
+    return missing
 
 
 def _groups(issued: Sequence[IssuedLine]) -> dict[Key, dict[Period, _Group]]:
@@ -114,29 +144,27 @@ def _groups(issued: Sequence[IssuedLine]) -> dict[Key, dict[Period, _Group]]:
 
 
 def _of_key(
-    key: Key, claim: Claim | None, groups: dict[Period, _Group], floor: date, horizon: date
+    claim: Claim, groups: dict[Period, _Group], floor: date, horizon: date, missing: Missing, on: date
 ) -> list[MissingLine]:
-    if claim is None:
-        return [line for group in groups.values() for line in _withdraw(key, group)]
     charged = union(day for group in groups.values() for day in group.charged(is_credit=claim.is_credit))
     for days, period in claim.due(floor, horizon):
         rest = without([days], charged)
         if rest:
             groups.setdefault(period, _Group(period)).more += rest
-    return [line for group in groups.values() for line in _settle(claim, group)]
+    return [line for group in groups.values() for line in _settle(claim, group, missing, on)]
 
 
-def _withdraw(key: Key, group: _Group) -> list[MissingLine]:
+def _withdraw(key: Key, group: _Group, missing: Missing, on: date) -> list[MissingLine]:
     """Return the lines that take back all of a group whose claim is gone."""
     billed = sum(line.amount for line in group.issued)
     charges = [line.amount for line in group.issued if line.credits_line is None]
     standing = group.standing(is_credit=bool(charges) and charges[0] < 0)
-    if not billed or not standing:
+    if not billed or not missing.due(standing[:1], on):
         return []
     return _credit(key, group, standing, _bounded(-billed, group))
 
 
-def _settle(claim: Claim, group: _Group) -> list[MissingLine]:
+def _settle(claim: Claim, group: _Group, missing: Missing, on: date) -> list[MissingLine]:
     """Return the lines that bring a group to what its days cost."""
     if not group.issued:
         return _charge(claim, group, [], group.more, 0)
@@ -145,9 +173,9 @@ def _settle(claim: Claim, group: _Group) -> list[MissingLine]:
     held = intersection(group.charged(is_credit=is_credit), claim.days)
     standing = group.standing(is_credit=is_credit)
     lines: list[MissingLine] = []
-    gone = without(standing, held)
+    gone = missing.due(without(standing, held), on)
     if gone:
-        standing = intersection(standing, held)
+        standing = without(standing, gone)
         change = _bounded(claim.amount(standing, group.period) - billed, group)
         if (change > 0) == is_credit:
             lines += _credit(claim.key, group, gone, change)

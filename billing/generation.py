@@ -169,7 +169,7 @@ def generate(
     shared = _shared(terms, subscriptions, products, discounts)
     for subscription in subscriptions:
         work = _Work(terms, subscription, products, discounts, shared.get(subscription.id, ()))
-        result.lines += work.lines(horizon)
+        result.lines += work.lines(horizon, on)
         result.next_on = _earlier(result.next_on, work.next_due(horizon))
     result.lines += [one_off_line(one_off, products, terms.currency) for one_off in one_offs if one_off.on <= horizon]
     for one_off in one_offs:
@@ -236,14 +236,16 @@ class _Work:
         self._phases = subscription.phases()
         self._sold: dict[Key, tuple[Phase, Product, tuple[str, ...], int | None]] = {}
         self._claims = list(self._make_claims())
+        self._next_credit: date | None = None
 
-    def lines(self, horizon: date) -> list[Line]:
+    def lines(self, horizon: date, on: date) -> list[Line]:
         """Return what is missing."""
         subscription = self._subscription
         recurring, metered = _divided(subscription.issued)
-        found = missing_lines(self._claims, recurring, floor=subscription.floor, horizon=horizon)
+        found = missing_lines(self._claims, recurring, floor=subscription.floor, horizon=horizon, on=on)
+        self._next_credit = found.next_credit
         lines = []
-        for missing in found:
+        for missing in found.lines:
             phase, product, taxes, discount_id = self._sold.get(missing.key) or self._of_the_past(missing.key)
             lines.append(
                 Line(
@@ -268,8 +270,8 @@ class _Work:
         return lines
 
     def next_due(self, horizon: date) -> date | None:
-        """Return when something more falls due."""
-        following: date | None = None
+        """Return when something more falls due; `lines` has said when something is credited."""
+        following = self._next_credit
         for claim in self._claims:
             following = _earlier(following, claim.next_due(horizon))
         return following

@@ -227,6 +227,45 @@ def test_u11_a_billing_day_that_moves_leaves_alone_what_was_charged() -> None:
     ]
 
 
+@pytest.mark.parametrize("at_once", [True, False])
+def test_a_change_that_is_to_come_makes_nothing_before_its_day_and_may_be_taken_back(at_once: bool) -> None:
+    account = Account(at_once=at_once)
+    account.starts("2027-01-01", "10.00")
+    account.run("2027-01-01")
+    account.changes("2027-01-20", "20.00")
+    account.pauses("2027-01-25")
+    account.stops("2027-01-28")
+    assert account.run("2027-01-10") == []
+    assert account.would("2027-01-10").next_on == day("2027-01-20" if at_once else "2027-02-01")
+    assert sum(line.amount for line in account.would("2027-01-20").lines) == -387 + 323
+    for event in (2, 3, 4):
+        account.takes_back(event)
+    assert account.run("2027-01-27") == []
+    assert account.run("2027-02-01") == [1000]
+
+
+def test_what_takes_the_place_of_credited_days_is_charged_with_the_credit() -> None:
+    account = Account(at_once=False)
+    account.starts("2027-01-01", "10.00")
+    account.run("2027-01-01")
+    account.changes("2027-01-20", "20.00")
+    assert sorted(account.run("2027-01-22")) == [-387, 774]
+    assert account.run("2027-02-01") == [2000]
+
+
+def test_an_end_that_is_to_come_is_credited_on_its_day_and_one_that_has_been_at_once() -> None:
+    account = Account()
+    account.starts("2027-01-01", "31.00")
+    account.run("2027-01-01")
+    account.pauses("2027-01-05")
+    account.resumes("2027-01-08")
+    account.stops("2027-01-21")
+    assert account.run("2027-01-10") == [-300]
+    assert account.would("2027-01-10").next_on == day("2027-01-21")
+    assert account.run("2027-01-21") == [-1100]
+    assert account.total == 1700
+
+
 # Series B, what is told afterwards.
 
 
