@@ -20,6 +20,7 @@ from domain.catalogue import CycleUnit, Proration
 EPOCH_YEAR = 2000
 """Of the anchors that stand for a day of the month alone; any year would do."""
 NOON = time(12)
+_DAY = timedelta(days=1)
 REMEMBERED = 65_536
 """Periods that are remembered: accounts of one billing day ask for the same few."""
 
@@ -127,6 +128,17 @@ def share(parts: list[Period], period: Period, proration: Proration) -> tuple[in
     whole = days_between(period.starts, period.ends, proration)
     held = sum(days_between(part.starts, part.ends, proration) for part in parts)
     return min(held, whole), whole
+
+
+def once(days: Period, cycle: Cycle, paid_until: date) -> tuple[Period, date]:
+    """Return those of some days whose periods nobody has paid yet, and until when periods are paid with them.
+
+    It is for what costs a whole period however few of its days are used, and is never paid twice for one.
+    """
+    begins = min(max(days.starts, paid_until), days.ends)
+    if begins == days.ends:
+        return Period(begins, begins), paid_until
+    return Period(begins, days.ends), days.ends if days.ends == date.max else cycle.period(days.ends - _DAY).ends
 
 
 def local_day(instant: datetime, zone: tzinfo, count: DayCount = DayCount.THAT_DAY) -> date:

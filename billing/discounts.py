@@ -17,10 +17,10 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from billing.claims import BASE, Claim, Key
-from billing.cycle import Cycle, Period
+from billing.cycle import Cycle, Period, once
 from billing.history import Phase
 from billing.intervals import intersection
-from domain.catalogue import Align, CycleUnit, Product
+from domain.catalogue import Align, CycleUnit, Product, Proration
 from domain.money import minor_units
 
 DISCOUNT = "discount-"
@@ -166,8 +166,11 @@ def capped(price: Fraction, days: Period, taken: Sequence[Taken]) -> Sequence[Ta
 
 def reductions(claim: Claim, whole: Fraction, taken: Sequence[Taken]) -> Iterator[tuple[Claim, int]]:
     """Yield what discounts take of a claim, with their ids; `whole` is the price of which the claim may be a part."""
-    for each in taken:
+    paid_until: dict[int, date] = {}
+    for each in sorted(taken, key=lambda each: each.days.starts) if claim.proration is Proration.NONE else taken:
         days = intersection(claim.days, [each.days])
+        if claim.proration is Proration.NONE:
+            days = _once(days, claim.cycle, each.discount_id, paid_until)
         if not days or not whole:
             continue
         span = each.high - each.low
@@ -176,6 +179,16 @@ def reductions(claim: Claim, whole: Fraction, taken: Sequence[Taken]) -> Iterato
             Claim(_key(claim.key, each), days, -high, claim.cycle, claim.proration, claim.mode, -low),
             each.discount_id,
         )
+
+
+def _once(days: list[Period], cycle: Cycle, discount_id: int, paid_until: dict[int, date]) -> list[Period]:
+    """Return the days on which a discount takes from periods of which it has not taken whole already."""
+    found = []
+    for each in days:
+        rest, paid_until[discount_id] = once(each, cycle, paid_until.get(discount_id, date.min))
+        if rest.starts < rest.ends:
+            found.append(rest)
+    return found
 
 
 def _key(key: Key, taken: Taken) -> Key:

@@ -14,7 +14,7 @@ from fractions import Fraction
 from typing import NamedTuple
 
 from billing.claims import BASE, Claim, Key
-from billing.cycle import Cycle, Period
+from billing.cycle import Cycle, Period, once
 from billing.difference import IssuedLine, missing_lines
 from billing.discounts import DISCOUNT, Discount, Held, Taken, capped, own, reductions, share_out
 from billing.errors import BillingError
@@ -287,11 +287,7 @@ class _Work:
         return phase, product, product.taxes, discount_id
 
     def _make_claims(self) -> Iterator[Claim]:
-        started: dict[int, date] = {}
-        for phase in self._phases:
-            product = self._products[phase.product_id]
-            since = started.setdefault(phase.product_id, phase.days.starts)
-            cycle = self._cycle(phase, product, since)
+        for phase, product, cycle in self._charged_phases():
             rate = _rate(phase)
             price = minor_units(phase.unit_price, self._terms.currency) * Fraction(phase.quantity)
             taken = self._taken(phase, price)
@@ -301,6 +297,24 @@ class _Work:
                     continue
                 for reduced, discount_id in reductions(claim, price, taken):
                     yield self._known(reduced, phase, product, taxes, discount_id)
+
+    def _charged_phases(self) -> Iterator[tuple[Phase, Product, Cycle]]:
+        """Yield the phases with their periods; where a period is paid whole, it is paid by how it began."""
+        started: dict[int, date] = {}
+        paid_until = BEGINNING
+        for phase in self._phases:
+            product = self._products[phase.product_id]
+            cycle = self._cycle(phase, product, started.setdefault(phase.product_id, phase.days.starts))
+            days = phase.days
+            if self._proration(product) is Proration.NONE:
+                days, paid_until = once(days, cycle, paid_until)
+            if days.starts < days.ends:
+                yield phase._replace(days=days), product, cycle
+
+    def _proration(self, product: Product) -> Proration:
+        found = product.proration or self._terms.proration
+        is_daily = (product.mode or self._terms.mode) is Mode.DAILY
+        return Proration.ACTUAL if found is Proration.NONE and is_daily else found
 
     def _taken(self, phase: Phase, price: Fraction) -> Sequence[Taken]:
         found = [*(own(discount, price, self._terms.currency) for discount in self._discounts), *self._shared]
@@ -321,7 +335,7 @@ class _Work:
     ) -> Iterator[tuple[Claim, tuple[str, ...]]]:
         """Yield the price of a phase, in its parts where it is a bundle's."""
         terms = self._terms
-        mode, proration = product.mode or terms.mode, product.proration or terms.proration
+        mode, proration = product.mode or terms.mode, self._proration(product)
         if not product.parts:
             yield Claim(Key(BASE, rate), [phase.days], price, cycle, proration, mode), product.taxes
             return

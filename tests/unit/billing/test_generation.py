@@ -131,6 +131,40 @@ def test_without_proration_a_part_costs_the_whole() -> None:
     assert account.run("2026-01-25") == []
 
 
+def test_without_proration_no_period_is_paid_twice_whatever_changes_in_it() -> None:
+    account = Account(proration=Proration.NONE)
+    account.starts("2026-01-20", "10.00")
+    account.run("2026-01-20")
+    account.changes("2026-01-24", "11.00", product=1)
+    account.changes("2026-01-26", "20.00")
+    account.pauses("2026-01-28")
+    account.resumes("2026-01-30")
+    assert account.run("2026-01-31") == []
+    assert account.run("2026-02-01") == [2000]
+    account.stops("2026-02-10")
+    account.starts("2026-02-15", "30.00", product=3)
+    assert account.run("2026-02-15") == []
+    assert account.run("2026-03-01") == [3000]
+
+
+def test_without_proration_a_discount_that_is_shared_is_taken_off_a_price_once_in_a_period() -> None:
+    account = Account(proration=Proration.NONE)
+    account.starts("2026-01-01", "10.00")
+    account.discounts = [Discount(7, span("2026-01-01"), amount=Decimal(3))]
+    account.starts("2026-01-15", "5.00", product=2, subscription=2)
+    account.run("2026-01-15")
+    taken = [line for line in account.lines if line.subscription_id == 1 and line.discount_id]
+    assert [line.amount for line in taken] == [-300]
+    account.run("2026-02-01")
+    assert sum(line.amount for line in account.lines if line.period.starts == day("2026-02-01")) == 1500 - 300
+
+
+def test_what_is_paid_day_by_day_has_shares_whatever_is_said_of_parts() -> None:
+    account = Account(mode=Mode.DAILY, proration=Proration.NONE)
+    account.starts("2026-11-11", "30.00")
+    assert [account.run(f"2026-11-{number}") for number in (11, 12)] == [[100], [100]]
+
+
 # Series T, clocks.
 
 
