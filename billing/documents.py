@@ -11,10 +11,11 @@ from dataclasses import dataclass, field
 from datetime import date, timedelta
 from typing import NamedTuple
 
+from billing.claims import Key
 from billing.discounts import DISCOUNT
 from billing.generation import COUPON, OVERAGE, PART, Line
 from billing.ledger import Earned, Posting, Transfer, cash, receivable, wallet
-from billing.tax import CreditedLine, TaxableLine, TaxTotal, credit, settle
+from billing.tax import Begun, CreditedLine, TaxableLine, TaxTotal, credit, settle, settle_parts
 from domain.billing_terms import BillingTerms, DocumentKind
 from domain.catalogue import Product
 from domain.tax import NO_PERCENT, AppliedTax, TaxCategory
@@ -116,14 +117,17 @@ def assemble(
     dated: date,
     texts: Mapping[int, str] | None = None,
     members: Mapping[int, str] | None = None,
+    begun: Sequence[Begun] | None = None,
 ) -> Draft:
     """Return the document of these lines.
 
     `charged` are the lines that may be credited, by their id; `texts` are the names of discounts, `members` those of
-    sub-accounts by their id: their lines say whose they are.
+    sub-accounts by their id: their lines say whose they are. `begun` are what was charged already of a document that
+    is made later, of which these lines are more; None: it is made of them alone.
     """
-    taxable = list(_taxable(lines, terms, taxes, charged, dated))
-    settled = settle(taxable, terms.tax_rounding)
+    taxable = list(_taxable(lines, terms, taxes, charged, dated, in_parts=begun is not None))
+    rounding = terms.tax_rounding
+    settled = settle(taxable, rounding) if begun is None else settle_parts(taxable, rounding, begun)
     earned = Earned()
     drafted = []
     for line, stated, part in zip(lines, taxable, settled.lines, strict=True):
@@ -172,15 +176,27 @@ def tax_account(applied: AppliedTax) -> str:
     return f"{applied.code} {applied.percent.normalize():f}"
 
 
+def part_of(subscription_id: int | None, key: Key) -> tuple[int | None, Key]:
+    """Return what the parts of a line have in common that is charged day by day."""
+    return subscription_id, key
+
+
 def _taxable(
-    lines: Sequence[Line], terms: BillingTerms, taxes: Taxes, charged: Mapping[int, ChargedLine], dated: date
+    lines: Sequence[Line],
+    terms: BillingTerms,
+    taxes: Taxes,
+    charged: Mapping[int, ChargedLine],
+    dated: date,
+    *,
+    in_parts: bool,
 ) -> Iterator[TaxableLine]:
     """Yield lines with their taxes; a credit has those of the line that it credits."""
     credited: dict[int, int] = {}
     for line in lines:
         before = charged.get(line.credits_line) if line.credits_line is not None else None
         if line.credits_line is None or before is None:
-            yield TaxableLine(line.amount, _applied(line, terms, taxes, dated), line.price_includes_tax)
+            common = part_of(line.subscription_id, line.key) if in_parts else None
+            yield TaxableLine(line.amount, _applied(line, terms, taxes, dated), line.price_includes_tax, part_of=common)
             continue
         so_far = credited.get(line.credits_line, before.charged.credited)
         known = credit(before.charged._replace(credited=so_far), line.amount)

@@ -244,9 +244,30 @@ def _rows(
             locale.number(line["unit_price"], "#,##0.00####"),
             locale.money(_sign(document.head) * line["net"]),
         ]
-        for line in document.lines
+        for line in _whole_lines(document)
     ]
     return columns, rows
+
+
+def _whole_lines(document: Printed) -> Sequence[Mapping[str, Any]]:
+    """Return the lines of a document; of one that was charged day by day, the days of a line as one."""
+    if not document.head.get("posted_daily"):
+        return document.lines
+    found: list[dict[str, Any]] = []
+    for line in document.lines:
+        last = found[-1] if found else None
+        if last is not None and last["ends"] == line["starts"] and _what(last) == _what(line):
+            found[-1] = {**last, "ends": line["ends"], "net": last["net"] + line["net"]}
+        else:
+            found.append(dict(line))
+    return found
+
+
+def _what(line: Mapping[str, Any]) -> list[object]:
+    """Return what a line is for, which days of one line have in common."""
+    rates = [tuple(tax[:-1]) for tax in line["taxes"]]
+    kept = ("subscription_id", "component", "rate", "text", "unit_price", "quantity", "credits_line")
+    return [*(line.get(key) for key in kept), rates]
 
 
 def _receipt_rows(
@@ -363,7 +384,7 @@ def _data(document: Printed) -> dict[str, object]:
             }
             for _, category, percent, base, tax, reason in document.frozen.get("taxes", ())
         ] or [{"BT-116": money(head["net"]), "BT-117": money(0), "BT-118": "Z", "BT-119": "0.00"}],
-        "BG-25": [_data_line(document, line, place, money) for place, line in enumerate(document.lines, 1)],
+        "BG-25": [_data_line(document, line, place, money) for place, line in enumerate(_whole_lines(document), 1)],
         "BT-106": money(head["net"]), "BT-109": money(head["net"]), "BT-110": money(head["tax"]),
         "BT-112": money(head["gross"]), "BT-115": money(head["gross"] - (paid if head["kind"] == "invoice" else 0)),
     }  # fmt: skip

@@ -1,21 +1,23 @@
 """Computes the tax of a document and of each of its lines.
 
 Rule: exact fractions inside, and each amount of tax is rounded once: by line, or by rate (EN 16931), the amounts of the
-lines then summing to that of the rate exactly. A line that credits another takes its share of that one's tax, so that
-credits never sum to more than was charged.
+lines then summing to that of the rate exactly. Of a line that is charged in parts, day by day, all parts together have
+what the whole line has. A line that credits another takes its share of that one's tax, so that credits never sum to
+more than was charged.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
 from functools import lru_cache
+from itertools import zip_longest
 from typing import NamedTuple
 
 from domain.billing_terms import TaxRounding
-from domain.money import half_up, rounded
+from domain.money import half_up, rounded, spread
 from domain.tax import AppliedTax
 
 
@@ -27,6 +29,8 @@ class TaxableLine(NamedTuple):
     includes_tax: bool = False
     known: tuple[int, tuple[int, ...]] | None = None
     """Net and taxes where they are decided already, as those of a credit."""
+    part_of: Hashable = None
+    """What all parts of a line have in common that is charged in parts."""
 
 
 class SettledLine(NamedTuple):
@@ -102,6 +106,75 @@ def settle(lines: Sequence[TaxableLine], rounding: TaxRounding) -> Settled:
             net = line.amount - sum(taxes)
         settled.append(SettledLine(net, taxes))
     return Settled(settled, _totals(lines, settled))
+
+
+class Begun(NamedTuple):
+    """A part that was charged already of a line of the document that is to come."""
+
+    line: TaxableLine
+    settled: SettledLine
+
+
+def settle_parts(lines: Sequence[TaxableLine], rounding: TaxRounding, begun: Sequence[Begun]) -> Settled:
+    """Return the same of further parts of lines: what all lines come to by them, as far as they are charged."""
+    so_far: dict[_Place, SettledLine] = {}
+    amounts: dict[_Place, int] = {}
+    for line, part in begun:
+        place = _place(line)
+        so_far[place] = _plus(so_far.get(place), part)
+        amounts[place] = amounts.get(place, 0) + line.amount
+    todays: dict[_Place, list[int]] = {}
+    for number, line in enumerate(lines):
+        if line.known is None:
+            todays.setdefault(_place(line), []).append(number)
+            amounts[_place(line)] = amounts.get(_place(line), 0) + line.amount
+    wholes = [TaxableLine(amount, place.taxes, place.includes_tax) for place, amount in amounts.items()]
+    settled = [SettledLine(*(line.known or (0, ()))) for line in lines]
+    moved: dict[tuple[AppliedTax, ...], list[int]] = {}
+    for place, until in zip(amounts, settle(wholes, rounding).lines, strict=True):
+        more = _plus(until, so_far.get(place), sign=-1)
+        numbers = todays.get(place, ())
+        for number, part in zip(numbers, _divided(more, [lines[number].amount for number in numbers]), strict=True):
+            settled[number] = part
+        if not numbers and any(more.taxes):
+            moved[place.taxes] = [
+                sum(pair) for pair in zip_longest(moved.get(place.taxes, ()), more.taxes, fillvalue=0)
+            ]
+    for place, numbers in todays.items():
+        # What rounding moved between lines that are not charged now goes to one that is.
+        if place.taxes in moved:
+            taxes = moved.pop(place.taxes)
+            keeps_gross = place.includes_tax and rounding is not TaxRounding.RATE
+            settled[numbers[-1]] = _plus(settled[numbers[-1]], SettledLine(-sum(taxes) * keeps_gross, tuple(taxes)))
+    return Settled(settled, _totals(lines, settled))
+
+
+class _Place(NamedTuple):
+    """What makes parts those of one line."""
+
+    part_of: Hashable
+    taxes: tuple[AppliedTax, ...]
+    includes_tax: bool
+
+
+def _place(line: TaxableLine) -> _Place:
+    return _Place(line.part_of, line.taxes, line.includes_tax)
+
+
+def _plus(left: SettledLine | None, right: SettledLine | None, sign: int = 1) -> SettledLine:
+    """Return the sum of two lines with the same taxes, or their difference."""
+    net, taxes = left or (0, ())
+    more, other = right or (0, ())
+    return SettledLine(net + sign * more, tuple(a + sign * b for a, b in zip_longest(taxes, other, fillvalue=0)))
+
+
+def _divided(line: SettledLine, amounts: Sequence[int]) -> list[SettledLine]:
+    """Divide what several parts of one line come to in proportion to their amounts."""
+    if len(amounts) < 2:
+        return [line] * len(amounts)
+    weights = [abs(amount) for amount in amounts] if any(amounts) else [1] * len(amounts)
+    columns = [spread(each, weights) for each in (line.net, *line.taxes)]
+    return [SettledLine(net, tuple(taxes)) for net, *taxes in zip(*columns, strict=True)]
 
 
 def credit(line: CreditedLine, amount: int) -> tuple[int, tuple[int, ...]]:

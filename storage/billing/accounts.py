@@ -28,14 +28,15 @@ from billing.history import Event, EventKind, phases
 from billing.intervals import FOREVER, union
 from billing.prepaid import Wallet
 from billing.proforma import Compared, OpenProforma, Place, compare
-from billing.tax import CreditedLine
 from config import billing_terms, catalogue, plan_rules
-from domain.billing_terms import BillingTerms
+from domain.billing_terms import BillingTerms, BillingType
 from domain.catalogue import Product
 from domain.money import minor_units, rounded
 from domain.plan_rules import PlanRules
-from domain.tax import AppliedTax, Tax, TaxCategory
-from storage.billing import clock, metered, metering
+from domain.tax import AppliedTax, Tax
+from storage.billing import clock, metered, metering, taken_by_day
+from storage.billing.lines import charged_line
+from storage.billing.taken_by_day import Daily
 
 
 class Party(NamedTuple):
@@ -71,6 +72,8 @@ class Account:
     """Of a prepaid account."""
     starved_since: date | None = None
     """Since when its wallet has not paid."""
+    daily: list[Daily] = field(default_factory=list)
+    """What was charged day by day and is on no document yet."""
     proformas: list[OpenProforma] = field(default_factory=list)
     """Those that wait to be paid, oldest first."""
     is_asked_first: bool = False
@@ -169,6 +172,9 @@ def load(
     _take_discounts(connection, members, accounts, payer_of, on)
     for row in connection.execute(text(_ONE_OFFS), members):
         accounts[payer_of[row.customer_id]].one_offs.append(OneOff(*row))
+    by_day = [id_ for id_, payer in payer_of.items() if accounts[payer].terms.billing is BillingType.PREPAID_DAILY]
+    for customer_id, line in taken_by_day.read(connection, by_day):
+        accounts[payer_of[customer_id]].daily.append(line)
     rested = _rests(connection, members, accounts, payer_of, on)
     found = list(connection.execute(text(_SUBSCRIPTIONS), members))
     events, issued = _histories(connection, [row.id for row in found], accounts, payer_of)
@@ -290,15 +296,6 @@ def _histories(
             account = accounts[payer_of[row.customer_id]]
             account.charged[row.id] = charged_line(row.amount, row.net, row.taxes, row.credited)
     return events, issued
-
-
-def charged_line(amount: int, net: int, taxes: Iterable[Sequence[Any]], credited: int) -> ChargedLine:
-    """Return a line that was issued, so that it can be credited."""
-    applied, amounts = [], []
-    for code, category, percent, compound, reason, tax in taxes:
-        applied.append(AppliedTax(code, TaxCategory(category), Decimal(percent), compound, reason))
-        amounts.append(tax)
-    return ChargedLine(tuple(applied), CreditedLine(amount, net, tuple(amounts), credited))
 
 
 def _account(row: Any) -> Account:

@@ -17,6 +17,7 @@ from billing.documents import assemble
 from billing.generation import Line
 from domain.billing_terms import DocumentKind
 from storage.billing import accounts, allocations, drafting, gate, issuing, ledger, numbers, run
+from storage.billing.lines import charged_line
 from storage.errors import OrderRefused
 
 
@@ -49,7 +50,7 @@ def credit(connection: Connection, line_id: int, amount: int | None, key: str, t
         Period(row["period_starts"], row["period_ends"]), Period(row["starts"], row["ends"]), -taken,
         row["product_id"], row["unit_price"], row["quantity"], (), row["includes_tax"], line_id,
     )  # fmt: skip
-    charged = {line_id: accounts.charged_line(row["amount"], row["net"], row["taxes"], row["credited"])}
+    charged = {line_id: charged_line(row["amount"], row["net"], row["taxes"], row["credited"])}
     draft = assemble(
         [line],
         account.terms,

@@ -100,10 +100,12 @@ def _issue(connection: Connection, account: Account, held: Sequence[Any], on: da
     kind = DocumentKind.CREDIT_NOTE if sign < 0 else DocumentKind.INVOICE
     rates: dict[tuple[str, str, str, str | None], list[int]] = defaultdict(lambda: [0, 0])
     for row in held:
-        for code, category, percent, _, reason, amount in row.taxes:
+        before = 0
+        for code, category, percent, is_compound, reason, amount in row.taxes:
             rate = rates[code, category, percent, reason]
-            rate[0] += sign * row.net
+            rate[0] += sign * (row.net + (before if is_compound else 0))
             rate[1] += sign * amount
+            before += amount
     frozen = {
         "seller": account.seller(),
         "buyer": account.buyer(),

@@ -11,6 +11,7 @@ from datetime import date
 from billing.cycle import Cycle, monthly
 from billing.documents import Draft, assemble
 from billing.generation import AccountTerms, Generated, generate
+from billing.tax import Begun
 from domain.billing_terms import BillingTerms, BillingType, DocumentKind
 from domain.catalogue import CycleUnit, Mode
 from storage.billing.accounts import Account, Catalogue
@@ -41,6 +42,7 @@ def draft(account: Account, catalogue: Catalogue, on: date) -> tuple[Generated, 
         dated=on,
         texts=account.texts,
         members=account.members,
+        begun=begun(account, on),
     )
     if account.asks_first and made.kind is DocumentKind.INVOICE and made.gross:
         made.kind = DocumentKind.PROFORMA
@@ -49,6 +51,14 @@ def draft(account: Account, catalogue: Catalogue, on: date) -> tuple[Generated, 
         made.due_on = min([made.due_on, *(each.due_on for each in replaced)])
     made.frozen = frozen(account, made)
     return found, [made]
+
+
+def begun(account: Account, on: date) -> list[Begun] | None:
+    """Return what was charged already of the document of a day's month; None: documents are made at once."""
+    if account.terms.billing is not BillingType.PREPAID_DAILY:
+        return None
+    first = monthly(account.terms.billing_day).period(on).starts
+    return [each.begun for each in account.daily if each.starts >= first]
 
 
 def frozen(account: Account, made: Draft) -> dict[str, object]:

@@ -7,13 +7,17 @@ it has no place of its own, and what it is of is kept beside it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from decimal import Decimal
+from typing import Any
 
 from sqlalchemy import text
 from sqlalchemy.engine import Connection
 
-from billing.documents import Draft, DraftLine
+from billing.documents import ChargedLine, Draft, DraftLine
+from billing.tax import CreditedLine
 from domain.billing_terms import DocumentKind
+from domain.tax import AppliedTax, TaxCategory
 from storage.billing.ledger import Ids
 from storage.row_staging import copy
 
@@ -113,3 +117,12 @@ def _revisions(connection: Connection, lines: Sequence[DraftLine]) -> list[int]:
         revisions.append(before.get(place, 0))
         before[place] = revisions[-1] + 1
     return revisions
+
+
+def charged_line(amount: int, net: int, taxes: Iterable[Sequence[Any]], credited: int) -> ChargedLine:
+    """Return a line that was issued, so that it can be credited."""
+    applied, amounts = [], []
+    for code, category, percent, compound, reason, tax in taxes:
+        applied.append(AppliedTax(code, TaxCategory(category), Decimal(percent), compound, reason))
+        amounts.append(tax)
+    return ChargedLine(tuple(applied), CreditedLine(amount, net, tuple(amounts), credited))

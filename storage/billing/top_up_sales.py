@@ -233,6 +233,7 @@ def _draft(account: Account, catalogue: Catalogue, one_off: OneOff, today: date)
         customer_id=account.customer_id,
         partner_id=account.partner_id,
         dated=today,
+        begun=drafting.begun(account, today),
     )
     draft.frozen = drafting.frozen(account, draft)
     return draft

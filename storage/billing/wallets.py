@@ -18,11 +18,12 @@ from sqlalchemy.engine import Connection
 
 from billing import prepaid
 from billing.difference import IssuedLine
-from billing.generation import Subscription
+from billing.documents import Draft
+from billing.generation import Coupon, Subscription
 from billing.tax import TaxableLine, settle
 from domain.billing_terms import TaxRounding
 from domain.money import decimal, decimal_text
-from storage.billing import accounts, drafting, run
+from storage.billing import accounts, drafting, run, taken_by_day
 from storage.billing.accounts import Account, Catalogue
 from storage.errors import OrderRefused
 
@@ -56,7 +57,9 @@ def days_left(account: Account, catalogue: Catalogue, today: date) -> int:
                     made, line.line.key, line.line.period, line.line.days, line.line.amount, line.line.credits_line
                 )
                 subscriptions[before.id] = _with(before, kept)
+        account.daily += taken_by_day.added(drafts)
         account.one_offs = [one_off for one_off in account.one_offs if one_off.on > day]
+        account.coupons = [_less(coupon, drafts) for coupon in account.coupons]
         return drafting.taken(drafts)
 
     cost(today)
@@ -65,6 +68,12 @@ def days_left(account: Account, catalogue: Catalogue, today: date) -> int:
 
 def _with(subscription: Subscription, line: IssuedLine) -> Subscription:
     return replace(subscription, issued=[*subscription.issued, line])
+
+
+def _less(coupon: Coupon, drafts: Sequence[Draft]) -> Coupon:
+    """Return what is left of a coupon after documents; their lines of it are negative."""
+    taken = (each.line.amount for draft in drafts for each in draft.lines if each.line.discount_id == coupon.id)
+    return coupon._replace(left=coupon.left + sum(taken))
 
 
 def reserve(

@@ -8,7 +8,8 @@ import pytest
 import sqlalchemy
 from sqlalchemy import text
 
-from storage.billing import collecting, gate, payments
+from storage.billing import accounts, collecting, gate, payments, wallets
+from storage.billing.accounts import Catalogue
 from storage.billing.payments import Order
 from tests.integration.billed_isp import HEAD, assert_books_are_right, bill, customer, documents, provide, rows, sold
 
@@ -69,6 +70,36 @@ def test_a_month_is_spread_over_its_days_to_the_cent(engine: sqlalchemy.Engine) 
     bill(engine, "2026-02-01")
     assert documents(engine, "ana")[1:] == [("invoice", "F2026-000001", 1000, 0, 1000, 0)]
     assert_books_are_right(engine)
+
+
+@pytest.mark.parametrize("rounding", ["line", "rate", "keep-gross"])
+@pytest.mark.parametrize("includes", ["false", "true"])
+def test_the_tax_of_a_month_that_is_paid_day_by_day_is_that_of_the_month(
+    engine: sqlalchemy.Engine, rounding: str, includes: str
+) -> None:
+    head = HEAD.replace('name = "television"', f'name = "television"\nprice_includes_tax = {includes}')
+    terms = f'type = "prepaid-daily", tax_rounding = "{rounding}"'
+    more = [sold("ana", product, "2026-01-01") for product in ("television", "rent")]
+    ana = world(engine, terms, *more, head=head)
+    pay(engine, ana, 5000, "2026-01-01")
+    left = each_day(engine, "2026-01-01", 31)[-1]
+    bill(engine, "2026-02-01")
+    net, tax = (1490, 313) if includes == "false" else (826 + 490, 276 + (rounding == "line"))
+    assert documents(engine, "ana")[1] == ("invoice", "F2026-000001", net, tax, net + tax, 0)
+    assert left == 5000 - net - tax
+    assert_books_are_right(engine)
+
+
+def test_a_wallet_lasts_as_many_days_as_it_says_with_tax_and_a_coupon(engine: sqlalchemy.Engine) -> None:
+    coupon = '[[discount]]\nname = "welcome"\ncustomer = "ana"\ncoupon = "1.50"\nstarts = 2026-01-01\n'
+    ana = world(engine, 'type = "prepaid-daily"', sold("ana", "television", "2026-01-01"), coupon, head=HEAD)
+    pay(engine, ana, 500, "2026-01-01")
+    with engine.connect() as connection:
+        catalogue = Catalogue.read(connection)
+        (account,) = accounts.load(connection, [ana], date(2026, 1, 1), catalogue)
+        said = wallets.days_left(account, catalogue, date(2026, 1, 1))
+    each_day(engine, "2026-01-02", 30)
+    assert rows(engine, "SELECT starts FROM rest") == [(date(2026, 1, 2) + timedelta(days=said),)]
 
 
 def test_a_fee_of_an_account_that_has_nothing_else_is_on_the_document_of_its_month(engine: sqlalchemy.Engine) -> None:

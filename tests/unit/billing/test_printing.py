@@ -130,6 +130,20 @@ def test_many_print_at_once() -> None:
     assert found == [b"%PDF-"] * 40
 
 
+def test_a_line_that_was_charged_day_by_day_is_printed_as_one() -> None:
+    days = [
+        line("Internet", 96 + number % 2, f"2027-01-{number:02}", f"2027-01-{number + 1:02}") for number in range(1, 5)
+    ]
+    after = [line("Internet", 97, "2027-01-09", "2027-01-10"), line("Alta", 100, "2027-01-10", "2027-01-10")]
+    document = printed(lines=[*days, *after], head={"posted_daily": True})
+    assert [row[1] for row in _contents(document)["rows"]] == [  # type: ignore[attr-defined]
+        "01/01/2027 - 04/01/2027", "09/01/2027", "10/01/2027",
+    ]  # fmt: skip
+    data = etree.fromstring(xml(document))
+    assert [each.text for each in data.iter("{*}LineTotalAmount")][:3] == ["3.86", "0.97", "1.00"]
+    assert len(_contents(printed(lines=days))["rows"]) == 4  # type: ignore[arg-type]
+
+
 def test_a_credit_note_names_what_it_corrects_and_an_invoice_its_proforma() -> None:
     note = _contents(printed(head={"kind": "credit-note", "due_on": None}, corrects=["F2027-000001"]))
     assert ("Rectifica la factura", "F2027-000001") in note["head"]  # type: ignore[operator]

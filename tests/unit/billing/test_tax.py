@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from billing.tax import CreditedLine, Settled, TaxableLine, credit, settle
+from billing.tax import Begun, CreditedLine, Settled, SettledLine, TaxableLine, credit, settle, settle_parts
 from domain.billing_terms import TaxRounding
 from domain.tax import AppliedTax, TaxCategory
 
@@ -90,6 +90,35 @@ def test_x13_a_compound_tax(rounding: TaxRounding) -> None:
     assert settled.lines[0].taxes == (500, 998)
     assert settled.tax == 1498
     assert [total.base for total in settled.totals] == [10000, 10500]
+
+
+@pytest.mark.parametrize("rounding", list(TaxRounding))
+@pytest.mark.parametrize("includes_tax", [False, True])
+def test_days_that_are_charged_one_by_one_are_taxed_as_the_month_is(rounding: TaxRounding, includes_tax: bool) -> None:
+    taxes = (tax("21"), tax("5.2", code="surcharge", compound=True))
+    prices = {"line": (1000, includes_tax, 31), "rent": (490, False, 31), "visit": (7, includes_tax, 20)}
+    month = settle([TaxableLine(price, taxes, includes) for price, includes, _ in prices.values()], rounding)
+    begun: list[Begun] = []
+    for day in range(31):
+        parts = [
+            TaxableLine(price * (day + 1) // days - price * day // days, taxes, includes, part_of=of)
+            for of, (price, includes, days) in prices.items()
+            if day < days
+        ]
+        settled = settle_parts(parts, rounding, begun)
+        begun += map(Begun, parts, settled.lines)
+    charged = [line.settled for line in begun]
+    assert sum(line.net for line in charged) == month.net
+    assert [sum(line.taxes[place] for line in charged) for place in (0, 1)] == [each.tax for each in month.totals]
+
+
+def test_parts_of_one_line_that_are_charged_together_are_divided_by_their_amounts() -> None:
+    parts = [TaxableLine(amount, (tax("21"),), part_of="line") for amount in (32, 33, 100)]
+    known = TaxableLine(-10, (tax("21"),), known=(-10, (-2,)))
+    settled = settle_parts([*parts, known], RATE, [Begun(parts[0], SettledLine(32, (7,)))])
+    assert [line.net for line in settled.lines] == [32, 33, 100, -10]
+    assert sum(tax for line in settled.lines[:3] for tax in line.taxes) == round(0.21 * 197) - 7
+    assert settled.lines[3].taxes == (-2,)
 
 
 def test_c4_single_credits_sum_to_what_was_charged() -> None:
