@@ -29,7 +29,7 @@ from domain.network import PoolKind
 from radius import dictionary
 from radius.dictionary import InvalidValue
 from storage import outbox, plan_sellers, schema
-from storage.billing import clock, currency_mistakes, discounts
+from storage.billing import clock, currencies, currency_mistakes, discounts
 from storage.billing import provisioning as commerce
 from storage.outbox import Topic
 from storage.provisioned_rows import (
@@ -328,11 +328,13 @@ def _ids(connection: Connection, logins: Collection[str]) -> Sequence[int]:
 
 def _apply(work: Reconciliation, isp: Isp, document: Document) -> None:
     connection = work.connection
+    problems = document.problems()
+    currency_mistakes.report_sellers(connection, isp, problems)
+    document.refuse_if(problems)
     if isp.isp is not None:
         work.write_isp(isp.isp)
     work.write(ROUTER, map(router_row, isp.routers))
     ids = Ids(routers=ids_by_name(connection, ROUTER))
-    problems = document.problems()
     for index, pool in enumerate(isp.pools):
         _move_pool(connection, pool, problems, index)
     document.refuse_if(problems)
@@ -347,7 +349,7 @@ def _apply(work: Reconciliation, isp: Isp, document: Document) -> None:
     work.write(CUSTOMER, (customer_row(customer, ids) for customer in isp.customers))
     currency_mistakes.report_changes(connection, isp, problems)
     document.refuse_if(problems)
-    _apply_accounts(work, isp, today)
+    _apply_accounts(work, isp, problems, today)
     work.write(SERVICE, _service_rows(connection, isp, ids))
     refused = work.refuse_partners()
     for index, service in enumerate(isp.services):
@@ -376,10 +378,13 @@ def _apply_products(work: Reconciliation, isp: Isp, ids: Ids, today: date) -> No
         work.changes.append(Change(PRODUCT.name, changed.code, Action.UPDATED, (key,)))
 
 
-def _apply_accounts(work: Reconciliation, isp: Isp, today: date) -> None:
+def _apply_accounts(work: Reconciliation, isp: Isp, problems: Problems, today: date) -> None:
     connection = work.connection
     billing = connection.execute(sqlalchemy.select(schema.isp.c.billing)).scalar_one()
     changed = commerce.write_accounts(connection, isp.customers, billing.get("type", "recurring"), today)
+    everywhere = any(change.kind in ("isp", PARTNER.name) for change in work.changes)
+    currencies.follow(connection, None if everywhere else [entry.login for entry in isp.customers])
+    currency_mistakes.report_payers(connection, isp, problems)
     payers = commerce.write_payers(connection, isp.customers, today)
     work.changes += [Change("account", login, Action.UPDATED, ("billing",)) for login in changed]
     work.changes += [Change(CUSTOMER.name, login, Action.UPDATED, ("payer",)) for login in payers]

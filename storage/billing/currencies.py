@@ -198,10 +198,71 @@ def refused_changes(connection: Connection, wanted: Mapping[str, str]) -> dict[s
     }
 
 
+def refused_isp(connection: Connection, wanted: str) -> str | None:
+    """Return why the ISP cannot be in another currency."""
+    found = connection.scalar(
+        text(f"SELECT currency FROM isp WHERE currency <> :wanted AND ({_ANY_BEGUN})"), {"wanted": wanted}
+    )
+    return found and f"has begun in {found} and cannot be {show(wanted)}: sell in it by a partner of that currency"
+
+
+def refused_partners(connection: Connection, wanted: Mapping[str, str | None]) -> dict[str, str]:
+    """Return, of partners that are to have another currency (None: the ISP's), by name, why that cannot be."""
+    rows = connection.execute(
+        text(f"""SELECT r.name, {PARTNERS} AS before, coalesce(u.currency, i.currency) AS wanted
+            FROM unnest(CAST(:names AS text[]), CAST(:currencies AS text[])) AS u(name, currency)
+            JOIN partner AS r USING (name) CROSS JOIN isp AS i
+            WHERE {PARTNERS} <> coalesce(u.currency, i.currency) AND EXISTS (SELECT FROM account AS a
+                JOIN customer AS c ON c.id = a.customer_id WHERE c.partner_id = r.id AND ({_HAS_BEGUN}))"""),
+        {"names": [*wanted], "currencies": [*wanted.values()]},
+    )
+    return {row.name: f"has begun in {row.before} and cannot be in {row.wanted}: make another partner" for row in rows}
+
+
+def refused_payers(connection: Connection, wanted: Mapping[str, str | None]) -> dict[str, str]:
+    """Return, of customers for whom somebody else is to pay (None: themselves), by login, why that cannot be.
+
+    What they have would be charged in another currency than that in which it was sold.
+    """
+    rows = connection.execute(
+        text("""SELECT c.login, x.currency AS before, y.currency AS wanted
+            FROM unnest(CAST(:logins AS text[]), CAST(:payers AS text[])) AS u(login, payer)
+            JOIN customer AS c ON c.login = u.login LEFT JOIN customer AS p ON p.login = u.payer
+            JOIN account AS x ON x.customer_id = coalesce(c.payer_id, c.id)
+            JOIN account AS y ON y.customer_id = coalesce(p.id, c.id)
+            WHERE x.currency <> y.currency AND (
+                EXISTS (SELECT FROM subscription AS s WHERE s.customer_id = c.id)
+                OR EXISTS (SELECT FROM discount AS d WHERE d.customer_id = c.id)
+                OR EXISTS (SELECT FROM one_off AS o WHERE o.customer_id = c.id AND NOT o.billed))"""),
+        {"logins": [*wanted], "payers": [*wanted.values()]},
+    )
+    return {
+        row.login: f"what {show(row.login)} has was sold in {row.before}, and the account would be in {row.wanted}: "
+        "make another customer"
+        for row in rows
+    }
+
+
+def follow(connection: Connection, logins: Collection[str] | None = None) -> None:
+    """Let accounts that have not begun, and say no currency, have their partner's; `logins` None is all."""
+    connection.execute(
+        text(f"""UPDATE account AS a SET currency = u.usual
+            FROM (SELECT c.id, c.login, {PARTNERS} AS usual FROM customer AS c
+                JOIN partner AS r ON r.id = c.partner_id CROSS JOIN isp AS i) AS u
+            WHERE a.customer_id = u.id AND a.currency <> u.usual AND NOT a.terms ? 'currency'
+                AND (CAST(:logins AS text[]) IS NULL OR u.login = ANY(CAST(:logins AS text[])))
+                AND NOT ({_HAS_BEGUN})"""),
+        {"logins": None if logins is None else [*logins]},
+    )
+
+
+_MOVED = ("subscription", "one_off", "document", "payment", "discount")
+"""Tables that say that something was sold or paid in a currency."""
+_ANY_BEGUN = " OR ".join(f"EXISTS (SELECT FROM {table})" for table in (*_MOVED, "voucher_batch"))
 _HAS_BEGUN = " OR ".join(
     f"""EXISTS (SELECT FROM {table} AS t JOIN customer AS k ON k.id = t.customer_id
         WHERE a.customer_id IN (k.id, k.payer_id))"""
-    for table in ("subscription", "one_off", "document", "payment", "discount")
+    for table in _MOVED
 )
 _LATEST = """(SELECT e.product_id FROM subscription_event AS e WHERE e.subscription_id = x.id AND e.cancelled_at IS NULL
         AND e.product_id IS NOT NULL ORDER BY e.on_day DESC, e.id DESC LIMIT 1)"""

@@ -17,6 +17,29 @@ from storage.billing import currencies
 from storage.billing.currencies import Wanted
 
 
+def report_sellers(connection: Connection, isp: Isp, problems: Problems) -> None:
+    """Report that the ISP or partners, before they are written, would have another currency than they began in."""
+    refused = None if isp.isp is None else currencies.refused_isp(connection, isp.isp.currency)
+    if refused is not None:
+        problems.report(("isp", "currency"), refused)
+    said = {each.name: each.billing.get("currency") for each in isp.partners}
+    wanted = {name: None if currency is None else str(currency) for name, currency in said.items()}
+    partners = currencies.refused_partners(connection, wanted) if wanted else {}
+    for index, entry in enumerate(isp.partners):
+        if entry.name in partners:
+            problems.report(("partner", index, "billing"), partners[entry.name])
+
+
+def report_payers(connection: Connection, isp: Isp, problems: Problems) -> None:
+    """Report customers whose things somebody would pay in another currency; their accounts are there already."""
+    if not isp.customers or not currencies.are_several(connection):
+        return
+    refused = currencies.refused_payers(connection, {each.login: each.payer for each in isp.customers})
+    for index, entry in enumerate(isp.customers):
+        if entry.login in refused:
+            problems.report(("customer", index, "payer"), refused[entry.login])
+
+
 def report_changes(connection: Connection, isp: Isp, problems: Problems) -> None:
     """Report customers whose account has begun in another currency than the file says."""
     said = {each.login: (each.billing or {}).get("currency") for each in isp.customers}

@@ -174,6 +174,37 @@ def test_an_account_that_has_begun_keeps_its_currency(engine: sqlalchemy.Engine)
     assert rows(engine, "SELECT currency FROM account ORDER BY customer_id") == [("EUR",), ("USD",)]
 
 
+def test_whoever_sells_keeps_the_currency_in_which_something_was_sold(engine: sqlalchemy.Engine) -> None:
+    dollars = HEAD.replace('name = "Valdelagua"', 'name = "Valdelagua"\ncurrency = "USD"')
+    provide(engine, dollars, customer("ana"))
+    provide(engine, ISP, customer("ana"), JOE)
+    assert rows(engine, "SELECT currency FROM account ORDER BY customer_id") == [("EUR",), ("USD",)]
+    provide(engine, sold("joe", "television", "2026-01-01"))
+    (problem,) = refused(engine, dollars)
+    assert 'isp.currency: has begun in EUR and cannot be "USD"' in problem
+    (problem,) = refused(engine, '[[partner]]\nname = "miami"\nbilling = { currency = "CLP" }\n')
+    assert "has begun in USD and cannot be in CLP" in problem
+    (problem,) = refused(engine, '[[partner]]\nname = "miami"\n')
+    assert "has begun in USD and cannot be in EUR" in problem
+    assert provide(engine, ISP, JOE).changes == ()
+
+
+def test_an_account_that_has_not_begun_follows_its_partner(engine: sqlalchemy.Engine) -> None:
+    provide(engine, ISP, customer("ana"), customer("eva", 'billing = { currency = "EUR" }'))
+    provide(engine, customer("ana", 'partner = "miami"'), customer("eva", 'partner = "miami"'))
+    assert rows(engine, "SELECT currency FROM account ORDER BY customer_id") == [("USD",), ("EUR",)]
+    provide(engine, sold("ana", "television", "2026-01-01"))
+    provide(engine, customer("ana"))
+    assert rows(engine, "SELECT currency FROM account ORDER BY customer_id") == [("USD",), ("EUR",)]
+
+
+def test_nobody_pays_in_another_currency_what_somebody_else_has(engine: sqlalchemy.Engine) -> None:
+    provide(engine, ISP, TIM, customer("kid"), sold("kid", "rent", "2026-01-01"))
+    (problem,) = refused(engine, customer("kid", 'payer = "tim"'))
+    assert 'what "kid" has was sold in EUR, and the account would be in USD' in problem
+    assert rows(engine, "SELECT login FROM customer WHERE payer_id IS NOT NULL") == []
+
+
 def test_a_change_of_the_list_moves_nobody_who_pays_in_another_currency(engine: sqlalchemy.Engine) -> None:
     provide(engine, ISP, customer("ana"), TIM, JOE, sold("ana", "television", "2026-01-01"))
     provide(engine, sold("tim", "television", "2026-01-01", 'price = "10"'), sold("joe", "television", "2026-01-01"))
