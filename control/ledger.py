@@ -15,6 +15,7 @@ from sqlalchemy.engine import Connection
 
 from billing import journal
 from control import billing_models as models
+from control.errors import bad_request
 from control.models import Listing
 from control.questions import Ports
 from domain.money import decimal_text
@@ -81,6 +82,11 @@ def export_journal(
 def close_books(ports: Ports, order: models.CloseOrder) -> models.Closed:
     """Let nothing more be posted through a day."""
     with ports.engine.begin() as connection:
+        if order.through > clock.today(connection):
+            raise bad_request(
+                f"{order.through} is to come, and books that are closed do not open again",
+                "close them through a day that has been",
+            )
         ledger.close_through(connection, order.through)
     return models.Closed(through=order.through)
 

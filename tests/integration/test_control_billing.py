@@ -238,6 +238,8 @@ def test_the_journal_sums_to_nothing_and_closed_days_stay(caudal: Command) -> No
     postings = [*csv.DictReader(io.StringIO(ok(caudal("ledger", "journal", *days)).out))]
     assert len(postings) == 8
     assert "open" in ok(caudal("ledger", "journal", *days, "--form", "beancount")).out
+    early = caudal("ledger", "close", str(today() + timedelta(days=1)))
+    assert (early.status, "is to come" in early.err) == (1, True)
     ok(caudal("ledger", "close", str(today())))
     refused = caudal("payment", "add", "luis", "5.93")
     assert refused.status == 1

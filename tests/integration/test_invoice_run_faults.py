@@ -188,7 +188,16 @@ def test_what_the_database_ends_for_another_ones_sake_is_done_again(
 def test_what_is_issued_and_posted_cannot_be_changed_by_anybody(engine: sqlalchemy.Engine, accounts: int) -> None:
     run.bill_due(engine, DAY)
     numbers.number_waiting(engine, DAY)
+    columns = ", ".join(name for (name,) in rows(engine, _COLUMNS) if name not in ("id", "document_id", "revision"))
+    gathered = "UPDATE document_line SET document_id = (SELECT min(id) FROM document)"
+    added = f"INSERT INTO document_line (id, document_id, revision, {columns}) SELECT -id, {{}}, 9, {columns}"
     for statement in (
+        f"{added.format('document_id')} FROM document_line",
+        f"{added.format('NULL')} FROM document_line; {gathered} WHERE document_id IS NULL",
+        "UPDATE document SET posted_daily = true",
+        "UPDATE document SET paid_at_once = gross",
+        "TRUNCATE document CASCADE",
+        "TRUNCATE document_line CASCADE",
         "UPDATE document SET gross = gross + 1, net = net + 1",
         "UPDATE document SET number = 'X'",
         "DELETE FROM document",
@@ -200,7 +209,7 @@ def test_what_is_issued_and_posted_cannot_be_changed_by_anybody(engine: sqlalche
     ):
         with pytest.raises(sqlalchemy.exc.IntegrityError), engine.begin() as connection:
             connection.execute(text(statement))
-    assert accounts
+    assert_each_was_billed_once(engine, accounts)
 
 
 def test_i5_the_same_line_a_second_time_is_refused_by_the_database(engine: sqlalchemy.Engine, accounts: int) -> None:
