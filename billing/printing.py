@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import date, timedelta
 from decimal import Decimal
 from functools import lru_cache
@@ -24,11 +24,11 @@ from babel.dates import format_date
 from babel.numbers import format_currency, format_decimal
 
 from billing.addresses import in_a_line, service_address, town
-from billing.errors import BillingError
+from billing.invoice_data import why_no_data, xml
+from billing.printed import USUAL_COLOUR, CannotPrint, Printed, sign, whole_lines
 from domain.money import decimal, decimal_text
 
 TEMPLATE = Path(__file__).parent / "templates" / "document.typ"
-USUAL_COLOUR = "#1f5c7a"
 MOST_TEMPLATES = 16
 """Of partners that are kept ready; the one that was not used longest is read again."""
 MOST_DAYS = 62
@@ -69,35 +69,15 @@ _METHODS = MappingProxyType({"cash": "cash", "card": "card", "transfer": "transf
 """Of these methods of payment the names are known; any other one is printed as it is."""
 
 
-class CannotPrint(BillingError):
-    """A document cannot be printed as it is."""
-
-
-@dataclass(frozen=True, slots=True)
-class Printed:
-    """A document with what it prints: its row, its lines, the usage of its days, and the partner's logo as SVG."""
-
-    head: Mapping[str, Any]
-    lines: Sequence[Mapping[str, Any]]
-    usage: Sequence[tuple[date, int]] = ()
-    """Octets of each local day."""
-    logo: str = ""
-    colour: str = USUAL_COLOUR
-    e_invoice: bool = False
-    template: str = ""
-    """The partner's own, in Typst; empty: ours."""
-    corrects: Sequence[str] = ()
-    """Of a credit note: the numbers of the invoices that it corrects."""
-    heir: str | None = None
-    """Of a proforma: the number of the document in its place."""
-    frozen: Mapping[str, Any] = field(default_factory=dict)
-
-
 def pdf(document: Printed) -> bytes:
-    """Return the PDF of a document; an invoice with data inside is PDF/A-3. Raise CannotPrint."""
+    """Return the PDF of a document; an invoice with data inside is PDF/A-3. Raise CannotPrint.
+
+    What EN 16931 cannot say is printed without data.
+    """
     name = f"document {document.head['number'] or document.head['id']}"
-    plain = render(_contents(document), document.template, name=name, is_archived=document.e_invoice)
-    return _with_data(plain, xml(document), document) if document.e_invoice else plain
+    has_data = document.e_invoice and why_no_data(document) is None
+    plain = render(_contents(document), document.template, name=name, is_archived=has_data)
+    return _with_data(plain, xml(document), document) if has_data else plain
 
 
 def render(contents: Mapping[str, object], template: str = "", *, name: str, is_archived: bool = False) -> bytes:
@@ -242,32 +222,11 @@ def _rows(
             _days(line["starts"], line["ends"], locale),
             locale.number(line["quantity"].normalize()),
             locale.number(line["unit_price"], "#,##0.00####"),
-            locale.money(_sign(document.head) * line["net"]),
+            locale.money(sign(document.head) * line["net"]),
         ]
-        for line in _whole_lines(document)
+        for line in whole_lines(document)
     ]
     return columns, rows
-
-
-def _whole_lines(document: Printed) -> Sequence[Mapping[str, Any]]:
-    """Return the lines of a document; of one that was charged day by day, the days of a line as one."""
-    if not document.head.get("posted_daily"):
-        return document.lines
-    found: list[dict[str, Any]] = []
-    for line in document.lines:
-        last = found[-1] if found else None
-        if last is not None and last["ends"] == line["starts"] and _what(last) == _what(line):
-            found[-1] = {**last, "ends": line["ends"], "net": last["net"] + line["net"]}
-        else:
-            found.append(dict(line))
-    return found
-
-
-def _what(line: Mapping[str, Any]) -> list[object]:
-    """Return what a line is for, which days of one line have in common."""
-    rates = [tuple(tax[:-1]) for tax in line["taxes"]]
-    kept = ("subscription_id", "component", "rate", "text", "unit_price", "quantity", "credits_line")
-    return [*(line.get(key) for key in kept), rates]
 
 
 def _receipt_rows(
@@ -288,10 +247,6 @@ def _sums(document: Printed, words: Mapping[str, str], locale: Locale) -> list[t
         label = words["vat"].format(code=code.upper(), percent=locale.number(Decimal(percent)), base=locale.money(base))
         sums.append((label if reason is None else f"{code.upper()}: {reason}", locale.money(tax)))
     return sums
-
-
-def _sign(head: Mapping[str, Any]) -> int:
-    return -1 if head["kind"] == "credit-note" else 1
 
 
 def _party(who: Mapping[str, Any], name: str) -> dict[str, str]:
@@ -348,78 +303,3 @@ def _qr(document: Printed, number: str) -> str:
     drawn = io.BytesIO()
     segno.make("\n".join(lines), error="m", micro=False).save(drawn, kind="svg", xmldecl=False, border=1)
     return drawn.getvalue().decode()
-
-
-def xml(document: Printed) -> bytes:
-    """Return an invoice or credit note as data (EN 16931, CII), checked against its schema. Raise CannotPrint."""
-    from facturx import generate_cii_xml
-
-    head = document.head
-    if head["kind"] not in ("invoice", "credit-note") or head["number"] is None:
-        raise CannotPrint(f"document {head['id']} is no invoice with a number, so there is no data of it")
-    try:
-        found = generate_cii_xml(_data(document), level="en16931", check_xsd=True, check_schematron=False)
-    except Exception as error:
-        raise CannotPrint(f"document {head['number']} does not fit EN 16931: {error}") from error
-    return found[0] if isinstance(found, tuple) else bytes(found)
-
-
-def _data(document: Printed) -> dict[str, object]:
-    """Return the terms of EN 16931 by their numbers."""
-    head, currency = document.head, document.head["currency"]
-    seller, buyer = document.frozen.get("seller", {}), document.frozen.get("buyer", {})
-
-    def money(minor: int) -> str:
-        return decimal_text(minor, currency)
-
-    paid = head["gross"] - head["open_amount"]
-    data: dict[str, object] = {
-        "BT-1": head["number"], "BT-2": head["issued_on"], "BT-3": "380" if head["kind"] == "invoice" else "381",
-        "BT-5": currency, "BT-72": head["dated"], "BG-4": _trader(seller, "Caudal"),
-        "BG-7": _trader(buyer, buyer.get("login", "")),
-        "BG-23": [
-            {
-                "BT-116": money(base), "BT-117": money(tax), "BT-118": category, "BT-119": _percent(percent),
-                **({} if reason is None else {"BT-120": reason}),
-            }
-            for _, category, percent, base, tax, reason in document.frozen.get("taxes", ())
-        ] or [{"BT-116": money(head["net"]), "BT-117": money(0), "BT-118": "Z", "BT-119": "0.00"}],
-        "BG-25": [_data_line(document, line, place, money) for place, line in enumerate(_whole_lines(document), 1)],
-        "BT-106": money(head["net"]), "BT-109": money(head["net"]), "BT-110": money(head["tax"]),
-        "BT-112": money(head["gross"]), "BT-115": money(head["gross"] - (paid if head["kind"] == "invoice" else 0)),
-    }  # fmt: skip
-    if head["due_on"] is not None:
-        data["BT-9"] = head["due_on"]
-    else:
-        data["BT-20"] = "-"
-    if head["kind"] == "invoice" and paid:
-        data["BT-113"] = money(paid)
-    where = service_address(buyer)
-    if where:
-        data["BG-13"] = _trader(where, str(buyer.get("name") or buyer.get("login", "")))
-    if seller.get("iban"):
-        data |= {"BT-81": "30", "BT-84": seller["iban"]}
-    return data
-
-
-def _data_line(document: Printed, line: Mapping[str, Any], place: int, money: Any) -> dict[str, object]:
-    net = _sign(document.head) * line["net"]
-    taxes = line["taxes"]
-    category, percent = (taxes[0][1], taxes[0][2]) if taxes else ("Z", "0")
-    # A price is never negative there; what is taken off is a negative quantity of it.
-    return {
-        "BT-126": str(place), "BT-129": "1" if net >= 0 else "-1", "BT-130": "C62", "BT-131": money(net),
-        "BT-146": money(abs(net)), "BT-151": category, "BT-152": _percent(percent), "BT-153": line["text"],
-    }  # fmt: skip
-
-
-def _percent(percent: str) -> str:
-    return f"{Decimal(percent):.2f}"
-
-
-def _trader(who: Mapping[str, Any], name: str) -> dict[str, object]:
-    told = (
-        ("addr_l1", who.get("street")), ("postcode", who.get("postcode")), ("city", who.get("city")),
-        ("country_code", who.get("country") or "ES"), ("vat_identifier", who.get("tax_id")),
-    )  # fmt: skip
-    return {"name": str(who.get("name") or name), **{key: str(value) for key, value in told if value}}

@@ -19,7 +19,7 @@ import typst
 from babel.dates import format_date
 from babel.numbers import format_currency
 
-from billing.printing import CannotPrint
+from billing.printed import CannotPrint
 from domain.money import decimal
 
 TEMPLATE = Path(__file__).parent / "templates" / "vouchers.typ"

@@ -14,8 +14,9 @@ from fastapi import APIRouter, Query
 from fastapi.responses import Response, StreamingResponse
 from sqlalchemy import RowMapping
 
+from billing.invoice_data import xml
 from billing.prices import PriceScope
-from billing.printing import pdf, xml
+from billing.printing import pdf
 from control import billing_models as models
 from control import cards as card_routes
 from control.amounts import came_in, minor

@@ -12,7 +12,8 @@ from typing import Any
 from sqlalchemy import text
 from sqlalchemy.engine import Connection
 
-from billing.printing import MOST_DAYS, USUAL_COLOUR, Printed
+from billing.printed import USUAL_COLOUR, Printed
+from billing.printing import MOST_DAYS
 from config import billing_terms
 from domain.billing_terms import BillingTerms
 from storage.billing import reading

@@ -12,7 +12,9 @@ import pytest
 from facturx import get_facturx_xml_from_pdf, xml_check_xsd
 from lxml import etree
 
-from billing.printing import CannotPrint, Printed, _contents, pdf, xml
+from billing.invoice_data import xml
+from billing.printed import CannotPrint, Printed
+from billing.printing import _contents, pdf
 
 SELLER = {
     "name": "Valdelagua SL", "street": "Calle Mayor 1", "postcode": "05001", "city": "Ávila", "country": "ES",
