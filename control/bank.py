@@ -147,8 +147,7 @@ def _entry(row: Any) -> models.BankEntry:
 def assign_entry(ports: Ports, number: Number, order: models.AssignOrder) -> PaymentBooked:
     """Book an entry as a customer's payment."""
     with ports.engine.begin() as connection:
-        payer = reading.payer_id(connection, order.customer)
-        chosen = [reading.document_id(connection, each) for each in order.invoices]
+        payer, chosen = reading.paid_for(connection, order.customer, order.invoices)
         booked = bank.assign(connection, number, payer, chosen, order.made_by)
         currency = reading.account(connection, payer)["currency"]
         paid = [

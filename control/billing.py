@@ -276,9 +276,8 @@ def retry_parked(ports: Ports, customer: NameFilter = None) -> models.Done:
 def add_payment(ports: Ports, order: models.PaymentOrder) -> models.PaymentBooked:
     """Book a payment, pay with it what is open, issue its receipt, and let the line in again."""
     with ports.engine.begin() as connection:
-        payer = reading.payer_id(connection, order.customer)
+        payer, chosen = reading.paid_for(connection, order.customer, order.invoices)
         currency = reading.account(connection, payer)["currency"]
-        chosen = [reading.document_id(connection, number) for number in order.invoices]
         amount, foreign = came_in(order, currency)
         booked = payments.add(
             connection,

@@ -83,8 +83,7 @@ def charge_card(ports: Ports, order: ChargeOrder) -> Charge:
     """Charge a customer's card and book what the gateway says; without an answer the charge stays pending."""
     gateway = gateway_of(ports)
     with ports.engine.begin() as connection:
-        payer = reading.payer_id(connection, order.customer)
-        chosen = [reading.document_id(connection, number) for number in order.invoices]
+        payer, chosen = reading.paid_for(connection, order.customer, order.invoices)
         currency = reading.account(connection, payer)["currency"]
         amount = None if order.amount is None else minor(order.amount, currency)
         charge_id = cards.begin_charge(connection, payer, amount, chosen, order.key, order.made_by)

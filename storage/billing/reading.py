@@ -14,6 +14,9 @@ from sqlalchemy.engine import Connection
 
 from storage.errors import OrderRefused
 
+LONGEST_ID = 18
+"""Digits that every id in the database has at most."""
+
 
 class NoSuch(OrderRefused):
     """Nothing has this name."""
@@ -45,15 +48,49 @@ def payer_id(connection: Connection, login: str) -> int:
     return int(found)
 
 
-def document_id(connection: Connection, number: str) -> int:
-    """Return the id of the document with a number, or with that id. Raise NoSuch."""
-    rows = connection.scalars(
-        text("SELECT id FROM document WHERE number = :number OR CAST(id AS text) = :number ORDER BY id DESC LIMIT 1"),
+class Ambiguous(OrderRefused):
+    """Several documents have a number: those of different partners, or kinds."""
+
+
+def document_id(connection: Connection, number: str, customer: int | None = None) -> int:
+    """Return the id of the document with a number, else of that with this id; of a customer's where he has one.
+
+    Raise NoSuch or Ambiguous.
+    """
+    rows = connection.execute(
+        text("""SELECT d.id, d.customer_id, r.name AS partner FROM series AS s
+            JOIN document AS d ON d.series_id = s.id AND d.number = :number JOIN partner AS r ON r.id = d.partner_id
+            ORDER BY d.id"""),
         {"number": number},
     ).all()
-    if not rows:
+    found = [row for row in rows if row.customer_id == customer] or rows
+    if len(found) > 1:
+        ids = ", ".join(f"{row.id} of {row.partner}" for row in found)
+        raise Ambiguous(f"{len(found)} documents have the number {number}: name one by its id: {ids}")
+    if found:
+        return int(found[0].id)
+    id_ = int(number) if number.isdecimal() and len(number) <= LONGEST_ID else 0
+    if connection.scalar(text("SELECT id FROM document WHERE id = :id"), {"id": id_}) is None:
         raise NoSuch("invoice", number)
-    return int(rows[0])
+    return id_
+
+
+def paid_for(connection: Connection, login: str, numbers: Sequence[str]) -> tuple[int, list[int]]:
+    """Return whose account a payment for a customer is, and the documents that it is for. Raise NoSuch or Ambiguous.
+
+    It is the account of who pays for the customer, but of the customer where those are his own documents, as those of
+    the time before.
+    """
+    own, payer = customer_id(connection, login), payer_id(connection, login)
+    documents = [document_id(connection, number, own) for number in numbers]
+    if own != payer:
+        owners = connection.scalars(
+            text("SELECT DISTINCT customer_id FROM document WHERE id = ANY(CAST(:ids AS bigint[]))"), {"ids": documents}
+        ).all()
+        if owners == [own]:
+            return own, documents
+        documents = [document_id(connection, number, payer) for number in numbers]
+    return payer, documents
 
 
 def documents(

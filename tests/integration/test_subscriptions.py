@@ -253,6 +253,31 @@ def test_what_a_customer_already_has_is_billed_to_whoever_begins_to_pay_for_it(e
     bill(engine, "2026-02-01", "ana")
     assert lines(engine, "hija") == [("television", 1000)]
     assert lines(engine, "ana") == [("hija: television", 1000)]
+    ids = dict(rows(engine, "SELECT login, id FROM customer"))
+    own, paid_now = (number for (number,) in rows(engine, "SELECT number FROM document ORDER BY id"))
+    with engine.connect() as connection:
+        assert reading.paid_for(connection, "hija", [own])[0] == ids["hija"]
+        assert [reading.paid_for(connection, "hija", each)[0] for each in ([], [paid_now])] == [ids["ana"]] * 2
+
+
+def test_a_number_that_several_documents_have_is_never_guessed(engine: sqlalchemy.Engine) -> None:
+    north = '[[partner]]\nname = "north"\n'
+    provide(
+        engine, HEAD, north, customer("ana"), customer("eva", 'partner = "north"'),
+        *(sold(login, "rent", "2026-01-01") for login in ("ana", "eva")),
+    )  # fmt: skip
+    bill(engine, "2026-01-01")
+    ids = dict(rows(engine, "SELECT customer_id, id FROM document"))
+    assert rows(engine, "SELECT DISTINCT number FROM document") == [("F2026-000001",)]
+    with engine.connect() as connection:
+        with pytest.raises(reading.Ambiguous, match="2 documents have the number"):
+            reading.document_id(connection, "F2026-000001")
+        for owner, id_ in ids.items():
+            assert reading.document_id(connection, "F2026-000001", owner) == id_
+            assert reading.document_id(connection, str(id_)) == id_
+        for unknown in ("17", "9" * 40, "F1"):
+            with pytest.raises(reading.NoSuch):
+                reading.document_id(connection, unknown)
 
 
 def test_days_of_an_inactive_customer_are_not_charged_when_it_comes_back(engine: sqlalchemy.Engine) -> None:
