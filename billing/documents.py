@@ -247,12 +247,12 @@ _WORDS = {
         "coupon": "Coupon", "discount": "discount", "usage": "usage beyond the plan", "credit": "credit",
         ACTIVATION: "activation", "late-fee": "Late payment fee", "reactivation-fee": "Reactivation fee",
         "trust-unlock": "Days on trust",
-        "cancellation": "Cancellation fee",
+        "cancellation": "Cancellation fee", "change": "Change of plan",
     },
     "es": {
         "coupon": "Cupón", "discount": "descuento", "usage": "consumo fuera del plan", "credit": "abono",
         ACTIVATION: "alta", "late-fee": "Recargo por demora", "reactivation-fee": "Gastos de reconexión",
         "trust-unlock": "Días de confianza",
-        "cancellation": "Penalización por baja",
+        "cancellation": "Penalización por baja", "change": "Cambio de tarifa",
     },
 }  # fmt: skip

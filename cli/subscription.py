@@ -129,10 +129,15 @@ def start(key: str | None, **order: str | None) -> None:
     _tell(ControlClient(data_directory()).post_json(PATH, {**order, "key": key or uuid.uuid4().hex}))
 
 
-@subscription.command("change", example='caudal subscription change "Television of ana.garcia" --quantity 2')
+@subscription.command(
+    "change", example='caudal subscription change ana.garcia --product "Fibre 1000" --from 2027-03-01'
+)
 @_NAME
 @click.option(
-    "--product", metavar="PRODUCT", shell_complete=_PRODUCTS, help="Another product, at its price of the list."
+    "--product",
+    metavar="PRODUCT",
+    shell_complete=_PRODUCTS,
+    help="Another product, or the plan of a line, at its price of the list.",
 )
 @click.option("--price", type=PRICE, help="Another price for a period.")
 @click.option("--quantity", type=AMOUNT, help="Another quantity.")
@@ -158,7 +163,7 @@ def pause(name: str, key: str | None, **order: str | None) -> None:
 @click.option("--on", type=DAY, help="The first day on which it goes on.  [default: today]")
 @_KEY
 def resume(name: str, key: str | None, **order: str | None) -> None:
-    """Let what is paused go on; or take back a pause or an end that is to come, with its fee."""
+    """Let what is paused go on; or take back what was ordered for days to come, with its fees."""
     _tell(_post("resumptions", name, order, key))
 
 

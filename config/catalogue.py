@@ -150,6 +150,7 @@ def amounts_named(document: Mapping[str, object], rules: Mapping[str, object]) -
     assert isinstance(introduction, Mapping)
     found = {
         "activation_fee": "activation_fee" in document,
+        "change_fee": "change_fee" in document,
         "introduction": "amount" in introduction,
         "contract": any(key in contract for key in CONTRACT_AMOUNTS),
         "metered": "metered" in document,

@@ -185,6 +185,8 @@ class Product:
     contract: Contract | None = None
     activation_fee: Decimal = Decimal(0)
     activation: Activation = Activation.FIRST_BILLING
+    change_fee: Decimal = Decimal(0)
+    """What it costs when a customer changes from it to another product."""
     introduction: IntroductoryDiscount | None = None
     voice: VoiceTerms | None = None
     metered: Metering | None = None

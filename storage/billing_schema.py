@@ -608,12 +608,18 @@ subscription_event = Table(
     Column("made_at", _INSTANT, nullable=False, server_default=func.now()),
     Column("cancelled_at", _INSTANT),
     Column("key", Text, unique=True),
+    Column("waits", Boolean, nullable=False, server_default=false()),
 )
 Index("subscription_event_product", subscription_event.c.product_id, postgresql_where=text("cancelled_at IS NULL"))
 Index(
     "subscription_event_subscription",
     subscription_event.c.subscription_id,
     postgresql_where=text("cancelled_at IS NULL"),
+)
+Index(
+    "subscription_event_waiting",
+    subscription_event.c.on_day,
+    postgresql_where=text("waits AND cancelled_at IS NULL"),
 )
 
 document_line = Table(

@@ -22,6 +22,18 @@ def restricted_plans(connection: Connection) -> frozenset[str]:
     )
 
 
+def refusal(connection: Connection, customer_id: int, plan: str) -> str | None:
+    """Return why the partner of a customer may not sell a plan; None: it may."""
+    row = connection.execute(
+        text("""SELECT r.name AS partner, p.rules -> 'partners' AS sellers
+            FROM plan AS p, customer AS c JOIN partner AS r ON r.id = c.partner_id
+            WHERE p.name = :plan AND c.id = :customer AND jsonb_array_length(p.rules -> 'partners') > 0
+                AND NOT p.rules -> 'partners' ? r.name"""),
+        {"plan": plan, "customer": customer_id},
+    ).one_or_none()
+    return row and f"{show(plan)} is sold by {listed(row.sellers)}, not by {show(row.partner)}"
+
+
 def refusals(connection: Connection, logins: Collection[str]) -> dict[str, str]:
     """Return, for those of the services that are sold by the wrong partner, by login, what is wrong with the plan."""
     rows = connection.execute(

@@ -22,6 +22,7 @@ from domain.billing_terms import BillingTerms, CollectionAct
 from domain.money import minor_units, rounded
 from domain.network import AccountState
 from storage import overrides
+from storage.billing import coming_changes
 
 _STATES = {
     None: AccountState.ACTIVE,
@@ -88,6 +89,7 @@ def _standing(row: Any, debts: list[Debt]) -> Standing:
 
 def reassess(connection: Connection, customer_ids: Sequence[int], today: date) -> list[Reminder]:
     """Bring the lines of accounts to what is owed today; do what is due, and return the reminders to send."""
+    coming_changes.follow_due(connection, customer_ids, today)
     found = load(connection, customer_ids, today)
     reminders = [reminder for each in found for reminder in _do_steps(connection, each, today)]
     acts = {each.customer_id: _act(each, today) for each in found}
@@ -263,6 +265,6 @@ _SERVICES = f"""SELECT s.id, coalesce(c.payer_id, c.id) AS payer,
     WHERE coalesce(c.payer_id, c.id) {_AMONG} ORDER BY s.id"""
 _TURNS = """SELECT min(e.on_day) FROM customer AS c JOIN subscription AS s ON s.customer_id = c.id
     JOIN subscription_event AS e ON e.subscription_id = s.id
-    WHERE (c.id = a.customer_id OR c.payer_id = a.customer_id) AND s.service_id IS NOT NULL AND s.code IS NULL
-        AND e.on_day > :today AND e.kind <> 'change' AND e.cancelled_at IS NULL"""
-"""The next day on which the sale of a line begins, rests, goes on or ends."""
+    WHERE (c.id = a.customer_id OR c.payer_id = a.customer_id) AND e.on_day > :today AND e.cancelled_at IS NULL
+        AND (e.waits OR (s.service_id IS NOT NULL AND s.code IS NULL AND e.kind <> 'change'))"""
+"""The next day on which the sale of a line begins, rests, goes on or ends, or something becomes another product."""

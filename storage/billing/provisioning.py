@@ -19,7 +19,7 @@ from sqlalchemy.engine import Connection
 from billing.history import EventKind
 from config.catalogue import Offer
 from config.isp import CustomerEntry, PlanEntry, SubscriptionEntry
-from storage.billing import bundles, currencies, selling, subscriptions
+from storage.billing import bundles, coming_changes, currencies, selling, subscriptions
 from storage.billing.selling import NewSale, wake_accounts
 from storage.billing.subscriptions import Change
 
@@ -234,11 +234,14 @@ def follow_services(
     """
     for login, why in currencies.refused_services(connection, today, logins).items():
         raise currencies.OtherCurrency(f"the line {login} cannot be sold: {why}")
+    # What was ordered for today is no change that a file makes.
+    coming_changes.follow_due(connection, None, today)
     given = {"today": today, "logins": None if logins is None else [*logins]}
     begun = connection.scalars(text(_BEGUN), given).all()
     moving = connection.execute(text(_MOVING), given).all()
     moved = [row.id for row in moving]
     wake_accounts(connection, [*begun, *moved], today)
+    selling.charge_change(connection, moved, today)
     bundles.leave(connection, [row.id for row in moving if row.bundle_id is not None], today)
     if moved:
         connection.execute(text(_MOVED), {"today": today, "ids": moved})
@@ -271,7 +274,8 @@ _ON_PLAN = """service AS s JOIN subscription AS x ON x.service_id = s.id AND x.c
 _MOVING = f"""SELECT x.id, x.bundle_id FROM {_ON_PLAN}
     WHERE {_AMONG} AND p.id <> (
         SELECT e.product_id FROM subscription_event AS e WHERE e.subscription_id = x.id
-            AND e.cancelled_at IS NULL AND e.product_id IS NOT NULL ORDER BY e.on_day DESC, e.id DESC LIMIT 1
+            AND e.cancelled_at IS NULL AND e.product_id IS NOT NULL
+        ORDER BY e.on_day > :today, abs(e.on_day - CAST(:today AS date)), e.id DESC LIMIT 1
     ) ORDER BY x.id"""
 _MOVED = f"""WITH changed AS (
         INSERT INTO subscription_event (subscription_id, on_day, kind, product_id, unit_price, reason)

@@ -6,7 +6,7 @@ its account has to be looked at again, and the next run finds what that costs. T
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
@@ -24,6 +24,8 @@ from storage.errors import OrderRefused
 
 CANCELLATION = "cancellation"
 """What documents call the fee for an end."""
+CHANGE = "change"
+"""And that for a change to another product."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,13 +89,17 @@ def note(
     quantity: Decimal | None = None,
     reason: str = "apply",
     key: str | None = None,
+    waits: bool = False,
 ) -> None:
-    """Write what happens to subscriptions on a day; what is None stays. A key is of the first of them."""
+    """Write what happens to subscriptions on a day; what is None stays. A key is of the first of them.
+
+    With `waits` what follows from it beside its price is done on its day.
+    """
     connection.execute(
         text("""INSERT INTO subscription_event
-                (subscription_id, on_day, kind, product_id, unit_price, quantity, reason, key)
+                (subscription_id, on_day, kind, product_id, unit_price, quantity, reason, key, waits)
             SELECT id, :on, :kind, (SELECT id FROM product WHERE code = :product), :price, :quantity, :reason,
-                CASE WHEN place = 1 THEN :key END
+                CASE WHEN place = 1 THEN :key END, :waits
             FROM unnest(CAST(:ids AS bigint[])) WITH ORDINALITY AS u(id, place)"""),
         {
             "ids": [*ids],
@@ -104,6 +110,7 @@ def note(
             "quantity": quantity,
             "reason": reason,
             "key": key,
+            "waits": waits,
         },
     )
     revise(connection, ids, on)
@@ -172,6 +179,44 @@ def renew_contract(connection: Connection, subscription_id: int, on: date) -> No
             JOIN product AS p ON p.id = e.product_id WHERE s.id = :id AND p.document ? 'contract'"""),
         {"id": subscription_id, "on": on},
     )
+
+
+def charge_change(connection: Connection, ids: Sequence[int], on: date, product: str | None = None) -> None:
+    """Charge what it costs to change from what is sold on a day: to a product; None: to the plan of the line.
+
+    It is called before the change is written. A change back on the same day costs no more.
+    """
+    connection.execute(text(_CHANGE), {"ids": [*ids], "on": on, "product": product, "word": CHANGE})
+
+
+def waive_change(connection: Connection, subscription_id: int, days: Collection[date]) -> None:
+    """Take back what changes of some days cost, if it is on no document yet."""
+    connection.execute(
+        text("""UPDATE one_off SET withdrawn_at = now() WHERE NOT billed AND withdrawn_at IS NULL
+            AND key = ANY(CAST(:keys AS text[]))"""),
+        {"keys": [f"{CHANGE}/{subscription_id}/{day.isoformat()}" for day in days]},
+    )
+
+
+_CHANGE = """WITH fee AS (
+        INSERT INTO product AS p (code, kind, document)
+        SELECT 'fee', 'one-time', CAST('{}' AS jsonb) WHERE EXISTS (SELECT FROM product WHERE document ? 'change_fee')
+        ON CONFLICT (code) DO UPDATE SET code = p.code RETURNING id
+    )
+    INSERT INTO one_off AS o (customer_id, subscription_id, product_id, on_day, unit_price, text, key)
+    SELECT s.customer_id, s.id, fee.id, :on, CAST(p.document ->> 'change_fee' AS numeric), :word,
+        :word || '/' || s.id || '/' || CAST(CAST(:on AS date) AS text)
+    FROM subscription AS s CROSS JOIN fee LEFT JOIN service AS v ON v.id = s.service_id
+    CROSS JOIN LATERAL (SELECT product_id FROM subscription_event AS h WHERE h.subscription_id = s.id
+        AND h.cancelled_at IS NULL AND h.product_id IS NOT NULL AND h.on_day <= :on
+        ORDER BY on_day DESC, id DESC LIMIT 1) AS e
+    JOIN product AS p ON p.id = e.product_id
+    WHERE s.id = ANY(CAST(:ids AS bigint[])) AND s.bundle_id IS NULL AND p.document ? 'change_fee'
+        AND CASE WHEN CAST(:product AS text) IS NULL THEN p.plan_id IS DISTINCT FROM v.plan_id
+            ELSE p.code <> :product END
+    ON CONFLICT (key) DO UPDATE SET withdrawn_at = NULL,
+        unit_price = CASE WHEN o.withdrawn_at IS NULL THEN o.unit_price ELSE excluded.unit_price END
+        WHERE NOT o.billed"""
 
 
 def cost_of_end(connection: Connection, subscription_id: int, ends: date) -> Cancellation:

@@ -19,7 +19,8 @@ from billing.contracts import Cancellation
 from billing.history import Event, EventKind, SubscriptionState, state_on
 from config import catalogue
 from domain.catalogue import Product, ProductKind
-from storage.billing import bundles, currencies, gate, selling
+from storage import plan_sellers
+from storage.billing import bundles, coming_changes, currencies, gate, selling
 from storage.billing.selling import NewSale
 from storage.errors import OrderRefused
 
@@ -158,7 +159,9 @@ def change(
         if (product.kind is ProductKind.INTERNET) != (row.kind == ProductKind.INTERNET.value):
             raise OrderRefused("a line and what is no line are not exchanged: stop the one and start the other")
         if product.kind is ProductKind.INTERNET:
-            raise OrderRefused(f"the sale of {row.name} follows the plan of the line: change that in the ISP file")
+            refused = plan_sellers.refusal(connection, row.customer_id, wanted.product)
+            if refused is not None:
+                raise OrderRefused(refused)
         currencies.require_sellable(connection, row.customer_id, wanted.product, on)
         if wanted.price is None:
             wanted = wanted._replace(price=currencies.list_price(connection, row.customer_id, wanted.product, on))
@@ -170,19 +173,16 @@ def change_to(
     connection: Connection, subscription_id: int, wanted: Change, on: date, today: date, *, reason: str,
     key: str | None = None,
 ) -> None:  # fmt: skip
-    """Write a change; a bundle exchanges what it holds, and another product's contract begins."""
+    """Write a change, and charge what it costs; what follows from another product waits for its day."""
+    waits = wanted.product is not None and on > today
+    if wanted.product is not None:
+        selling.charge_change(connection, [subscription_id], on, wanted.product)
     selling.note(
         connection, [subscription_id], on, EventKind.CHANGE, product=wanted.product, price=wanted.price,
-        quantity=wanted.quantity, reason=reason, key=key,
+        quantity=wanted.quantity, reason=reason, key=key, waits=waits,
     )  # fmt: skip
-    if wanted.product is None:
-        return
-    selling.renew_contract(connection, subscription_id, on)
-    product = _product(connection, wanted.product)
-    bundles.exchange(connection, subscription_id, product, on, today)
-    if product.kind is ProductKind.BUNDLE:
-        customer_id = _own(connection, subscription_id).customer_id
-        bundles.fill(connection, today, [customer_id], [subscription_id])
+    if wanted.product is not None and not waits:
+        coming_changes.follow(connection, subscription_id, on, today)
 
 
 def pause(
@@ -204,7 +204,7 @@ def pause(
 
 
 def resume(connection: Connection, subscription_id: int, on: date, today: date, key: str | None = None) -> None:
-    """Let what is paused go on from a day on, or take back a pause or end that is to come. Raise OrderRefused."""
+    """Let what is paused go on from a day on, or take back what was ordered for a day to come. Raise OrderRefused."""
     if done_before(connection, key) is not None:
         return
     row = _own(connection, subscription_id)
@@ -213,9 +213,11 @@ def resume(connection: Connection, subscription_id: int, on: date, today: date, 
     coming = [event for event in events if event.on > on and event.kind in (*_INTERVALS, EventKind.STOP)]
     if state is SubscriptionState.STOPPED:
         raise OrderRefused(f"{row.name} has ended by {on}; begin it again with `caudal subscription start`")
-    if state is not SubscriptionState.PAUSED and not coming:
+    changes = _changes_to_come(connection, subscription_id, on)
+    if state is not SubscriptionState.PAUSED and not coming and not changes:
         raise OrderRefused(f"{row.name} is {state.value} on {on} and nothing else is to come")
     _take_back(connection, subscription_id, [*_INTERVALS, EventKind.STOP], on + _DAY)
+    _take_back_changes(connection, subscription_id, changes)
     if any(event.kind is EventKind.STOP for event in coming):
         selling.charge_end(connection, subscription_id, None)
     # An order that only takes back is an event, too, which changes nothing: it keeps the key.
@@ -240,6 +242,7 @@ def stop(
     if all(state_on(events, day) is SubscriptionState.STOPPED for day in (ends - _DAY, today)):
         raise OrderRefused(f"{row.name} has ended before {ends}; see `caudal subscription show`")
     _take_back(connection, subscription_id, _INTERVALS, ends)
+    _take_back_changes(connection, subscription_id, _changes_to_come(connection, subscription_id, max(ends, today)))
     cost = move_end(connection, subscription_id, ends, reason="order", key=key, free=free)
     _settle(connection, subscription_id, ends, today)
     return cost
@@ -275,6 +278,23 @@ def _take_back(connection: Connection, subscription_id: int, kinds: Sequence[Eve
         since = max(since, begun[-1]) if begun else since
     selling.take_back(connection, [subscription_id], kinds, since)
     bundles.unfollow(connection, subscription_id, kinds, since)
+
+
+def _changes_to_come(connection: Connection, subscription_id: int, after: date) -> list[date]:
+    """Return the days after one on which it would become different, by orders that were not obeyed yet."""
+    days = connection.scalars(
+        text("""SELECT on_day FROM subscription_event WHERE subscription_id = :id AND kind = 'change'
+            AND reason = 'order' AND on_day > :after AND cancelled_at IS NULL ORDER BY on_day"""),
+        {"id": subscription_id, "after": after},
+    )
+    return list(days)
+
+
+def _take_back_changes(connection: Connection, subscription_id: int, days: Sequence[date]) -> None:
+    """Take back what was ordered for days to come, and what it would cost."""
+    if days:
+        selling.take_back(connection, [subscription_id], [EventKind.CHANGE], days[0], reason="order")
+        selling.waive_change(connection, subscription_id, days)
 
 
 def _settle(connection: Connection, subscription_id: int, since: date, today: date) -> None:

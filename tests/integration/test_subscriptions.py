@@ -139,6 +139,107 @@ def test_a_fee_that_is_on_a_document_is_not_changed_by_another_end(engine: sqlal
         provide(engine, sold("ana", "rent", "2026-01-01", "ends = 2026-05-01"))
 
 
+FASTER = """
+[[plan]]
+name = "small"
+price = "200"
+download = "10M"
+change_fee = "30"
+contract = { months = 12, prior_cancellation_fee = "50" }
+[[plan]]
+name = "large"
+price = "100"
+download = "100M"
+"""
+
+
+def plan_of(engine: sqlalchemy.Engine, login: str) -> str:
+    query = "SELECT p.name FROM service AS s JOIN plan AS p ON p.id = s.plan_id WHERE s.login = :login"
+    return str(rows(engine, query, login=login)[0][0])
+
+
+def begun_on(engine: sqlalchemy.Engine, first: date) -> None:
+    """Let everything that was sold have been sold from a day on."""
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE subscription_event SET on_day = :first"), {"first": first})
+        connection.execute(text("UPDATE subscription SET revised_from = :first"), {"first": first})
+        connection.execute(
+            text("UPDATE subscription SET contract_began = :first WHERE contract IS NOT NULL"), {"first": first}
+        )
+
+
+def test_a_change_of_plan_gives_back_what_is_left_less_its_fee(engine: sqlalchemy.Engine) -> None:
+    provide(engine, HEAD, FASTER, customer("ana"), line("ana", "small"))
+    begun_on(engine, JANUARY)
+    bill(engine, "2026-01-01", "ana")
+    ordered(engine, subscriptions.change, "ana", Change("large"), date(2026, 1, 20))
+    assert plan_of(engine, "ana") == "large"
+    assert rows(engine, "SELECT count(*) FROM outbox WHERE topic = 'changed'") != [(0,)]
+    bill(engine, "2026-01-20", "ana")
+    # 200 less 19 of 31 days is 77.42, less 30; 12 days of the other plan are 38.71, and 8.71 are left.
+    assert documents(engine, "ana")[-1][:5] == ("credit-note", "A2026-000001", 871, 0, 871)
+    assert ("Cambio de tarifa", 3000) in lines(engine, "ana")
+    assert_books_are_right(engine)
+
+
+def test_a_plan_is_changed_on_a_day_to_come_and_not_before(engine: sqlalchemy.Engine) -> None:
+    provide(engine, HEAD, FASTER, customer("ana"), line("ana", "small"))
+    day = today(engine)
+    first, comes = day.replace(day=1), day + timedelta(days=9)
+    begun_on(engine, first)
+    bill(engine, first.isoformat(), "ana")
+    ordered(engine, subscriptions.change, "ana", Change("large"), comes)
+    bill(engine, day.isoformat(), "ana")
+    assert len(documents(engine, "ana")) == 1
+    assert (plan_of(engine, "ana"), ordered(engine, subscriptions.stop, "ana", comes, free=True).fee) == ("small", 0)
+    ordered(engine, subscriptions.resume, "ana", day)
+    # The old contract binds until then: an end before the change costs what it costs.
+    ordered(engine, subscriptions.change, "ana", Change("large"), comes)
+    assert ordered(engine, subscriptions.stop, "ana", comes - timedelta(days=1)).fee == 50
+    ordered(engine, subscriptions.resume, "ana", day)
+    ordered(engine, subscriptions.change, "ana", Change("large"), comes)
+    assert provide(engine, HEAD, FASTER, line("ana", "small")).changes == ()
+    line_state(engine, "ana", comes - timedelta(days=1))
+    assert plan_of(engine, "ana") == "small"
+    assert rows(engine, "SELECT next_look_on FROM account") == [(comes,)]
+    line_state(engine, "ana", comes)
+    assert plan_of(engine, "ana") == "large"
+    with engine.connect() as connection:
+        assert subscriptions.selling.cost_of_end(connection, subscriptions.find(connection, "ana"), comes).fee == 50
+
+
+def test_a_change_that_is_taken_back_leaves_nothing(engine: sqlalchemy.Engine) -> None:
+    provide(engine, HEAD, FASTER, customer("ana"), line("ana", "small"))
+    day = today(engine)
+    first, comes = day.replace(day=1), day + timedelta(days=9)
+    begun_on(engine, first)
+    bill(engine, first.isoformat(), "ana")
+    ordered(engine, subscriptions.change, "ana", Change("large"), comes)
+    ordered(engine, subscriptions.resume, "ana", day)
+    line_state(engine, "ana", comes)
+    assert plan_of(engine, "ana") == "small"
+    bill(engine, comes.isoformat(), "ana")
+    assert sum(net for _, net in lines(engine, "ana")) % 20000 == 0
+    assert {kind for kind, *_ in documents(engine, "ana")} == {"invoice"}
+    with pytest.raises(OrderRefused, match="nothing else is to come"):
+        ordered(engine, subscriptions.resume, "ana", day)
+
+
+def test_a_plan_that_a_partner_does_not_sell_is_refused_to_its_customers(engine: sqlalchemy.Engine) -> None:
+    north = '[[partner]]\nname = "north"\n'
+    own = FASTER.replace('name = "large"', 'name = "large"\npartners = ["north"]')
+    provide(engine, HEAD, north, own, customer("ana"), line("ana", "small"))
+    with pytest.raises(OrderRefused, match='"large" is sold by "north", not by "main"'):
+        ordered(engine, subscriptions.change, "ana", Change("large"), today(engine))
+
+
+def test_a_plan_that_a_file_changes_costs_its_fee_once(engine: sqlalchemy.Engine) -> None:
+    provide(engine, HEAD, FASTER, customer("ana"), line("ana", "small"))
+    for _ in range(2):
+        provide(engine, line("ana", "large"))
+    assert rows(engine, "SELECT unit_price, on_day FROM one_off") == [(Decimal(30), today(engine))]
+
+
 def test_orders_that_cannot_be_are_refused_with_what_to_do(engine: sqlalchemy.Engine) -> None:
     provide(engine, HEAD, PLAN, customer("ana"), customer("eva"), line("ana"), sold("ana", "rent", "2026-01-01"))
     day = today(engine)

@@ -1,4 +1,4 @@
-"""Let nothing be added to a document that has its number, and never empty the tables of documents."""
+"""Let nothing be added to a document that has its number; changes of what is sold may wait for their day."""
 
 from __future__ import annotations
 
@@ -11,9 +11,13 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Let the database refuse more; no row changes."""
+    """Let the database refuse more, and add a column; no row changes."""
     op.execute(
         """
+-- Whether what follows from an event, as the plan of a line, is still to be done on its day.
+ALTER TABLE subscription_event ADD COLUMN waits boolean NOT NULL DEFAULT false;
+CREATE INDEX subscription_event_waiting ON subscription_event (on_day) WHERE waits AND cancelled_at IS NULL;
+
 CREATE FUNCTION issued_document_is_whole() RETURNS trigger LANGUAGE plpgsql AS $$
 DECLARE
     whole bigint;

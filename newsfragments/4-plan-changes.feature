@@ -1,0 +1,1 @@
+`caudal subscription change LOGIN --product PLAN --from DAY` changes the plan of a line, also on a day to come, which `subscription resume` takes back; `change_fee` of a plan or product says what a change from it costs.
