@@ -24,12 +24,13 @@ from config.blocking import blocking_document
 from config.isp import Isp, IspEntry, Known, PoolEntry
 from config.problems import Problem, Problems
 from config.provisioning import Document
+from config.toml_lines import Path
 from domain.catalogue import ProductKind
 from domain.network import PoolKind
 from radius import dictionary
 from radius.dictionary import InvalidValue
 from storage import outbox, plan_sellers, schema
-from storage.billing import clock, currencies, currency_mistakes, discounts
+from storage.billing import account_types, clock, currencies, currency_mistakes, discounts
 from storage.billing import provisioning as commerce
 from storage.outbox import Topic
 from storage.provisioned_rows import (
@@ -380,13 +381,18 @@ def _apply_products(work: Reconciliation, isp: Isp, ids: Ids, today: date) -> No
 
 def _apply_accounts(work: Reconciliation, isp: Isp, problems: Problems, today: date) -> None:
     connection = work.connection
-    billing = connection.execute(sqlalchemy.select(schema.isp.c.billing)).scalar_one()
-    changed = commerce.write_accounts(connection, isp.customers, billing.get("type", "recurring"), today)
+    changed = commerce.write_accounts(connection, isp.customers, today)
     everywhere = any(change.kind in ("isp", PARTNER.name) for change in work.changes)
-    currencies.follow(connection, None if everywhere else [entry.login for entry in isp.customers])
+    logins = None if everywhere else [entry.login for entry in isp.customers]
+    currencies.follow(connection, logins)
+    lines = {entry.login: index for index, entry in enumerate(isp.customers)}
+    for login, message in account_types.refused(connection, logins).items():
+        place: Path = ("customer", lines[login], "billing") if login in lines else ("isp", "billing")
+        problems.report(place, message)
+    moved = account_types.follow(connection, today, logins)
     currency_mistakes.report_payers(connection, isp, problems)
     payers = commerce.write_payers(connection, isp.customers, today)
-    work.changes += [Change("account", login, Action.UPDATED, ("billing",)) for login in changed]
+    work.changes += [Change("account", login, Action.UPDATED, ("billing",)) for login in sorted({*changed, *moved})]
     work.changes += [Change(CUSTOMER.name, login, Action.UPDATED, ("payer",)) for login in payers]
 
 

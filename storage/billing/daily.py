@@ -52,12 +52,13 @@ def _charges_before(connection: Connection, customer_id: int, on: date) -> int:
 
 
 def gather(connection: Connection, found: Sequence[Account], on: date, series: SeriesBook) -> None:
-    """Make the documents of billing periods that are over."""
+    """Make the documents of billing periods that are over, and of accounts that do not pay day by day any more."""
     periods = {
         account.customer_id: monthly(account.terms.billing_day).period(on).starts
         for account in found
         if account.terms.billing is BillingType.PREPAID_DAILY
     }
+    periods |= dict.fromkeys(_left_over(connection, found), date.max)
     if not periods:
         return
     waiting: dict[int, list[Any]] = defaultdict(list)
@@ -74,6 +75,22 @@ def gather(connection: Connection, found: Sequence[Account], on: date, series: S
     by_id = {account.customer_id: account for account in found}
     for customer_id, held in waiting.items():
         _issue(connection, by_id[customer_id], held, on, series)
+
+
+def _left_over(connection: Connection, found: Sequence[Account]) -> set[int]:
+    """Return the accounts that do not pay day by day, and have something of the time in which they did."""
+    payers = {
+        id_: account.customer_id
+        for account in found
+        if account.terms.billing is not BillingType.PREPAID_DAILY
+        for id_ in (account.customer_id, *account.members)
+    }
+    rows = connection.scalars(
+        text("""SELECT customer_id FROM document_line
+            WHERE document_id IS NULL AND customer_id = ANY(CAST(:ids AS bigint[]))"""),
+        {"ids": [*payers]},
+    )
+    return {payers[customer_id] for customer_id in rows}
 
 
 def await_documents(connection: Connection, found: Sequence[Account], on: date) -> None:

@@ -19,7 +19,7 @@ from sqlalchemy.engine import Connection
 from billing.history import EventKind
 from config.catalogue import Offer
 from config.isp import CustomerEntry, PlanEntry, SubscriptionEntry
-from storage.billing import bundles, coming_changes, currencies, selling, subscriptions
+from storage.billing import account_types, bundles, coming_changes, currencies, selling, subscriptions
 from storage.billing.selling import NewSale, wake_accounts
 from storage.billing.subscriptions import Change
 
@@ -96,22 +96,19 @@ def write_payers(connection: Connection, customers: Iterable[CustomerEntry], tod
     return logins
 
 
-def write_accounts(
-    connection: Connection, customers: Sequence[CustomerEntry], default_type: str, today: date
-) -> list[str]:
+def write_accounts(connection: Connection, customers: Sequence[CustomerEntry], today: date) -> list[str]:
     """Open accounts for customers, and write the terms that the file has; return those that existed and differ."""
     if not customers:
         return []
     changed = connection.execute(
         text(f"""WITH u AS (
-                SELECT c.id, c.login, CAST(u.terms AS jsonb) AS terms, u.billing, u.currency, u.state,
-                    {currencies.PARTNERS} AS usual
-                FROM unnest(CAST(:logins AS text[]), CAST(:terms AS text[]), CAST(:types AS text[]),
-                    CAST(:currencies AS text[]), CAST(:states AS text[])) AS u(login, terms, billing, currency, state)
+                SELECT c.id, c.login, CAST(u.terms AS jsonb) AS terms, u.currency, u.state,
+                    {currencies.PARTNERS} AS usual, {account_types.USUAL} AS usual_type
+                FROM unnest(CAST(:logins AS text[]), CAST(:terms AS text[]),
+                    CAST(:currencies AS text[]), CAST(:states AS text[])) AS u(login, terms, currency, state)
                     JOIN customer AS c USING (login) JOIN partner AS r ON r.id = c.partner_id CROSS JOIN isp AS i
             ), changed AS (
                 UPDATE account AS a SET terms = coalesce(u.terms, a.terms),
-                    billing = CASE WHEN u.terms IS NULL THEN a.billing ELSE coalesce(u.billing, :default_type) END,
                     currency = coalesce(u.currency, a.currency), state = coalesce(u.state, a.state),
                     next_bill_on = :today, next_look_on = :today
                 FROM u WHERE a.customer_id = u.id AND (
@@ -120,7 +117,7 @@ def write_accounts(
                 RETURNING u.login
             ), opened AS (
                 INSERT INTO account (customer_id, currency, billing, terms, state)
-                SELECT id, coalesce(currency, usual), coalesce(billing, :default_type), coalesce(terms, '{{}}'),
+                SELECT id, coalesce(currency, usual), coalesce(terms ->> 'type', usual_type), coalesce(terms, '{{}}'),
                     coalesce(state, 'new') FROM u
                 ON CONFLICT (customer_id) DO NOTHING
             )
@@ -128,10 +125,8 @@ def write_accounts(
         {
             "logins": [entry.login for entry in customers],
             "terms": [None if entry.billing is None else json.dumps(entry.billing) for entry in customers],
-            "types": [None if entry.billing is None else entry.billing.get("type") for entry in customers],
             "currencies": [None if entry.billing is None else entry.billing.get("currency") for entry in customers],
             "states": [entry.details.get("state") for entry in customers],
-            "default_type": default_type,
             "today": today,
         },
     )

@@ -16,7 +16,7 @@ from sqlalchemy.engine import Connection
 
 from billing import contracts
 from config import catalogue
-from storage.billing import currencies
+from storage.billing import account_types, currencies
 from storage.errors import OrderRefused
 
 
@@ -184,7 +184,7 @@ def wake(connection: Connection, customer_id: int, today: date) -> None:
     """Let the next run look at the account that pays for a customer; who has none gets one."""
     connection.execute(
         text(f"""INSERT INTO account (customer_id, currency, billing, next_bill_on)
-            SELECT y.id, {currencies.PARTNERS}, coalesce(i.billing ->> 'type', 'recurring'), CAST(:today AS date)
+            SELECT y.id, {currencies.PARTNERS}, {account_types.USUAL}, CAST(:today AS date)
             FROM customer AS c JOIN customer AS y ON y.id = coalesce(c.payer_id, c.id)
                 JOIN partner AS r ON r.id = y.partner_id CROSS JOIN isp AS i WHERE c.id = :customer
             ON CONFLICT (customer_id) DO UPDATE

@@ -19,6 +19,7 @@ from billing import contracts
 from billing.contracts import NO_FEE, Cancellation
 from billing.history import EventKind
 from config import catalogue
+from storage.billing import account_types
 from storage.billing.currencies import PARTNERS, list_price, require_sellable
 from storage.errors import OrderRefused
 
@@ -271,7 +272,7 @@ def wake_accounts(connection: Connection, subscription_ids: Sequence[int], today
         return
     connection.execute(
         text(f"""INSERT INTO account (customer_id, currency, billing, next_bill_on)
-            SELECT DISTINCT y.id, {PARTNERS}, coalesce(i.billing ->> 'type', 'recurring'), CAST(:today AS date)
+            SELECT DISTINCT y.id, {PARTNERS}, {account_types.USUAL}, CAST(:today AS date)
             FROM subscription AS s JOIN customer AS c ON c.id = s.customer_id
                 JOIN customer AS y ON y.id = coalesce(c.payer_id, c.id) JOIN partner AS r ON r.id = y.partner_id
                 CROSS JOIN isp AS i

@@ -27,7 +27,18 @@ from domain.plan_rules import TopUpOffer
 from enforcement.allowance import bought
 from enforcement.periods import cap_span
 from storage import top_ups
-from storage.billing import accounts, allocations, clock, currencies, daily, drafting, issuing, ledger, numbers
+from storage.billing import (
+    account_types,
+    accounts,
+    allocations,
+    clock,
+    currencies,
+    daily,
+    drafting,
+    issuing,
+    ledger,
+    numbers,
+)
 from storage.billing.accounts import Account, Catalogue
 from storage.errors import OrderRefused
 from storage.top_ups import Bought, Charge, Order, Origin
@@ -153,7 +164,7 @@ def _buyer(connection: Connection, service_id: int) -> _Buyer | None:
         return None
     connection.execute(
         text(f"""INSERT INTO account (customer_id, currency, billing)
-            SELECT c.id, {currencies.PARTNERS}, coalesce(i.billing ->> 'type', 'recurring') FROM customer AS c
+            SELECT c.id, {currencies.PARTNERS}, {account_types.USUAL} FROM customer AS c
                 JOIN partner AS r ON r.id = c.partner_id CROSS JOIN isp AS i WHERE c.id = :id
             ON CONFLICT (customer_id) DO NOTHING"""),
         {"id": found.payer},
