@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
+from fractions import Fraction
 from typing import NamedTuple
 
 from billing.claims import Key
 from billing.discounts import DISCOUNT
 from billing.generation import COUPON, OVERAGE, PART, Line
 from billing.ledger import Earned, Posting, Transfer, cash, receivable, wallet
-from billing.tax import Begun, CreditedLine, TaxableLine, TaxTotal, credit, settle, settle_parts
+from billing.tax import Begun, CreditedLine, TaxableLine, TaxTotal, credit, settle, settle_parts, with_tax
 from domain.billing_terms import BillingTerms, DocumentKind
 from domain.catalogue import Product
 from domain.tax import NO_PERCENT, AppliedTax, TaxCategory
@@ -196,7 +197,8 @@ def _taxable(
         before = charged.get(line.credits_line) if line.credits_line is not None else None
         if line.credits_line is None or before is None:
             common = part_of(line.subscription_id, line.key) if in_parts else None
-            yield TaxableLine(line.amount, _applied(line, terms, taxes, dated), line.price_includes_tax, part_of=common)
+            applied, includes_tax, relief = _applied(line, terms, taxes, dated)
+            yield TaxableLine(line.amount, applied, includes_tax, part_of=common, relief=relief)
             continue
         so_far = credited.get(line.credits_line, before.charged.credited)
         known = credit(before.charged._replace(credited=so_far), line.amount)
@@ -204,14 +206,19 @@ def _taxable(
         yield TaxableLine(line.amount, before.applied, line.price_includes_tax, known)
 
 
-def _applied(line: Line, terms: BillingTerms, taxes: Taxes, dated: date) -> tuple[AppliedTax, ...]:
+def _applied(
+    line: Line, terms: BillingTerms, taxes: Taxes, dated: date
+) -> tuple[tuple[AppliedTax, ...], bool, Fraction | None]:
+    """Return the taxes of a line, whether its price includes them, and what it is divided by where it has others."""
     found = taxes(line.taxes, dated)
     if not terms.tax_exempt:
-        return found
+        return found, line.price_includes_tax, None
     category = TaxCategory.REVERSE_CHARGE if terms.reverse_charge else TaxCategory.EXEMPT
-    return tuple(
+    exempt = tuple(
         each._replace(category=category, percent=NO_PERCENT, exemption_reason=terms.tax_exempt) for each in found
     )
+    # Whoever owes no tax pays none that is in a price either.
+    return exempt, False, with_tax(found) if line.price_includes_tax else None
 
 
 def line_text(line: Line, product: Product, language: str, texts: Mapping[int, str]) -> str:

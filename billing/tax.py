@@ -31,6 +31,8 @@ class TaxableLine(NamedTuple):
     """Net and taxes where they are decided already, as those of a credit."""
     part_of: Hashable = None
     """What all parts of a line have in common that is charged in parts."""
+    relief: Fraction | None = None
+    """What an amount with tax is divided by where that tax is not charged."""
 
 
 class SettledLine(NamedTuple):
@@ -96,7 +98,8 @@ def settle(lines: Sequence[TaxableLine], rounding: TaxRounding) -> Settled:
             settled.append(SettledLine(*line.known))
             continue
         whole, factors = _factors(line.taxes)
-        net = half_up(line.amount * whole.denominator, whole.numerator) if line.includes_tax else line.amount
+        divisor = line.relief or (whole if line.includes_tax else None)
+        net = line.amount if divisor is None else half_up(line.amount * divisor.denominator, divisor.numerator)
         exact_net = Fraction(line.amount) / whole if line.includes_tax and keeps_gross else net
         if by_line:
             taxes = _by_line(line, net, factors)
@@ -128,7 +131,11 @@ def settle_parts(lines: Sequence[TaxableLine], rounding: TaxRounding, begun: Seq
         if line.known is None:
             todays.setdefault(_place(line), []).append(number)
             amounts[_place(line)] = amounts.get(_place(line), 0) + line.amount
-    wholes = [TaxableLine(amount, place.taxes, place.includes_tax) for place, amount in amounts.items()]
+    reliefs = {_place(line): line.relief for line in lines}
+    wholes = [
+        TaxableLine(amount, place.taxes, place.includes_tax, relief=reliefs.get(place))
+        for place, amount in amounts.items()
+    ]
     settled = [SettledLine(*(line.known or (0, ()))) for line in lines]
     moved: dict[tuple[AppliedTax, ...], list[int]] = {}
     for place, until in zip(amounts, settle(wholes, rounding).lines, strict=True):
@@ -190,7 +197,15 @@ def credit(line: CreditedLine, amount: int) -> tuple[int, tuple[int, ...]]:
     taxes = tuple(share(tax) for tax in line.taxes)
     if line.net == line.amount:
         return amount, taxes
+    if line.net + sum(line.taxes) != line.amount:
+        # Its price was with a tax that is not charged.
+        return share(line.net), taxes
     return amount - sum(taxes), taxes
+
+
+def with_tax(taxes: tuple[AppliedTax, ...]) -> Fraction:
+    """Return what a net of 1 is with its taxes."""
+    return _factors(taxes)[0]
 
 
 @lru_cache(maxsize=1024)

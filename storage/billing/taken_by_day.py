@@ -16,6 +16,7 @@ from sqlalchemy.engine import Connection
 from billing.claims import Key
 from billing.documents import Draft, part_of
 from billing.tax import Begun, SettledLine, TaxableLine
+from domain.tax import AppliedTax
 from storage.billing.lines import charged_line
 
 
@@ -31,7 +32,7 @@ def read(connection: Connection, customer_ids: Sequence[int]) -> Iterator[tuple[
     for row in connection.execute(text(_WAITING), {"ids": [*customer_ids]}) if customer_ids else ():
         known = charged_line(row.amount, row.net, row.taxes, 0)
         common = part_of(row.subscription_id, Key(row.component, row.rate))
-        line = TaxableLine(row.amount, known.applied, row.includes_tax, part_of=common)
+        line = TaxableLine(row.amount, known.applied, _has_tax(row.includes_tax, known.applied), part_of=common)
         yield row.customer_id, Daily(row.starts, Begun(line, SettledLine(row.net, known.charged.taxes)))
 
 
@@ -42,8 +43,14 @@ def added(drafts: Sequence[Draft]) -> Iterator[Daily]:
             if line.credits_line is None:
                 applied, amounts = (tuple(column) for column in zip(*taxes, strict=True)) if taxes else ((), ())
                 common = part_of(line.subscription_id, line.key)
-                taxable = TaxableLine(line.amount, applied, line.price_includes_tax, part_of=common)
+                has_tax = _has_tax(line.price_includes_tax, applied)
+                taxable = TaxableLine(line.amount, applied, has_tax, part_of=common)
                 yield Daily(line.days.starts, Begun(taxable, SettledLine(net, amounts)))
+
+
+def _has_tax(includes_tax: bool, applied: Sequence[AppliedTax]) -> bool:
+    """Tell whether an amount has tax in it: that of an exempt customer has none, whatever its price had."""
+    return includes_tax and any(each.percent for each in applied)
 
 
 _WAITING = """SELECT customer_id, subscription_id, component, rate, starts, amount, net, taxes, includes_tax

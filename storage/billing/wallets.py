@@ -135,9 +135,11 @@ def _price(connection: Connection, customer_id: int, product_id: int, amount: in
     catalogue = Catalogue.read(connection)
     (account,) = accounts.load(connection, [customer_id], today, catalogue)
     product, currency = catalogue.products[product_id], account.terms.currency
-    if product.price_includes_tax or account.terms.tax_exempt:
+    taxes, is_exempt = catalogue.applied(product.taxes, today), bool(account.terms.tax_exempt)
+    if product.price_includes_tax and is_exempt:
+        return decimal(settle([TaxableLine(amount, taxes)], TaxRounding.RATE).gross, currency)
+    if product.price_includes_tax or is_exempt:
         return decimal(amount, currency)
-    taxes = catalogue.applied(product.taxes, today)
     settled = settle([TaxableLine(amount, taxes, includes_tax=True)], TaxRounding.RATE)
     return decimal(settled.net - (settled.gross > amount), currency)
 

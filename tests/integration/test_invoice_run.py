@@ -63,6 +63,22 @@ def test_a_payer_is_billed_for_those_it_pays_for_on_one_document(engine: sqlalch
     assert_books_are_right(engine)
 
 
+def test_an_exempt_customer_pays_a_price_with_tax_without_it(engine: sqlalchemy.Engine) -> None:
+    head = HEAD.replace('price = "10"', 'price = "12.10"\nprice_includes_tax = true')
+    exempt = 'billing = { tax_exempt = "Inversión del sujeto pasivo", reverse_charge = true }'
+    provide(
+        engine, head, customer("ana"), customer("eva", exempt), sold("ana", "television", "2026-04-01"),
+        sold("eva", "television", "2026-04-01", "ends = 2026-05-01"),
+    )  # fmt: skip
+    bill(engine, "2026-04-01")
+    assert documents(engine, "ana") == [("invoice", "F2026-000001", 1000, 210, 1210, 1210)]
+    assert documents(engine, "eva") == [("invoice", "F2026-000002", 1000, 0, 1000, 1000)]
+    provide(engine, sold("eva", "television", "2026-04-01", "ends = 2026-04-16"))
+    bill(engine, "2026-04-20", "eva")
+    assert documents(engine, "eva")[1:] == [("credit-note", "A2026-000001", 500, 0, 500, 0)]
+    assert_books_are_right(engine)
+
+
 def test_t2_it_is_the_operators_day_that_counts(engine: sqlalchemy.Engine) -> None:
     """What the clock says is tested beside it; here no run of 28 February bills March."""
     provide(engine, HEAD, customer("ana"), sold("ana", "television", "2023-02-04"))

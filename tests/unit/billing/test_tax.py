@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from billing.tax import Begun, CreditedLine, Settled, SettledLine, TaxableLine, credit, settle, settle_parts
+from billing.tax import Begun, CreditedLine, Settled, SettledLine, TaxableLine, credit, settle, settle_parts, with_tax
 from domain.billing_terms import TaxRounding
 from domain.tax import AppliedTax, TaxCategory
 
@@ -119,6 +119,27 @@ def test_parts_of_one_line_that_are_charged_together_are_divided_by_their_amount
     assert [line.net for line in settled.lines] == [32, 33, 100, -10]
     assert sum(tax for line in settled.lines[:3] for tax in line.taxes) == round(0.21 * 197) - 7
     assert settled.lines[3].taxes == (-2,)
+
+
+@pytest.mark.parametrize("rounding", list(TaxRounding))
+def test_a_line_whose_gross_no_net_gives_is_credited_whole(rounding: TaxRounding) -> None:
+    (line,) = settle(gross_lines(1, 2300, "7"), rounding).lines
+    net, taxes = credit(CreditedLine(2300, line.net, line.taxes), -2300)
+    assert (net, taxes) == (-line.net, tuple(-tax for tax in line.taxes))
+
+
+@pytest.mark.parametrize("rounding", list(TaxRounding))
+def test_whoever_owes_no_tax_pays_none_that_is_in_a_price(rounding: TaxRounding) -> None:
+    exempt = TaxableLine(1210, (tax("0"),), part_of="line", relief=with_tax((tax("21"),)))
+    assert sums(settle([exempt], rounding)) == (1000, 0, 1000)
+    charged = CreditedLine(1210, 1000, (0,))
+    assert credit(charged, -605) == (-500, (0,))
+    assert credit(charged._replace(credited=605), -605) == (-500, (0,))
+    begun: list[Begun] = []
+    for day in range(31):
+        part = exempt._replace(amount=1210 * (day + 1) // 31 - 1210 * day // 31)
+        begun.append(Begun(part._replace(relief=None), settle_parts([part], rounding, begun).lines[0]))
+    assert sum(each.settled.net for each in begun) == 1000
 
 
 def test_c4_single_credits_sum_to_what_was_charged() -> None:
