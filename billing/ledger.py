@@ -38,6 +38,12 @@ class AccountKind(Enum):
     """What was exchanged between currencies."""
 
 
+FROM_DEPOSIT = "deposit"
+"""The method of what is paid out of a deposit: nothing comes in."""
+WRITTEN_OFF = "write-off"
+"""The method of what nobody pays."""
+OWN_METHODS = (FROM_DEPOSIT, WRITTEN_OFF)
+"""Methods that are no payment which comes in: there are orders of their own for them."""
 PER_CUSTOMER = frozenset({AccountKind.RECEIVABLE, AccountKind.DEPOSIT, AccountKind.WALLET})
 
 
@@ -107,11 +113,22 @@ def cash(method: str, amount: int, currency: str) -> Posting:
     return Posting(LedgerAccount(AccountKind.CASH, method, currency), amount)
 
 
-def received(method: str, amount: int, currency: str, foreign: Foreign | None = None) -> tuple[Posting, ...]:
-    """Return the debits of what came in and is worth `amount`.
+def deposit(customer_id: int, amount: int, currency: str) -> Posting:
+    """Return a debit of what is held for a customer, which is what is given back or used; a credit is what comes in."""
+    return Posting(LedgerAccount(AccountKind.DEPOSIT, "", currency), amount, customer_id)
+
+
+def received(
+    method: str, amount: int, currency: str, customer_id: int, foreign: Foreign | None = None
+) -> tuple[Posting, ...]:
+    """Return the debits of what a customer paid, which is worth `amount`: what came in, was held, or is given up.
 
     Another currency is exchanged through accounts of both, so that each currency is balanced by itself.
     """
+    if method == FROM_DEPOSIT:
+        return (deposit(customer_id, amount, currency),)
+    if method == WRITTEN_OFF:
+        return (Posting(LedgerAccount(AccountKind.WRITE_OFF, "", currency), amount),)
     if foreign is None:
         return (cash(method, amount, currency),)
     exchanged = (

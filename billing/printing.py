@@ -47,6 +47,7 @@ _WORDS = MappingProxyType(
             "withdrawn": "Withdrawn: there is nothing to pay.",
             "no-invoice": "This is no invoice. The invoice is issued when it is paid.",
             "cash": "cash", "card": "card", "transfer-method": "bank transfer", "came": "Paid in another currency",
+            "deposit": "deposit",
             "where": "Service address",
         },
         "es": {
@@ -61,11 +62,12 @@ _WORDS = MappingProxyType(
             "withdrawn": "Anulada: no hay nada que pagar.",
             "no-invoice": "Este documento no es una factura. La factura se emite al recibir el pago.",
             "cash": "efectivo", "card": "tarjeta", "transfer-method": "transferencia", "came": "Pagado en otra divisa",
+            "deposit": "fianza",
             "where": "Dirección del servicio",
         },
     }
 )  # fmt: skip
-_METHODS = MappingProxyType({"cash": "cash", "card": "card", "transfer": "transfer-method"})
+_METHODS = MappingProxyType({"cash": "cash", "card": "card", "transfer": "transfer-method", "deposit": "deposit"})
 """Of these methods of payment the names are known; any other one is printed as it is."""
 
 

@@ -14,6 +14,7 @@ import click
 from cli import documents
 from cli.client import ControlClient, Item, segment
 from cli.command import Group
+from cli.line import operator
 from cli.money import AMOUNT, DAY, amount, shown
 from cli.names import customer_option
 from cli.options import Paging, data_directory, far_future_option, json_option, paging_options
@@ -190,6 +191,17 @@ def credit(number: str, line: int | None, amount: str | None, reason: str, key: 
     """Take back a line of an invoice, or a part of it, with its share of the tax."""
     order = {"line": line, "amount": amount, "reason": reason, "key": key or uuid.uuid4().hex}
     click.echo(ControlClient(data_directory()).post_json(f"/v1/credits/{segment(number)}", order)["text"])
+
+
+@invoice.command("write-off", example='caudal invoice write-off F2027-000001 --reason "moved, unknown where to"')
+@click.argument("number", metavar="NUMBER")
+@click.option("--amount", type=AMOUNT, help="So much of it.  [default: all that is open]")
+@click.option("--reason", default="", metavar="TEXT", help="Why; the books keep it.")
+@click.option("--key", metavar="TEXT", help="Two orders with one key are done once.  [default: a new one]")
+def write_off(number: str, amount: str | None, reason: str, key: str | None) -> None:
+    """Give up what is open of an invoice, or a part of it; `payment reverse` takes it back."""
+    order = {"amount": amount, "reason": reason, "key": key or uuid.uuid4().hex, "made_by": operator()}
+    click.echo(ControlClient(data_directory()).post_json(f"/v1/write-offs/{segment(number)}", order)["text"])
 
 
 @invoice.command("rerate", example="caudal invoice rerate F2027-000001")

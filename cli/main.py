@@ -48,6 +48,9 @@ SECTIONS = {
         "account": Entry("cli.payment", "account", "Show how a customer's account stands, and give orders about it."),
         "statement": Entry("cli.statement", "statement", "Show a customer's account: every document and payment."),
         "wallet": Entry("cli.wallet", "wallet", "Keep amounts of a wallet for something under way, and charge them."),
+        "deposit": Entry(
+            "cli.deposit", "deposit", "Hold money for customers, give it back, or pay with it what is open."
+        ),
         "meter": Entry("cli.meter", "meter", "Report and show what is charged by events."),
         "calendar": Entry("cli.payment", "calendar", "List the days on which a customer is reminded, slowed, blocked."),
         "reminder": Entry("cli.reminder", "reminder", "Show whom to remind of what is not paid."),

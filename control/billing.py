@@ -15,6 +15,7 @@ from fastapi.responses import Response, StreamingResponse
 from sqlalchemy import RowMapping
 
 from billing.invoice_data import xml
+from billing.ledger import OWN_METHODS
 from billing.prices import PriceScope
 from billing.printing import pdf
 from control import billing_models as models
@@ -275,6 +276,10 @@ def retry_parked(ports: Ports, customer: NameFilter = None) -> models.Done:
 @routes.post("/payments")
 def add_payment(ports: Ports, order: models.PaymentOrder) -> models.PaymentBooked:
     """Book a payment, pay with it what is open, issue its receipt, and let the line in again."""
+    if order.method in OWN_METHODS:
+        raise bad_request(
+            f"nothing comes in by the method {order.method!r}", "see `caudal deposit` and `caudal invoice`"
+        )
     with ports.engine.begin() as connection:
         payer, chosen = reading.paid_for(connection, order.customer, order.invoices)
         currency = reading.account(connection, payer)["currency"]

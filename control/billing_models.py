@@ -15,6 +15,7 @@ from control.models import Answer
 
 Amount = Annotated[str, Field(pattern=r"^-?[0-9]{1,15}(\.[0-9]{1,6})?$", description="Decimal text, such as `12.10`.")]
 Key = Annotated[str, Field(min_length=1, max_length=200, description="Two orders with one key are done once.")]
+Method = Annotated[str, Field(min_length=1, max_length=40, pattern=r"^[a-z][a-z0-9-]*$")]
 Text = Annotated[str, Field(max_length=500, pattern=r"^[^\x00]*$")]
 
 
@@ -197,7 +198,7 @@ class PaymentOrder(BaseModel):
 
     customer: str
     amount: Amount
-    method: Annotated[str, Field(min_length=1, max_length=40, pattern=r"^[a-z][a-z0-9-]*$")] = "cash"
+    method: Method = "cash"
     reference: Text = ""
     invoices: list[str] = []
     key: Key

@@ -18,7 +18,7 @@ from sqlalchemy.engine import Connection
 from billing.allocation import Allocation, Claimed, Money, allocate, take_back
 from billing.digests import Said, digest
 from billing.exchange import Foreign
-from billing.ledger import Posting, Transfer, receivable, received, wallet
+from billing.ledger import WRITTEN_OFF, Posting, Transfer, receivable, received, wallet
 from domain.billing_terms import BillingType, DocumentKind
 from storage import outbox
 from storage.billing import accounts, allocations, gate, issuing, ledger, numbers, proformas, run
@@ -88,7 +88,9 @@ def add(connection: Connection, order: Order, today: date) -> Booked:
     allocated: list[allocations.Allocated] = []
     if not is_prepaid:
         allocated += _pay(connection, payment_id, order, today)
-    number = _receipt(connection, account, payment_id, order, today)
+    number = None
+    if order.method != WRITTEN_OFF:
+        number = _receipt(connection, account, payment_id, order, today)
     if is_prepaid:
         run.bill_one(connection, order.customer_id, today)
         _look_again(connection, order.customer_id)
@@ -189,7 +191,7 @@ def _post(
         today,
         kind,
         key,
-        (*received(order.method, order.amount, account.currency, order.foreign), opposite),
+        (*received(order.method, order.amount, account.currency, order.customer_id, order.foreign), opposite),
         partner_id=account.partner_id,
         customer_id=order.customer_id,
         payment_id=payment_id,

@@ -15,7 +15,8 @@ from beancount.core.data import Transaction
 from billing import journal
 from billing.exchange import Foreign
 from domain.money import decimal
-from storage.billing import credit_notes, ledger, payments, reading, sales, vouchers
+from storage.billing import credit_notes, deposits, ledger, payments, reading, sales, vouchers
+from storage.billing.deposits import DepositOrder
 from storage.billing.payments import Order
 from storage.billing.vouchers import SaleOrder, VoucherRefused
 from tests.integration.billed_isp import HEAD, assert_books_are_right, bill, customer, provide, rows, sold
@@ -95,11 +96,17 @@ def test_every_kind_of_posting_is_verified_and_has_the_same_balances(engine: sql
         payments.add(connection, Order(ids["aki"], 1452, "transfer", "six", '"; option "x'), day)
         line = connection.scalar(sqlalchemy.text("SELECT min(id) FROM document_line WHERE component LIKE 'one-off%'"))
         credit_notes.credit(connection, line, 100, "seven", day)
+        deposits.take(connection, DepositOrder(ids["ana"], 6000, "transfer", "eight"), day)
+        deposits.use(connection, DepositOrder(ids["ana"], 100, "", "nine"), day)
+        owed = connection.scalar(
+            sqlalchemy.text("SELECT min(id) FROM document WHERE kind = 'invoice' AND open_amount > 0")
+        )
+        deposits.write_off(connection, owed, 1, "ten", day, reason='-1 "cent"', made_by="eva")
     for customer_id, code in ((ids["ana"], codes[0]), (ids["luis"], codes[1])):
         assert not isinstance(redeem(engine, customer_id, code, on=day), VoucherRefused)
     bill(engine, "2026-02-01")
     kinds = {kind for (kind,) in rows(engine, "SELECT DISTINCT kind FROM transfer")}
-    assert kinds == {"document", "daily", "payment", "refund", "reversal", "voucher-sale"}
+    assert kinds == {"document", "daily", "payment", "refund", "reversal", "voucher-sale", "deposit"}
     with engine.connect() as connection:
         found = reading.journal(connection, date(2026, 1, 1), date(2026, 12, 31))
         text = "".join(journal.beancount_lines(found, ledger.accounts(connection)))
