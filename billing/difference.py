@@ -87,6 +87,8 @@ class _Group:
 class Missing:
     """What is to be issued, and when something more is to be credited as things are; None: never."""
 
+    through: date
+    """Until when charges are due."""
     lines: list[MissingLine] = field(default_factory=list)
     next_credit: date | None = None
 
@@ -123,7 +125,7 @@ def _compared(
     by_key: Mapping[Key, Claim], issued: Sequence[IssuedLine], floor: date, horizon: date, on: date
 ) -> Missing:
     groups = _groups(issued)
-    missing = Missing()
+    missing = Missing(horizon)
     for key in dict.fromkeys([*by_key, *groups]):
         of_key, claim = groups.get(key, {}), by_key.get(key)
         if claim is None:

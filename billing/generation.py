@@ -167,13 +167,16 @@ def generate(
     horizon = terms.horizon(on)
     result = Generated(horizon=horizon)
     shared = _shared(terms, subscriptions, products, discounts)
+    through: dict[int | None, date] = {}
     for subscription in subscriptions:
         work = _Work(terms, subscription, products, discounts, shared.get(subscription.id, ()))
         result.lines += work.lines(horizon, on)
+        through[subscription.id] = work.through
         result.next_on = _earlier(result.next_on, work.next_due(horizon))
-    result.lines += [one_off_line(one_off, products, terms.currency) for one_off in one_offs if one_off.on <= horizon]
     for one_off in one_offs:
-        if one_off.on > horizon:
+        if one_off.on <= through.get(one_off.subscription_id, horizon):
+            result.lines.append(one_off_line(one_off, products, terms.currency))
+        else:
             result.next_on = _earlier(result.next_on, one_off.on)
     if coupons:
         _take_off(coupons, result.lines)
@@ -237,13 +240,15 @@ class _Work:
         self._sold: dict[Key, tuple[Phase, Product, tuple[str, ...], int | None]] = {}
         self._claims = list(self._make_claims())
         self._next_credit: date | None = None
+        self.through = BEGINNING
+        """Until when `lines` has charged what is due; also what is charged once beside it."""
 
     def lines(self, horizon: date, on: date) -> list[Line]:
         """Return what is missing."""
         subscription = self._subscription
         recurring, metered = _divided(subscription.issued)
         found = missing_lines(self._claims, recurring, floor=subscription.floor, horizon=horizon, on=on)
-        self._next_credit = found.next_credit
+        self._next_credit, self.through = found.next_credit, found.through
         lines = []
         for missing in found.lines:
             phase, product, taxes, discount_id = self._sold.get(missing.key) or self._of_the_past(missing.key)

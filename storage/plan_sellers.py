@@ -31,7 +31,7 @@ def refusal(connection: Connection, customer_id: int, plan: str) -> str | None:
                 AND NOT p.rules -> 'partners' ? r.name"""),
         {"plan": plan, "customer": customer_id},
     ).one_or_none()
-    return row and f"{show(plan)} is sold by {listed(row.sellers)}, not by {show(row.partner)}"
+    return None if row is None else f"{show(plan)} is sold by {listed(row.sellers)}, not by {show(row.partner)}"
 
 
 def refusals(connection: Connection, logins: Collection[str]) -> dict[str, str]:

@@ -58,9 +58,10 @@ def test_an_account_with_a_wallet_gets_no_invoices_before_the_wallet_is_empty(en
         payments.give_back(connection, payment, wallet(engine), "rest", date(2026, 1, 10))
     provide(engine, customer("ana", 'billing = { type = "recurring" }'))
     bill(engine, "2026-01-11", "ana")
-    # The rest of the month is on a document, and so are the ten days that the wallet had paid.
+    bill(engine, "2026-02-01", "ana")
+    # The ten days that the wallet had paid are on a document at once, the rest of the month on the next billing day.
     found = [(net, left) for kind, _, net, _, _, left in documents(engine, "ana") if kind == "invoice"]
-    assert found == [(677, 819), (323, 0)]
+    assert found == [(323, 0), (1677, 2029)]
     assert_books_are_right(engine)
 
 

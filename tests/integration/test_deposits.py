@@ -28,7 +28,7 @@ def balances(engine: sqlalchemy.Engine) -> dict[str, int]:
         """SELECT a.kind, sum(b.amount)::bigint FROM balance AS b JOIN ledger_account AS a ON a.id = b.ledger_account_id
         WHERE a.kind NOT IN ('revenue', 'tax') GROUP BY 1 HAVING sum(b.amount) <> 0""",
     )
-    return dict(found)  # type: ignore[arg-type]  # pairs
+    return dict(found)
 
 
 def test_a_deposit_pays_nothing_by_itself_and_is_given_back_once(engine: sqlalchemy.Engine, ana: int) -> None:

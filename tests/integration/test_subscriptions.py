@@ -10,7 +10,7 @@ import pytest
 import sqlalchemy
 from sqlalchemy import text
 
-from storage.billing import collecting, discounts, gate, reading, sales, subscriptions
+from storage.billing import collecting, discounts, gate, provisioning, reading, sales, selling, subscriptions
 from storage.billing.discounts import NewDiscount
 from storage.billing.subscriptions import Change, Start
 from storage.errors import OrderRefused
@@ -199,13 +199,15 @@ def test_a_plan_is_changed_on_a_day_to_come_and_not_before(engine: sqlalchemy.En
     ordered(engine, subscriptions.resume, "ana", day)
     ordered(engine, subscriptions.change, "ana", Change("large"), comes)
     assert provide(engine, HEAD, FASTER, line("ana", "small")).changes == ()
+    with engine.begin() as connection:
+        assert provisioning.follow_services(connection, day) == 0, "what is to come is no change that a file makes"
     line_state(engine, "ana", comes - timedelta(days=1))
     assert plan_of(engine, "ana") == "small"
     assert rows(engine, "SELECT next_look_on FROM account") == [(comes,)]
     line_state(engine, "ana", comes)
     assert plan_of(engine, "ana") == "large"
     with engine.connect() as connection:
-        assert subscriptions.selling.cost_of_end(connection, subscriptions.find(connection, "ana"), comes).fee == 50
+        assert selling.cost_of_end(connection, subscriptions.find(connection, "ana"), comes).fee == 50
 
 
 def test_a_change_that_is_taken_back_leaves_nothing(engine: sqlalchemy.Engine) -> None:

@@ -21,7 +21,7 @@ def test_l2_an_unbalanced_transfer_is_refused() -> None:
 def test_l3_currencies_never_balance_each_other_and_an_exchange_balances_both() -> None:
     with pytest.raises(Unbalanced):
         check(Transfer(DAY, "move", "key", (wallet(1, 1000, "USD"), wallet(1, -1000, "EUR"))))
-    came = received("cash", 926, "EUR", Foreign(1000, "USD"))
+    came = received("cash", 926, "EUR", 7, Foreign(1000, "USD"))
     made = check(Transfer(DAY, "payment", "key", (*came, wallet(1, -926, "EUR"))))
     assert [(each.account.kind, each.account.currency, each.amount) for each in made.postings] == [
         (AccountKind.CASH, "USD", 1000), (AccountKind.EXCHANGE, "USD", -1000),
@@ -30,5 +30,5 @@ def test_l3_currencies_never_balance_each_other_and_an_exchange_balances_both() 
 
 
 def test_what_the_other_currency_cannot_tell_is_exchanged_all_the_same() -> None:
-    came = received("cash", -1, "EUR", Foreign(0, "JPY"))
+    came = received("cash", -1, "EUR", 7, Foreign(0, "JPY"))
     assert [(each.account.kind, each.amount) for each in came] == [(AccountKind.EXCHANGE, -1)]
