@@ -64,7 +64,7 @@ def caudal(
             caudal = command(capsys)
             file = data / "isp.toml"
             parts = (
-                HEAD, customer("ana", TERMS), customer("luis"), customer("eva", PREPAID), LINE,
+                ISP, customer("ana", TERMS), customer("luis"), customer("eva", PREPAID), LINE,
                 sold("ana", "television", str(FIRST)), sold("luis", "rent", str(FIRST)),
                 sold("eva", "television", str(FIRST)),
             )  # fmt: skip

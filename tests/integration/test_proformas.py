@@ -172,7 +172,10 @@ def test_a_change_after_the_payment_is_credited(engine: sqlalchemy.Engine, ana: 
     bill(engine, "2026-01-01")
     provide(engine, HEAD, sold("ana", "television", "2026-01-01", "ends = 2026-01-16"))
     pay(engine, ana, 1210, "one", "2026-01-05")
+    made = len(told(engine))
     bill(engine, "2026-01-06", "ana")
+    assert len(told(engine)) == made, "its end is to come"
+    bill(engine, "2026-01-16", "ana")
     kind, number, gross, left, _ = told(engine)[-1]
     assert (kind, number, gross, left) == ("credit-note", "A2026-000001", 1210 - 586, 1210 - 586)
     assert_right(engine)

@@ -178,6 +178,8 @@ LINES = st.lists(
         ).map(tuple),
         st.booleans(),
         known=st.none(),
+        part_of=st.none(),
+        relief=st.none(),
     ),
     max_size=12,
 )
