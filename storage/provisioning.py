@@ -117,9 +117,12 @@ def apply(engine: Engine, vault: Vault, document: Document, *, dry_run: bool = F
         isp = provisioning.parse(document, known(connection), encode_reply_attribute)
         work = Reconciliation(connection, vault)
         _apply(work, isp, document)
+        warnings = document.problems()
+        _warn_of_billed(connection, isp, warnings)
         if dry_run:
             transaction.rollback()
-    return ApplyReport(tuple(work.changes), dict(work.unchanged), isp.warnings, dry_run)
+    told = tuple(sorted([*isp.warnings, *warnings.by_line()]))
+    return ApplyReport(tuple(work.changes), dict(work.unchanged), told, dry_run)
 
 
 def revision(engine: Engine) -> int:
@@ -402,6 +405,14 @@ def _apply_discounts(work: Reconciliation, isp: Isp, today: date) -> None:
     work.changes += [Change("discount", code, Action.UPDATED, keys) for code, keys in updated]
     if kept := len(isp.discounts) - len(created) - len(updated):
         work.unchanged["discount"] += kept
+
+
+def _warn_of_billed(connection: Connection, isp: Isp, warnings: Problems) -> None:
+    """Warn of lines of the file that let nobody in any more and go on being billed."""
+    lines = {entry.login: index for index, entry in enumerate(isp.services) if not entry.enabled or entry.expires_at}
+    for login, key in commerce.billed_though_off(connection, list(lines), clock.today(connection)):
+        message = "lets nobody in, and goes on being billed: `caudal subscription pause` or `stop` ends that"
+        warnings.report(("service", lines[login], key), message)
 
 
 def _service_rows(connection: Connection, isp: Isp, ids: Ids) -> Iterator[Row]:

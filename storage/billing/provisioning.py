@@ -247,6 +247,26 @@ def follow_services(
     return len(begun) + len(moved)
 
 
+def billed_though_off(connection: Connection, logins: Sequence[str], today: date) -> list[tuple[str, str]]:
+    """Return, of lines that are off or expired, those that are billed all the same, with the key that says so."""
+    if not logins:
+        return []
+    rows = connection.execute(
+        text("""SELECT s.login, CASE WHEN s.enabled THEN 'expires' ELSE 'enabled' END
+            FROM service AS s JOIN subscription AS x ON x.service_id = s.id AND x.code IS NULL
+            CROSS JOIN LATERAL (SELECT
+                    (array_agg(kind ORDER BY on_day DESC, id DESC) FILTER (WHERE kind <> 'change'))[1] AS last,
+                    (array_agg(unit_price ORDER BY on_day DESC, id DESC)
+                        FILTER (WHERE unit_price IS NOT NULL))[1] AS price
+                FROM subscription_event AS e WHERE e.subscription_id = x.id AND e.cancelled_at IS NULL
+                    AND e.on_day <= :today) AS e
+            WHERE s.login = ANY(CAST(:logins AS text[])) AND (NOT s.enabled OR s.expires_at <= now())
+                AND e.last IN ('start', 'resume') AND e.price > 0 ORDER BY s.login"""),
+        {"logins": [*logins], "today": today},
+    )
+    return [(login, key) for login, key in rows]
+
+
 _AMONG = "(CAST(:logins AS text[]) IS NULL OR s.login = ANY(CAST(:logins AS text[])))"
 _LIST_PRICE = """(SELECT v.amount FROM price AS v WHERE v.product_id = p.id AND v.starts <= :today
         AND (v.partner_id IS NULL OR v.partner_id = c.partner_id)

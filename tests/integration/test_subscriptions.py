@@ -235,6 +235,17 @@ def test_a_plan_that_a_partner_does_not_sell_is_refused_to_its_customers(engine:
         ordered(engine, subscriptions.change, "ana", Change("large"), today(engine))
 
 
+def test_a_line_that_is_off_and_billed_is_warned_of(engine: sqlalchemy.Engine) -> None:
+    off = line("ana", "small") + "enabled = false\n"
+    (warning,) = provide(engine, HEAD, FASTER, customer("ana"), off).warnings
+    assert "service.enabled: lets nobody in, and goes on being billed" in warning.message
+    (warning,) = provide(engine, line("ana", "small") + "expires = 2026-01-01\n").warnings
+    assert "service.expires" in warning.message
+    assert provide(engine, line("ana", "small")).warnings == ()
+    ordered(engine, subscriptions.pause, "ana", today(engine), None)
+    assert provide(engine, off).warnings == ()
+
+
 def test_a_plan_that_a_file_changes_costs_its_fee_once(engine: sqlalchemy.Engine) -> None:
     provide(engine, HEAD, FASTER, customer("ana"), line("ana", "small"))
     for _ in range(2):

@@ -1,0 +1,1 @@
+`caudal apply` warns of lines that are disabled or expired and go on being billed.
