@@ -169,7 +169,9 @@ def resume(name: str, key: str | None, **order: str | None) -> None:
 
 @subscription.command("stop", example="caudal subscription stop ana.garcia --on 2027-03-01 --dry-run")
 @_NAME
-@click.option("--on", "ends", type=DAY, help="The first day that is not charged any more.  [default: today]")
+@click.option(
+    "--on", "ends", type=DAY, help="The first day not charged, or by its product the last one.  [default: today]"
+)
 @click.option("--dry-run", is_flag=True, help="Tell what it would cost, and change nothing.")
 @click.option("--no-fee", "free", is_flag=True, help="Charge no fee for an early end.")
 @click.option("--yes", is_flag=True, help="Do not ask before a fee is charged.")

@@ -31,7 +31,8 @@ from domain.tariff import Metering
 Read = TypeVar("Read")
 
 TERMS_KEYS = (
-    "activation_fee", "activation", "change_fee", "introduction", "contract", "includes", "part", "voice", "metered",
+    "activation_fee", "activation", "change_fee", "last_day_charged", "introduction", "contract", "includes", "part",
+    "voice", "metered",
 )  # fmt: skip
 CONTRACT_AMOUNTS = ("cancellation_fee", "prior_cancellation_fee", "fee_per_month")
 MOST_MONTHS = 120
@@ -55,6 +56,7 @@ class Terms(TypedDict):
     activation_fee: Decimal
     activation: Activation
     change_fee: Decimal
+    last_day_charged: bool
     introduction: IntroductoryDiscount | None
     voice: VoiceTerms | None
     metered: Metering | None
@@ -70,6 +72,7 @@ def read_terms(table: Table, kind: ProductKind) -> Terms:
         activation_fee=table.take("activation_fee", _AMOUNT, Decimal(0)),
         activation=table.take("activation", checks.one_of(Activation), Activation.FIRST_BILLING),
         change_fee=table.take("change_fee", _AMOUNT, Decimal(0)),
+        last_day_charged=table.take("last_day_charged", checks.boolean, False),
         introduction=_inner(table, "introduction", _introduction),
         voice=_inner(table, "voice", _voice) if kind is ProductKind.VOICE else None,
         metered=_inner(table, "metered", read_metering) if kind is ProductKind.RECURRING else None,
@@ -91,6 +94,7 @@ def terms_document(product: Product) -> dict[str, object]:
         "activation_fee": _fee(product.activation_fee),
         "activation": None if product.activation is Activation.FIRST_BILLING else product.activation.value,
         "change_fee": _fee(product.change_fee),
+        "last_day_charged": product.last_day_charged or None,
         "introduction": introduction and _introduction_document(introduction),
         "contract": contract and contract_document(contract),
         "includes": [_included_document(each) for each in product.includes] or None,

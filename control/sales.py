@@ -166,7 +166,8 @@ def stop_subscription(ports: Ports, name: Name, order: models.StopOrder) -> mode
     with ports.engine.connect() as connection, connection.begin() as transaction:
         today = clock.today(connection)
         id_ = subscriptions.find(connection, name)
-        ends = order.ends or today
+        named = order.ends or today
+        ends = selling.first_free_day(connection, id_, named)
         cost = selling.cost_of_end(connection, id_, ends)
         subscriptions.stop(connection, id_, ends, today, order.key, free=order.free)
         row = sales.shown(connection, id_, today)
@@ -174,7 +175,7 @@ def stop_subscription(ports: Ports, name: Name, order: models.StopOrder) -> mode
             transaction.rollback()
     return models.Stopped(
         name=row["name"],
-        ends=ends,
+        ends=named,
         fee=_amount(Decimal(0) if order.free else cost.fee, row["currency"]),
         currency=row["currency"],
         binds_until=cost.binds_until,

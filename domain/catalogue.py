@@ -187,6 +187,8 @@ class Product:
     activation: Activation = Activation.FIRST_BILLING
     change_fee: Decimal = Decimal(0)
     """What it costs when a customer changes from it to another product."""
+    last_day_charged: bool = False
+    """Whether the day on which it ends is its last one; else the first one that is not charged."""
     introduction: IntroductoryDiscount | None = None
     voice: VoiceTerms | None = None
     metered: Metering | None = None

@@ -6,6 +6,7 @@ Rule: each yields the keys of its tables, as `apply` reads them; prices are thos
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any
 
 from sqlalchemy import text
@@ -32,6 +33,8 @@ _SUBSCRIPTIONS = """SELECT s.code AS name, c.login AS customer, s.id, v.login AS
         min(e.on_day) FILTER (WHERE e.kind = 'start') AS starts,
         max(e.on_day) FILTER (WHERE e.kind = 'stop') AS ends,
         (array_agg(p.code ORDER BY e.on_day, e.id) FILTER (WHERE p.code IS NOT NULL)) AS products,
+        (array_agg(CAST(p.document ? 'last_day_charged' AS integer) ORDER BY e.on_day, e.id)
+            FILTER (WHERE p.code IS NOT NULL)) AS lasts,
         (array_agg(e.unit_price ORDER BY e.on_day, e.id) FILTER (WHERE e.unit_price IS NOT NULL)) AS prices,
         (array_agg(e.quantity ORDER BY e.on_day, e.id) FILTER (WHERE e.quantity IS NOT NULL)) AS quantities
     FROM subscription AS s JOIN customer AS c ON c.id = s.customer_id LEFT JOIN service AS v ON v.id = s.service_id
@@ -92,7 +95,7 @@ def subscriptions(connection: Connection) -> Iterator[Values]:
             "product": row.products[-1],
             "service": row.service,
             "starts": row.starts,
-            "ends": row.ends,
+            "ends": row.ends and row.ends - timedelta(days=row.lasts[-1]),
             "quantity": write_amount(row.quantities[-1]),
             "price": write_amount(row.prices[-1]),
         }

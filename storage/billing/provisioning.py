@@ -189,8 +189,9 @@ def _begin(connection: Connection, entry: SubscriptionEntry, today: date) -> int
     sale = NewSale(customer_id, entry.product, starts, entry.quantity, entry.price, service_id, entry.code)
     id_ = selling.begin(connection, sale, today)
     if entry.ends is not None:
-        selling.note(connection, [id_], entry.ends, EventKind.STOP)
-        selling.charge_end(connection, id_, entry.ends)
+        ends = selling.first_free_day(connection, id_, entry.ends)
+        selling.note(connection, [id_], ends, EventKind.STOP)
+        selling.charge_end(connection, id_, ends)
     return id_
 
 
@@ -202,8 +203,9 @@ def _changed(connection: Connection, entry: SubscriptionEntry, found: Any, today
         price = currencies.list_price(connection, found.customer_id, entry.product, today)
     quantity = entry.quantity if entry.quantity != found.quantity else None
     # What has ended stays so unless the file names another day: nobody is billed again by a line that is missing.
-    has_ended = entry.ends is None and found.ends is not None and found.ends <= today
-    moves_end = entry.ends != found.ends and not has_ended
+    ends = None if entry.ends is None else selling.first_free_day(connection, found.id, entry.ends)
+    has_ended = ends is None and found.ends is not None and found.ends <= today
+    moves_end = ends != found.ends and not has_ended
     if (product, price, quantity) == (None, None, None) and not moves_end:
         return ()
     wake_accounts(connection, [found.id], today)
@@ -213,7 +215,7 @@ def _changed(connection: Connection, entry: SubscriptionEntry, found: Any, today
         named = (("product", product), ("price", price), ("quantity", quantity))
         keys += [key for key, value in named if value is not None]
     if moves_end:
-        subscriptions.move_end(connection, found.id, entry.ends, reason="apply")
+        subscriptions.move_end(connection, found.id, ends, reason="apply")
         keys.append("ends")
     return tuple(keys)
 

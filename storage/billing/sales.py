@@ -198,7 +198,8 @@ _FIRST = "on_day, id) FILTER (WHERE"
 _SALES = f"""SELECT s.id, coalesce(s.code, v.login, b.code || ': ' || p.code, CAST(s.id AS text)) AS name,
         c.login AS customer, p.code AS product, p.kind, v.login AS service, coalesce(b.code, CAST(b.id AS text))
             AS bundle, e.quantity, e.unit_price, e.state, e.starts,
-        CASE WHEN e.last = 'stop' THEN e.last_on END AS ends, s.contract, s.contract_began,
+        CASE WHEN e.last = 'stop' THEN e.last_on - CAST(p.document ? 'last_day_charged' AS integer) END AS ends,
+        s.contract, s.contract_began,
         coalesce(a.currency, i.currency) AS currency
     FROM subscription AS s JOIN customer AS c ON c.id = s.customer_id CROSS JOIN isp AS i
     LEFT JOIN account AS a ON a.customer_id = coalesce(c.payer_id, c.id)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -228,6 +228,17 @@ def cost_of_end(connection: Connection, subscription_id: int, ends: date) -> Can
     if row.contract is None:
         return NO_FEE
     return contracts.cancellation(catalogue.load_contract(row.contract), row.contract_began, ends)
+
+
+def first_free_day(connection: Connection, subscription_id: int, ends: date) -> date:
+    """Return the first day that is not charged of a sale that ends on a day, as its product has it."""
+    is_last = connection.scalar(text(_LAST_DAY_CHARGED), {"id": subscription_id})
+    return ends + timedelta(days=1) if is_last else ends
+
+
+_LAST_DAY_CHARGED = """SELECT p.document ? 'last_day_charged' FROM subscription_event AS e
+    JOIN product AS p ON p.id = e.product_id WHERE e.subscription_id = :id AND e.cancelled_at IS NULL
+    ORDER BY e.on_day DESC, e.id DESC LIMIT 1"""
 
 
 def charge_end(connection: Connection, subscription_id: int, ends: date | None) -> Cancellation:

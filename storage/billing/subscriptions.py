@@ -107,7 +107,8 @@ def start(connection: Connection, order: Start, today: date, key: str | None = N
     if order.ends is not None:
         if order.ends < order.starts:
             raise OrderRefused("it cannot end before it begins; see --to")
-        move_end(connection, subscription_id, order.ends, reason="order")
+        ends = selling.first_free_day(connection, subscription_id, order.ends)
+        move_end(connection, subscription_id, ends, reason="order")
     bundles.fill(connection, today, [customer_id], [subscription_id])
     _settle(connection, subscription_id, order.starts, today)
     return subscription_id

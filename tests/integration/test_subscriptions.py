@@ -246,6 +246,26 @@ def test_a_line_that_is_off_and_billed_is_warned_of(engine: sqlalchemy.Engine) -
     assert provide(engine, off).warnings == ()
 
 
+def test_p17_the_day_of_an_end_is_the_last_one_where_the_product_says_so(engine: sqlalchemy.Engine) -> None:
+    head = HEAD.replace('price = "10"', 'price = "910"\nevery = "3 months"\nlast_day_charged = true')
+    ends = sold("ana", "television", "2024-05-20", "ends = 2024-06-20")
+    provide(engine, head, customer("ana", "billing = { in_arrears = true }"), ends)
+    assert provide(engine, ends).changes == ()
+    bill(engine, "2024-09-01", "ana")
+    # A quarter from its own first day has 92 days, of which 32 are charged.
+    assert lines(engine, "ana") == [("television", round(91000 * 32 / 92))]
+    written = export(engine, VAULT, secrets=True)
+    assert "ends = 2024-06-20" in written
+    assert provide(engine, written).changes == ()
+    assert present(engine, "ana", today(engine))[0][5] == "stopped"
+    with engine.begin() as connection:
+        order = Start("ana", "television", JANUARY, ends=date(2026, 1, 31), name="again")
+        sale = subscriptions.start(connection, order, JANUARY)
+        assert sales.shown(connection, sale, JANUARY)["ends"] == date(2026, 1, 31)
+        stops = "SELECT on_day FROM subscription_event WHERE kind = 'stop' AND subscription_id = :id"
+        assert connection.scalar(text(stops), {"id": sale}) == date(2026, 2, 1)
+
+
 def test_a_plan_that_a_file_changes_costs_its_fee_once(engine: sqlalchemy.Engine) -> None:
     provide(engine, HEAD, FASTER, customer("ana"), line("ana", "small"))
     for _ in range(2):
