@@ -55,6 +55,11 @@ name = "loyal"
 customer = "ana"
 percent = "10"
 subscription = "tv"
+[[product]]
+name = "hosting"
+price = "7"
+change_fee = "30"
+last_day_charged = true
 """
 
 
@@ -65,7 +70,9 @@ def parsed(text: str) -> Isp:
 def test_each_product_is_read_again_from_its_document() -> None:
     isp = parsed(ISP)
     products = [offer.product for offer in (*isp.products, *(plan.offer for plan in isp.plans if plan.offer))]
-    assert len(products) == 5
+    assert len(products) == 6
+    assert products[-2].last_day_charged
+    assert str(products[-2].change_fee) == "30"
     for product in products:
         written = product_document(product)
         assert load_product(product.id, product.code, product.kind.value, written) == product
@@ -74,7 +81,7 @@ def test_each_product_is_read_again_from_its_document() -> None:
 def test_a_contract_that_renews_renews_for_as_many_months_or_for_those_it_says() -> None:
     isp = parsed(ISP)
     assert isp.plans[0].offer is not None
-    plan, (*_, pack) = isp.plans[0].offer.product, isp.products
+    plan, (*_, pack, _) = isp.plans[0].offer.product, isp.products
     assert plan.contract is not None
     assert pack.product.contract is not None
     assert (plan.contract.renews, pack.product.contract.renews) == (12, 6)
