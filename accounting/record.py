@@ -23,6 +23,8 @@ LONGEST_DELAY_SECONDS = 24 * 3600
 """An Acct-Delay-Time above a day is a wrong value."""
 LONGEST_SESSION_SECONDS = 10 * 366 * 24 * 3600
 """A session of ten years is a wrong value of Acct-Session-Time."""
+LARGEST_COUNTER_OCTETS = 10**18
+"""An exabyte: a line of 100 Gbit/s needs two and a half years for it. What is beyond is garbage, and nobody's usage."""
 
 KNOWN_TYPES = (frozenset(int(kind) for kind in Type) | {22, 80, 86, 90, 99, 100}) - {Type.VENDOR_SPECIFIC}
 """Types which are not kept raw: those the product names, and routes, tunnel ids and pools of no use to usage."""
@@ -53,18 +55,19 @@ class SessionKey(NamedTuple):
 
 
 class Unusable(Enum):
-    """Why an Accounting-Request cannot be attributed to a session; it is kept in quarantine."""
+    """Why an Accounting-Request cannot be booked; it is kept in quarantine."""
 
     NO_STATUS_TYPE = "no_status_type"
     UNKNOWN_STATUS_TYPE = "unknown_status_type"
     NO_SESSION_ID = "no_session_id"
+    IMPOSSIBLE_COUNTERS = "impossible_counters"
 
 
 class UnusableRecord(CaudalError):
-    """The record names no session; acknowledge it after it was quarantined under `reason`."""
+    """The record names no session, or cannot be true; acknowledge it after it was quarantined under `reason`."""
 
     def __init__(self, reason: Unusable) -> None:
-        super().__init__(f"accounting record without a session: {reason.value}")
+        super().__init__(f"accounting record that cannot be booked: {reason.value}")
         self.reason = reason
 
 
@@ -149,7 +152,7 @@ def _is_ipv6(kind: int, value: bytes) -> bool:
 
 
 def read(packet: Packet, router_id: int, nas: str, arrived_us: Microseconds, *, flip: bool = False) -> Record:
-    """Read a Start, Interim or Stop; raise `UnusableRecord` when it names no session.
+    """Read a Start, Interim or Stop; raise `UnusableRecord` when it names none, or cannot be true.
 
     `flip` exchanges up and down for routers that count the other way round.
     """
@@ -208,10 +211,12 @@ def sent_instant(packet: Packet, arrived_us: Microseconds) -> Microseconds:
 
 
 def _counter(low: bytes | None, high: bytes | None) -> int | None:
-    """Join Octets and Gigawords: total = Gigawords * 2^32 + Octets (RFC 2869 §5.1)."""
+    """Join Octets and Gigawords: total = Gigawords * 2^32 + Octets (RFC 2869 §5.1). Raise UnusableRecord."""
     if low is None or len(low) != 4:
         return None
     if high is None or len(high) != 4:
         return int.from_bytes(low)
-    # A 64-bit total above 2^63 does not fit the ledger's columns; no router reaches it.
-    return int.from_bytes(high + low) & 0x7FFF_FFFF_FFFF_FFFF
+    octets = int.from_bytes(high + low)
+    if octets > LARGEST_COUNTER_OCTETS:
+        raise UnusableRecord(Unusable.IMPOSSIBLE_COUNTERS)
+    return octets

@@ -17,7 +17,7 @@ from sqlalchemy.engine import Engine
 
 from billing.card_gateway import CardGateway
 from config.settings import Settings
-from domain.errors import CaudalError
+from domain.errors import CaudalError, one_line
 from storage import housekeeping, overrides, rollup
 from storage.billing import bank, cards, clock, gate, invoice_runs, numbers, run, wallets
 
@@ -104,7 +104,7 @@ class Jobs:
             try:
                 job()
             except (CaudalError, sqlalchemy.exc.SQLAlchemyError) as error:
-                self._log.warning("job failed", job=job.__name__.strip("_"), error=" ".join(str(error).split()))
+                self._log.warning("job failed", job=job.__name__.strip("_"), error=one_line(error))
 
         return run
 

@@ -40,6 +40,8 @@ _AT = "'epoch'::timestamptz + {} * '1 microsecond'::interval"
 _BUCKET = "width_bucket(from_at, begins)"
 _HOUR = f"date_bin('1 hour', from_at, begins[{_BUCKET}])"
 """Hours are counted from the beginning of the local day, so that they are those of the operator's clocks."""
+GREATEST_SUM = 2**63 - 1
+"""PostgreSQL's bigint: what is garbage in one line's counters must not keep everybody's from being rolled up."""
 _FITS_DAY = f"to_at <= begins[{_BUCKET} + 1]"
 _FITS_HOUR = f"to_at <= least({_HOUR} + interval '1 hour', begins[{_BUCKET} + 1])"
 
@@ -208,11 +210,11 @@ def _roll(connection: Connection, span: _Span, zone: tzinfo) -> tuple[int, int]:
 def _whole_facts(condition: str, days: str) -> tuple[str, str]:
     """Return the statements that add the facts which lie in one hour, and those which lie in one local day."""
     source = f"FROM usage_fact, local WHERE ({condition}) AND service_id IS NOT NULL"
-    hour = f"""SELECT service_id, {_HOUR} AS hour, traffic_class, sum(octets_up), sum(octets_down)
+    hour = f"""SELECT service_id, {_HOUR} AS hour, traffic_class, {_summed("octets_up")}, {_summed("octets_down")}
         {source} AND {_FITS_HOUR} GROUP BY 1, 2, 3 ORDER BY 1, 2, 3"""
     day = f"""SELECT service_id, (SELECT dates FROM local)[bucket], traffic_class, up, down FROM (
-        SELECT service_id, {_BUCKET} AS bucket, traffic_class, sum(octets_up) AS up, sum(octets_down) AS down
-        {source} AND {_FITS_DAY} GROUP BY 1, 2, 3 ORDER BY 1, 2, 3) AS summed"""
+        SELECT service_id, {_BUCKET} AS bucket, traffic_class, {_summed("octets_up")} AS up,
+            {_summed("octets_down")} AS down {source} AND {_FITS_DAY} GROUP BY 1, 2, 3 ORDER BY 1, 2, 3) AS summed"""
     return (_upsert("usage_hour", "hour", days, hour), _upsert("usage_day", "day", days, day))
 
 
@@ -274,8 +276,8 @@ def _rows(sums: Mapping[tuple[int, Any, int], tuple[int, int]], at: str, begins:
     columns = (
         integers([service for service, _, _ in sums]),
         integers([traffic_class for _, _, traffic_class in sums]),
-        integers([up for up, _ in sums.values()]),
-        integers([down for _, down in sums.values()]),
+        integers([min(up, GREATEST_SUM) for up, _ in sums.values()]),
+        integers([min(down, GREATEST_SUM) for _, down in sums.values()]),
     )
     service, kind, up, down = (f"{column}::bigint[]" for column in columns)
     return f"""SELECT service_id, {at}, class, up, down
@@ -291,7 +293,16 @@ def _upsert(table: str, key: str, with_days: str | None, rows: str) -> str:
     return f"""{"" if with_days is None else f"WITH {with_days} "}
         INSERT INTO {table} AS old (service_id, {key}, traffic_class, octets_up, octets_down) {rows}
         ON CONFLICT (service_id, {key}, traffic_class) DO UPDATE
-        SET octets_up = old.octets_up + excluded.octets_up, octets_down = old.octets_down + excluded.octets_down"""
+        SET octets_up = {_added("octets_up")}, octets_down = {_added("octets_down")}"""
+
+
+def _summed(column: str) -> str:
+    return f"least(sum({column}), {GREATEST_SUM})::bigint"
+
+
+def _added(column: str) -> str:
+    return f"""CASE WHEN old.{column} <= {GREATEST_SUM} - excluded.{column} THEN old.{column} + excluded.{column}
+        ELSE {GREATEST_SUM} END"""
 
 
 def _retire(connection: Connection) -> int:

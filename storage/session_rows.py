@@ -335,7 +335,7 @@ def close_router_sessions(router_id: int, nas: str, before_us: Microseconds, sil
 
 
 def keep_quarantined(rows: Sequence[tuple[Microseconds, int, str, bytes]]) -> str:
-    """Return the statement that keeps (received, router id, reason, datagram) of records without a session."""
+    """Return the statement that keeps (received, router id, reason, datagram) of records that cannot be booked."""
     received, routers, reasons, datagrams = zip(*rows, strict=True)
     return (
         f"EXECUTE keep_quarantined({integers(list(received))},{integers(list(routers))},"

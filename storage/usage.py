@@ -12,6 +12,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta, tzinfo
+from decimal import Decimal
 from enum import Enum
 from functools import lru_cache
 from types import MappingProxyType
@@ -111,7 +112,7 @@ def _by_hour(
 ) -> Sums:
     first_us = _hour_of(start_us, zone)
     rows = connection.execute(
-        text(f"""SELECT {_US.format("hour")}, sum(octets_up)::bigint, sum(octets_down)::bigint FROM usage_hour
+        text(f"""SELECT {_US.format("hour")}, sum(octets_up), sum(octets_down) FROM usage_hour
             WHERE service_id = :service AND hour >= :first AND hour < :end GROUP BY hour"""),
         {"service": service_id, "first": to_datetime(first_us), "end": to_datetime(end_us)},
     )
@@ -133,7 +134,7 @@ def _by_day(
 ) -> Sums:
     first, end = day_of(start_us, zone), day_of(Microseconds(end_us - 1), zone) + timedelta(days=1)
     rows = connection.execute(
-        text("""SELECT day, sum(octets_up)::bigint, sum(octets_down)::bigint FROM usage_day
+        text("""SELECT day, sum(octets_up), sum(octets_down) FROM usage_day
             WHERE service_id = :service AND day >= :first AND day < :end GROUP BY day"""),
         {"service": service_id, "first": first, "end": end},
     )
@@ -161,10 +162,10 @@ def _facts_beyond(connection: Connection, service_id: int) -> list[Fact]:
     return [(from_us, to_us, up, down) for from_us, to_us, up, down in rows]
 
 
-def _sums(rows: Iterable[tuple[Microseconds, int, int]]) -> Sums:
+def _sums(rows: Iterable[tuple[Microseconds, Decimal, Decimal]]) -> Sums:
     sums: Sums = {}
     for at, up, down in rows:
-        _add(sums, at, up, down)
+        _add(sums, at, int(up), int(down))
     return sums
 
 

@@ -13,6 +13,7 @@ import pytest
 import sqlalchemy
 from sqlalchemy import text
 
+from accounting.record import LARGEST_COUNTER_OCTETS
 from accounting.split import day_of, hour_of, local_midnights, midnight, split
 from accounting.split import hours as hours_in
 from domain.instants import Microseconds, to_datetime, to_microseconds
@@ -38,6 +39,25 @@ def test_facts_of_one_hour_are_summed_by_service_hour_and_day(engine: sqlalchemy
         assert roll_up(engine, MADRID).facts == 2
     assert hours(engine) == {(1, "01-01T10"): (15, 150), (1, "01-01T11"): (16, 160), (2, "01-01T10"): (7, 8)}
     assert days(engine) == {(1, date(2026, 1, 1)): (31, 310), (2, date(2026, 1, 1)): (7, 8)}
+
+
+def test_garbage_of_one_line_does_not_keep_the_others_from_being_rolled_up(engine: sqlalchemy.Engine) -> None:
+    """Sums beyond a bigint stay at its end, whether they arise in one call, in the next or from parts."""
+    most = 2**63 - 1
+    with lane(engine) as one:
+        one.write(*[Fact(1, "2026-01-01T10:00Z", "2026-01-01T10:05Z", LARGEST_COUNTER_OCTETS, 1)] * 10)
+        one.write(*[Fact(2, "2026-01-01T10:30Z", "2026-01-01T11:30Z", 2 * LARGEST_COUNTER_OCTETS, 1)] * 10)
+        roll_up(engine, MADRID)
+        one.write(Fact(1, "2026-01-01T10:10Z", "2026-01-01T10:15Z", LARGEST_COUNTER_OCTETS, 1))
+        one.write(Fact(3, "2026-01-01T10:00Z", "2026-01-01T10:05Z", 7, 8))
+        assert roll_up(engine, MADRID).facts == 2
+    assert hours(engine) == {
+        (1, "01-01T10"): (most, 11),
+        (2, "01-01T10"): (most, 0),
+        (2, "01-01T11"): (most, 10),
+        (3, "01-01T10"): (7, 8),
+    }
+    assert days(engine)[1, date(2026, 1, 1)] == (most, 11)
 
 
 def test_a_second_call_adds_nothing(engine: sqlalchemy.Engine) -> None:

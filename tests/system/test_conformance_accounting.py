@@ -274,10 +274,19 @@ def test_c15_a_windows_domain_before_the_name_names_the_same_service(
         ([number(Type.ACCT_STATUS_TYPE, 0x01000001), text(Type.ACCT_SESSION_ID, "x")], "unknown_status_type"),
         ([number(Type.ACCT_STATUS_TYPE, 1)], "no_session_id"),
         ([number(Type.ACCT_STATUS_TYPE, 1), text(Type.ACCT_SESSION_ID, b"")], "no_session_id"),
+        (
+            [
+                number(Type.ACCT_STATUS_TYPE, 3),
+                text(Type.ACCT_SESSION_ID, "x"),
+                number(Type.ACCT_INPUT_OCTETS, 1),
+                number(Type.ACCT_INPUT_GIGAWORDS, 0xFFFF_FFFF),
+            ],
+            "impossible_counters",
+        ),
     ],
-    ids=["no status", "short status", "failed", "high status", "no session", "empty session"],
+    ids=["no status", "short status", "failed", "high status", "no session", "empty session", "garbage"],
 )
-def test_c14_a_record_that_names_no_session_is_kept_in_quarantine_and_acknowledged(
+def test_c14_a_record_that_cannot_be_booked_is_kept_in_quarantine_and_acknowledged(
     router: RadiusClient, daemon: DaemonProcess, attributes: list[bytes], reason: str
 ) -> None:
     record = router.accounting_request(*attributes, text(Type.CALLED_STATION_ID, os.urandom(6).hex()))

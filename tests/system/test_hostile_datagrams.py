@@ -50,8 +50,9 @@ login = "ana"
 password = "rio-2741"
 plan = "plan"
 """
-WHOLE_LOG_OCTETS = 200_000
-DEFECTS = ("Traceback", "batch failed", "records not folded", "worker fails", "worker died")
+WHOLE_LOG_OCTETS = 1_000_000 if SOAK else 200_000
+"""Some lines a second, for as long as it takes."""
+DEFECTS = ("Traceback", "batch failed", "job failed", "records not folded", "worker fails", "worker died")
 
 
 @pytest.fixture(scope="module")

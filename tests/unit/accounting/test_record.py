@@ -7,6 +7,7 @@ import pytest
 from accounting.record import (
     CLOCK_AHEAD_US,
     CLOCK_BEHIND_US,
+    LARGEST_COUNTER_OCTETS,
     LONGEST_DELAY_SECONDS,
     LONGEST_SESSION_SECONDS,
     SessionKey,
@@ -50,9 +51,12 @@ def test_a_router_that_counts_the_other_way_round_is_read_the_other_way_round() 
     assert (told.octets_up, told.octets_down) == (2, 1)
 
 
-def test_the_largest_counter_fits_the_database() -> None:
-    told = record(up=2**64 - 1, down=0, gigawords=True)
-    assert told.octets_up == 2**63 - 1
+def test_a_counter_that_no_line_reaches_is_for_quarantine() -> None:
+    assert record(up=LARGEST_COUNTER_OCTETS, down=0, gigawords=True).octets_up == LARGEST_COUNTER_OCTETS
+    for octets in (LARGEST_COUNTER_OCTETS + 1, 2**64 - 1):
+        with pytest.raises(UnusableRecord) as caught:
+            record(up=0, down=octets, gigawords=True)
+        assert caught.value.reason is Unusable.IMPOSSIBLE_COUNTERS
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from accounting.record import Record, read
+from accounting.record import LARGEST_COUNTER_OCTETS, Record, read
 from accounting.session import NAS_RESTART_CAUSE, SLIP, Outcome, State, advance
 from domain.instants import SECOND_US, Microseconds
 from radius.codes import AcctStatus, Type
@@ -450,8 +450,8 @@ ANY = st.builds(
     st.sampled_from([AcctStatus.START, AcctStatus.INTERIM, AcctStatus.STOP]),
     at=st.integers(0, 10_000),
     seconds=st.none() | st.integers(0, 2**32 - 1),
-    up=st.none() | st.integers(0, 2**64 - 1),
-    down=st.none() | st.integers(0, 2**64 - 1),
+    up=st.none() | st.integers(0, LARGEST_COUNTER_OCTETS),
+    down=st.none() | st.integers(0, LARGEST_COUNTER_OCTETS),
     gigawords=st.booleans(),
     stamp=st.none() | st.integers(-100_000, 20_000),
     delay=st.none() | st.integers(0, 2**32 - 1),
