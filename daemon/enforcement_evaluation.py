@@ -26,7 +26,7 @@ from domain.plan_rules import NO_RULES, CapAction, Direction, PlanRules
 from enforcement.entitlement import Entitlement, entitle, fingerprint
 from enforcement.explanation import Rule
 from enforcement.line_change import Wish
-from enforcement.reconcile import LineState, Proof
+from enforcement.reconcile import LineState, Problem, Proof
 from radius import class_token
 from radius.dynamic_authorization import SessionNames
 from storage import lines, open_sessions, outbox, standings
@@ -138,6 +138,8 @@ class Cause(NamedTuple):
     """Nobody has acted upon its change before."""
     is_old: bool = False
     """It happened before this core knew the plans."""
+    foreign: frozenset[int] = frozenset()
+    """Sessions of which another system has changed something by CoA."""
 
 
 class Evaluator:
@@ -221,6 +223,7 @@ class Evaluator:
         standings.write_meters(connection, batch.meters)
         outbox.look_again(connection, batch.again, LOGIN_TIME)
         lines.doubt(connection, batch.doubted, now)
+        lines.disprove(connection, [each for cause in causes.values() for each in cause.foreign], now)
         unproven = lines.upsert(connection, batch.desires, now)
         done.orders += [self._order(line, batch.wanted[line.session_id]) for line in unproven]
         lines.arm(connection, batch.wakes)
@@ -256,8 +259,9 @@ class Evaluator:
         counting = sum(plan.rules.counts(session.traffic_class) for session in service.sessions)
         for session in service.sessions:
             wanted = _Wanted(session, service, plan, entitlement, cause)
-            told = session.line is None and self._given_at_login(wanted) == desired
-            if told and not changes:
+            given = session.line is None and self._given_at_login(wanted) == desired
+            is_foreign = session.id in cause.foreign
+            if given and not (changes or is_foreign):
                 continue
             if not entitlement.admitted and _has_stayed(session, now):
                 batch.doubted.append(session.id)
@@ -269,7 +273,8 @@ class Evaluator:
                     session.router_id,
                     desired,
                     recompute_at=entitlement.valid_until,
-                    told_at_login=told,
+                    told_at_login=given and not is_foreign,
+                    problem=Problem.CHANGED_ELSEWHERE if given and is_foreign else None,
                 )
             )
             batch.wakes.append(_wake(session, entitlement, plan.rules, counting))
@@ -289,7 +294,9 @@ class Evaluator:
 
     def _order(self, line: Line, wanted: _Wanted) -> Order:
         session, contract = wanted.session, wanted.loaded.contract
-        proven = self._given_at_login(wanted) if session.line is None else line.proven
+        proven = line.proven
+        if session.line is None and session.id not in wanted.cause.foreign:
+            proven = self._given_at_login(wanted)
         before = None if proven is None else self._memory.find(proven)
         router = self._snapshot.routers.get(session.router_id)
         state = _state(line, wanted)
@@ -302,14 +309,17 @@ class Evaluator:
             names=_names(session, None if router is None else router.identifier),
             wish=Wish(wanted.entitlement, session.started_at, contract.login, wanted.plan.name),
             before=before,
-            candidates=() if before is not None else self._candidates(wanted),
+            candidates=() if before is not None else self._candidates(wanted, line),
             caused_at=wanted.cause.at,
             urgent=wanted.cause.urgent,
             crossing=_crossing(wanted) if wanted.cause.crossed and line.problem is None else None,
         )
 
-    def _candidates(self, wanted: _Wanted) -> tuple[Entitlement, ...]:
+    def _candidates(self, wanted: _Wanted, line: Line) -> tuple[Entitlement, ...]:
         """Return what may be in force on a line of which nobody knows it."""
+        if line.problem is Problem.CHANGED_ELSEWHERE:
+            # What it desires was proven: nothing else is in force but what a CoA changed, and rates are always told.
+            return ()
         given = self._given_at_login(wanted)
         found = None if given is None else self._memory.find(given)
         others = self._memory.states_of(wanted.plan)
@@ -334,8 +344,15 @@ def _causes(events: Iterable[Event], horizon: int) -> dict[int, Cause]:
             terms_changed=event.topic is Topic.TERMS or before.terms_changed,
             is_first=changed or before.is_first,
             is_old=event.id <= horizon or before.is_old,
+            foreign=before.foreign | _foreign(event),
         )
     return causes
+
+
+def _foreign(event: Event) -> frozenset[int]:
+    """Return the session that another system has changed."""
+    is_one = event.topic is Topic.FOREIGN and event.session_id is not None
+    return frozenset((event.session_id,)) if is_one else frozenset()
 
 
 def _has_stayed(session: OpenSession, now: datetime) -> bool:

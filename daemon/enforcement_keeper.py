@@ -39,6 +39,8 @@ class _Bulk:
     failures: dict[int, lines.Failure] = field(default_factory=dict)
     crossings: dict[int, Crossing] = field(default_factory=dict)
     gone: set[int] = field(default_factory=set)
+    awaited: list[asyncio.Event] = field(default_factory=list)
+    """To be set when it is written."""
 
     def __bool__(self) -> bool:
         return bool(self.proofs or self.failures or self.gone)
@@ -49,6 +51,12 @@ class _Bulk:
         self.failures = older.failures | self.failures
         self.crossings = older.crossings | self.crossings
         self.gone |= older.gone
+        self.awaited += older.awaited
+
+    def was_written(self) -> None:
+        """Tell those who wait for it."""
+        for awaited in self.awaited:
+            awaited.set()
 
 
 class LineKeeper:
@@ -64,12 +72,15 @@ class LineKeeper:
         self._written = _Bulk()
         """What is being written, or was written last."""
         self._written_at = 0.0
+        self._disproved: set[int] = set()
+        """Sessions of which what was proven lately says nothing any more."""
         self._filled = asyncio.Event()
         self._log = structlog.get_logger()
 
     def keep(self, line: LineState, now: datetime, crossing: Crossing | None = None) -> None:
         """Keep what is known of a line after a step."""
         bulk = self._bulk
+        self._disproved.discard(line.session_id)
         if line.gone:
             bulk.gone.add(line.session_id)
         elif line.is_proven and line.proven_by is not None:
@@ -83,8 +94,19 @@ class LineKeeper:
             )
         self._filled.set()
 
+    async def disprove(self, session_id: int) -> None:
+        """Forget what was proven of a line, and return when nothing of it is on its way into the database any more."""
+        self._bulk.proofs.pop(session_id, None)
+        self._disproved.add(session_id)
+        written = asyncio.Event()
+        self._bulk.awaited.append(written)
+        self._filled.set()
+        await written.wait()
+
     def holds(self, session_id: int, fingerprint: bytes) -> bool:
         """Tell whether a line was proven so lately that who reads the database may not have seen it."""
+        if session_id in self._disproved:
+            return False
         is_late = monotonic() - self._written_at > LATELY_SECONDS
         for bulk in (self._bulk,) if is_late else (self._bulk, self._written):
             if session_id in bulk.failures or session_id in bulk.gone:
@@ -105,6 +127,7 @@ class LineKeeper:
         self._filled.clear()
         bulk, self._bulk = self._bulk, _Bulk()
         if not bulk:
+            bulk.was_written()
             return
         self._written, self._written_at = bulk, inf
         try:
@@ -116,6 +139,7 @@ class LineKeeper:
             self._filled.set()
             return
         self._written_at = monotonic()
+        bulk.was_written()
         for octets in overshoots:
             self._counts.overshoot_octets.observe(octets)
 

@@ -32,6 +32,7 @@ from enforcement.reconcile import (
     Outcome,
     OutcomeKind,
     Problem,
+    Stage,
     Step,
     StepKind,
     after,
@@ -66,6 +67,7 @@ class Work:
         "busy",
         "candidates",
         "change",
+        "is_disproved",
         "is_due",
         "line",
         "newer",
@@ -85,6 +87,8 @@ class Work:
         self.busy = False
         self.is_due = False
         """It need not rest before its next attempt."""
+        self.is_disproved = False
+        """Another system changed the session during the step that is under way."""
         self.wire_us: int | None = None
         """How long after its cause the first request about this order left; None: nothing was sent about it yet."""
         self.parked = False
@@ -100,6 +104,13 @@ class Work:
             self.before = None
         self.order = order
         self.wire_us = None
+
+    def forget(self) -> None:
+        """Take nothing that was shown for true any more: another system has changed the session."""
+        self.is_disproved = False
+        self.candidates = _some((*self.candidates, self.before, self.order.wish.entitlement))
+        self.before = None
+        self.line = replace(self.line, proven=None, stage=Stage.NOTHING)
 
     def learn(self, line: LineState) -> None:
         """Take the state after a step."""
@@ -177,6 +188,18 @@ class Lines:
                 self._unpark(work)
                 if work.timer is not None:
                     work.timer.cancel()
+
+    def disprove(self, session_id: int) -> None:
+        """Learn that another system may have changed a session: a line at work begins anew."""
+        work = self._works.get(session_id)
+        if work is None:
+            return
+        if work.busy:
+            work.is_disproved = True
+            return
+        work.forget()
+        self._unpark(work)
+        self._advance(work)
 
     def close(self) -> None:
         """Stop where everything stands."""
@@ -338,6 +361,10 @@ class Lines:
             return
         now = self._clock()
         self._counts.requests[step.kind.value, outcome.kind.value] += 1
+        if work.is_disproved:
+            work.forget()
+            self._go_on(work)
+            return
         line = after(work.line, step, outcome, work.change.capabilities, now)
         if work.is_due:
             work.is_due = False

@@ -30,11 +30,13 @@ from daemon.enforcement_orders import Order
 from daemon.enforcement_report import EnforcementCounts, EnforcementNow
 from daemon.enforcement_routers import RouterLanes, Site, find_site
 from daemon.enforcement_snapshot import SnapshotKeeper
+from daemon.foreign_changes import ForeignChanges
 from daemon.relayed_requests import STANDS_BY, Found, RelayedRequests
 from daemon.router_keepers import RouterKeepers
 from domain.errors import CaudalError
 from enforcement.drivers.coa import CoaClient, Outcome
 from enforcement.drivers.coa_ports import CannotSend
+from radius.codes import Code
 from radius.dynamic_authorization import DynamicRequest
 from storage import lines as line_rows
 from storage import open_sessions, outbox
@@ -89,6 +91,7 @@ class Enforcer:
         keeper.on_change = self._awake.set
         self._is_active = False
         self._relayed: RelayedRequests | None = None
+        self._foreign: ForeignChanges | None = None
         self._lines: Lines | None = None
         self._lanes: RouterLanes | None = None
         self._apis: RouterApis | None = None
@@ -114,10 +117,15 @@ class Enforcer:
         return self._is_active
 
     async def send(self, found: Found, request: DynamicRequest) -> Outcome:
-        """Send another system's request through the queue of its router, as our own go."""
-        if self._relayed is None:
+        """Send another system's request through the queue of its router, as our own go.
+
+        What a CoA-Request may have changed is proven anew, also when this core dies before it is answered.
+        """
+        if self._relayed is None or self._foreign is None:
             raise CannotSend(STANDS_BY)
-        return await self._relayed.send(found, request)
+        if request.code is not Code.COA_REQUEST:
+            return await self._relayed.send(found, request)
+        return await self._foreign.send(found, request, self._relayed.send)
 
     def reload(self) -> None:
         """Go on at the rates that are configured now, also with what waits already."""
@@ -151,6 +159,9 @@ class Enforcer:
             clock=self._clock,
         )
         relayed = self._relayed = RelayedRequests(coa.send, lanes.find)
+        self._foreign = ForeignChanges(
+            self._engine, self._in_thread, self._lines, keeper, is_active=lambda: self._is_active
+        )
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(keeper.run())
@@ -165,7 +176,7 @@ class Enforcer:
             coa.close()
             apis.close()
             self._connection.close()
-            self._relayed = self._lines = self._lanes = self._apis = None
+            self._relayed = self._foreign = self._lines = self._lanes = self._apis = None
             self._revision = -1
             self._begun.clear()
 

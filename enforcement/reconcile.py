@@ -40,6 +40,8 @@ class Problem(Enum):
     CANNOT_CHANGE = "cannot_change"
     STILL_ON_LINE = "still_on_line"
     """Its router said that it ended the session, and the session goes on."""
+    CHANGED_ELSEWHERE = "changed_elsewhere"
+    """It was proven, and then another system changed something of it by CoA."""
     REFUSED_401 = "refused_401"
     REFUSED_402 = "refused_402"
     REFUSED_403 = "refused_403"

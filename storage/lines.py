@@ -74,6 +74,8 @@ class Desire(NamedTuple):
     fingerprint: bytes
     recompute_at: datetime | None = None
     told_at_login: bool = False
+    problem: Problem | None = None
+    """Of a new line: what is known to be in its way."""
 
 
 class Wake(NamedTuple):
@@ -146,11 +148,12 @@ def upsert(connection: Connection, desires: Sequence[Desire], now: datetime) -> 
         f"{octet_strings([each.fingerprint for each in desires])}::bytea[]",
         f"{_instants([each.recompute_at for each in desires])}::bigint[]",
         f"{booleans([each.told_at_login for each in desires])}::boolean[]",
+        f"{texts([None if each.problem is None else each.problem.value for each in desires])}::text[]",
     )
     since = _AT.format(to_microseconds(now))
     rows = connection.exec_driver_sql(f"""WITH wanted AS MATERIALIZED (
             SELECT * FROM unnest({",".join(columns)})
-                AS u(session_id, service_id, router_id, desired, recompute, told)
+                AS u(session_id, service_id, router_id, desired, recompute, told, problem)
         ), free AS MATERIALIZED (
             SELECT w.*, s.started_at FROM wanted AS w JOIN session AS s ON s.id = w.session_id
             WHERE s.state = 0 FOR NO KEY UPDATE OF s SKIP LOCKED
@@ -161,10 +164,10 @@ def upsert(connection: Connection, desires: Sequence[Desire], now: datetime) -> 
             RETURNING pg_notify('{CHANNEL}', '')
         ), written AS (
             INSERT INTO line AS old (session_id, service_id, router_id, desired, desired_since, recompute_at,
-                proven, proven_at, proven_by)
+                proven, proven_at, proven_by, problem)
             SELECT session_id, service_id, router_id, desired, {since}, {_AT.format("recompute")},
                 CASE WHEN told THEN desired END, CASE WHEN told THEN started_at END,
-                CASE WHEN told THEN '{Proof.LOGIN.value}' END
+                CASE WHEN told THEN '{Proof.LOGIN.value}' END, problem
             FROM free ORDER BY session_id
             ON CONFLICT (session_id) DO UPDATE SET service_id = excluded.service_id, desired = excluded.desired,
                 recompute_at = excluded.recompute_at,
@@ -305,6 +308,18 @@ def doubt(connection: Connection, session_ids: Sequence[int], now: datetime) -> 
             text("""UPDATE line SET proven = NULL, proven_at = NULL, proven_by = NULL, desired_since = :now,
                 attempts = 0, next_attempt_at = NULL, problem = :problem WHERE session_id = ANY(:ids)"""),
             {"ids": sorted(session_ids), "now": now, "problem": Problem.STILL_ON_LINE.value},
+        )
+
+
+def disprove(connection: Connection, session_ids: Sequence[int], now: datetime) -> None:
+    """Take back what is proven of sessions: another system has changed something of them."""
+    if session_ids:
+        connection.execute(
+            text("""UPDATE line SET proven = NULL, proven_at = NULL, proven_by = NULL,
+                desired_since = CASE WHEN proven = desired THEN :now ELSE desired_since END,
+                problem = CASE WHEN proven = desired THEN :problem ELSE problem END
+                WHERE session_id = ANY(:ids) AND proven IS NOT NULL"""),
+            {"ids": sorted(session_ids), "now": now, "problem": Problem.CHANGED_ELSEWHERE.value},
         )
 
 

@@ -31,6 +31,12 @@ class Topic(Enum):
     """What a service may do on the plan that it had before: override, top-up, state of the account, the plan itself."""
     AGAIN = "again"
     """A change is to be looked at once more, for sessions whose login was under way; not before `happened_at`."""
+    FOREIGN = "foreign"
+    """Another system has changed a session by CoA, or may have; not before `happened_at`."""
+
+
+_LATER = [Topic.AGAIN.value, Topic.FOREIGN.value]
+"""What may be written before its time has come."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +62,10 @@ def take(connection: Connection, limit: int) -> list[Event]:
     """Delete and return the oldest events, in order; they come back when the caller's transaction does not commit."""
     rows = connection.execute(
         text("""DELETE FROM outbox WHERE id = ANY(ARRAY(
-                SELECT id FROM outbox WHERE topic <> :again OR happened_at <= clock_timestamp()
+                SELECT id FROM outbox WHERE topic <> ALL(:later) OR happened_at <= clock_timestamp()
                 ORDER BY id LIMIT :limit FOR UPDATE SKIP LOCKED))
             RETURNING id, happened_at, topic, service_id, session_id"""),
-        {"limit": limit, "again": Topic.AGAIN.value},
+        {"limit": limit, "later": _LATER},
     )
     return [
         Event(event_id, happened_at, Topic(topic), service_id, session_id)
@@ -92,5 +98,31 @@ def look_again(connection: Connection, service_ids: Iterable[int | None], later:
 
 def backlog(connection: Connection) -> Backlog:
     """Return how many events wait, and since when; what is not due yet does not wait."""
-    statement = text("SELECT count(*), min(happened_at) FROM outbox WHERE topic <> :again")
-    return Backlog(*connection.execute(statement, {"again": Topic.AGAIN.value}).one())
+    statement = text("SELECT count(*), min(happened_at) FROM outbox WHERE topic <> ALL(:later)")
+    return Backlog(*connection.execute(statement, {"later": _LATER}).one())
+
+
+def expect_foreign(connection: Connection, session_id: int, within: timedelta) -> int | None:
+    """Write that another system is about to change an open session; return the event, None without such a session.
+
+    It is looked at when `within` is over, or as `settle_foreign` says.
+    """
+    event_id: int | None = connection.scalar(
+        text("""INSERT INTO outbox (topic, service_id, session_id, happened_at)
+            SELECT :topic, service_id, id, clock_timestamp() + :within FROM session WHERE id = :session AND state = 0
+            RETURNING id"""),
+        {"topic": Topic.FOREIGN.value, "session": session_id, "within": within},
+    )
+    return event_id
+
+
+def settle_foreign(connection: Connection, event_id: int, *, happened: bool) -> None:
+    """Have an event of `expect_foreign` looked at now, and notify at commit; or forget it: nothing was changed."""
+    if not happened:
+        connection.execute(text("DELETE FROM outbox WHERE id = :id"), {"id": event_id})
+        return
+    connection.execute(
+        text(f"""WITH told AS (UPDATE outbox SET happened_at = clock_timestamp() WHERE id = :id)
+            SELECT pg_notify('{CHANNEL}', '')"""),
+        {"id": event_id},
+    )

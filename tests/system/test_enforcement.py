@@ -12,11 +12,12 @@ from pathlib import Path
 import pytest
 
 from domain.secret import Secret
-from radius.codes import Code, Type
-from radius.packet import attribute, encode_request, integer_attribute
+from radius.codes import Code, Type, Vendor
+from radius.packet import attribute, encode_request, integer_attribute, vendor_attribute
 from simulator.behaviour import Behaviour
 from simulator.description import ApiDescription, synthetic
 from simulator.fleet import Fleet, Server
+from simulator.rates import Rates
 from tests.free_ports import free_port
 from tests.system.daemon_process import DaemonProcess, running
 
@@ -370,6 +371,46 @@ def test_another_system_may_ask_for_a_disconnect_through_us(tmp_path: Path) -> N
         assert ASKING not in daemon.log.read_text()
     finally:
         daemon.discard()
+
+
+FASTER = vendor_attribute(Vendor.MIKROTIK, 8, b"90M/90M")
+
+
+def test_what_another_system_sets_through_us_does_not_stay(tmp_path: Path) -> None:
+    coa_port, relay_port = free_port(), free_port()
+    daemon = relaying(tmp_path, relay_port)
+    of_user = "SELECT proven_by FROM line JOIN session ON id = session_id WHERE login = 'user7' AND proven = desired"
+    try:
+        daemon.start()
+        daemon.provision(isp(coa_port, ""))
+        fleet = fleet_of(daemon, coa_port)
+
+        def rates() -> Rates:
+            (session,) = fleet.router("sim-router-1").book.find(None, "user7", None)
+            return session.rates
+
+        async def story() -> None:
+            await until(lambda: daemon.query(ON_LINE)[0][0] == SUBSCRIBERS, "all known")
+            usual = rates()
+            assert await asyncio.to_thread(ask_to_change, relay_port, "user7") == Code.COA_ACK
+            await until(lambda: daemon.query(of_user) == [("coa",)], "its own rates are proven")
+            assert fleet.tally.coa_acknowledged == 2
+            assert rates() == usual
+
+        with_fleet(fleet, story)
+        daemon.stop()
+    finally:
+        daemon.discard()
+
+
+def ask_to_change(port: int, login: str) -> int:
+    """Send a CoA-Request for 90 Mbit/s as another system; return the code of the answer."""
+    attributes = attribute(Type.USER_NAME, login.encode()) + FASTER
+    attributes += integer_attribute(Type.EVENT_TIMESTAMP, int(time.time()))
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
+        asking.settimeout(SECONDS)
+        asking.sendto(encode_request(Code.COA_REQUEST, 1, attributes, ASKING.encode()), ("127.0.0.1", port))
+        return asking.recv(4096)[0]
 
 
 def test_another_system_is_held_to_the_rate_of_a_router(tmp_path: Path) -> None:

@@ -197,6 +197,34 @@ def test_a_wish_that_returns_while_another_is_under_way_is_told_again() -> None:
     play(story)
 
 
+def test_what_another_system_changes_while_a_line_is_told_is_told_again() -> None:
+    async def story() -> None:
+        bench = Bench(Nas())
+        bench.nas.hold = asyncio.Event()
+        bench.lines.take(order(SLOW, before=FAST))
+        await bench.until(lambda: bench.nas.under_way == 1)
+        bench.lines.disprove(1)
+        bench.nas.hold.set()
+        await bench.until(lambda: len(bench.lines) == 0)
+        assert bench.nas.rates() == [b"1M/1M", b"1M/1M"]
+        assert bench.last.is_proven
+
+    play(story)
+
+
+def test_what_another_system_changes_while_a_line_waits_makes_what_was_in_force_unknown() -> None:
+    async def story() -> None:
+        bench = Bench(Nas(SILENT))
+        bench.lines.take(order(SLOW, before=FAST))
+        bench.lines.disprove(1)
+        bench.lines.disprove(2)
+        await bench.until(lambda: bool(bench.kept.lines))
+        assert bench.last.proven is None
+        assert bench.nas.rates() == [b"1M/1M"]
+
+    play(story)
+
+
 def test_what_differs_in_nothing_a_router_is_told_is_proven_without_a_word() -> None:
     async def story() -> None:
         bench = Bench(Nas(), router=replace(ROUTER, profile="generic"))
