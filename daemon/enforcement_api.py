@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from daemon.enforcement_orders import Order
 from daemon.enforcement_routers import Site
-from domain.network import ApiAccess
+from domain.network import ApiAccess, Router
 from enforcement import routeros_values as values
 from enforcement.drivers.routeros import (
     HOTSPOT_ACTIVE,
@@ -63,9 +63,9 @@ class _Seen(NamedTuple):
 class _RouterApi:
     """One router's thread, and who waits for its next reading."""
 
-    def __init__(self, access: ApiAccess, endpoint: Endpoint) -> None:
+    def __init__(self, access: ApiAccess, connection: RouterConnection, name: str) -> None:
         self.access = access
-        self.thread = RouterThread(RouterConnection(endpoint), endpoint.name)
+        self.thread = RouterThread(connection, name)
         self.listed: set[int] | None = None
         """Sessions with a list entry of ours; None: nobody has looked yet."""
         self._waiting: list[tuple[Order, asyncio.Future[OutcomeKind]]] = []
@@ -168,8 +168,13 @@ class RouterApis:
             self._executor.submit(api.thread.close)
             api = None
         if api is None:
-            api = self._apis[key] = _RouterApi(access, _endpoint(site, access, site.target.address))
+            connection = self._connect(site.router, _endpoint(site, access, site.target.address))
+            api = self._apis[key] = _RouterApi(access, connection, site.router.name)
         return api
+
+    def _connect(self, _router: Router, endpoint: Endpoint) -> RouterConnection:
+        """Return a connection to a router's API, which opens when it is needed."""
+        return RouterConnection(endpoint)
 
 
 def _endpoint(site: Site, access: ApiAccess, host: str) -> Endpoint:

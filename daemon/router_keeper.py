@@ -31,6 +31,7 @@ from enforcement.drivers.routeros import RouterThread
 from enforcement.drivers.routeros_errors import RouterOsAway, RouterOsError
 from enforcement.polled_accounting import accounting_request
 from enforcement.polled_readings import NO_CLASSES, Source
+from enforcement.router_boot import Boot
 from enforcement.routeros_state import Conflict, Drift, Obstacle
 from storage import router_duties
 from storage.snapshot import Snapshot
@@ -40,6 +41,8 @@ MOST_LOGGED = 20
 
 SHORTEST_PAUSE_SECONDS = 0.1
 """Between two visits that time alone asks for."""
+CIRCLE_SECONDS = 5.0
+"""Between a visit and one because the connection ended: a router may end every one that is idle."""
 
 Result = TypeVar("Result")
 
@@ -101,6 +104,8 @@ class RouterKeeper:
         self._suspects = Suspects()
         self._counters: CounterBook | None = None
         self._duty: Duty | None = None
+        self._boot: Boot | None = None
+        self._visited_at = -CIRCLE_SECONDS
         self._log = structlog.get_logger().bind(router=router.name)
         self.knowledge = RouterKnowledge()
         self._everything_is_due()
@@ -129,6 +134,13 @@ class RouterKeeper:
     def wake(self) -> None:
         """Visit at once: something happened."""
         self._due[Task.CONVERGE] = self._loop.time()
+        self._awake.set()
+
+    def connection_ended(self) -> None:
+        """Look as soon as may be: a router that started again may have lost entries, and has lost its sessions."""
+        at = max(self._loop.time(), self._visited_at + CIRCLE_SECONDS)
+        for task in (Task.CONVERGE, Task.SESSIONS):
+            self._due[task] = min(self._due[task], at)
         self._awake.set()
 
     async def in_force(self) -> Mapping[int, bytes] | None:
@@ -191,6 +203,7 @@ class RouterKeeper:
         else:
             self._found()
         finally:
+            self._visited_at = self._loop.time()
             self._answer(askers, told)
 
     @staticmethod
@@ -209,10 +222,12 @@ class RouterKeeper:
         now = around.clock()
         duty = await around.in_thread(compute, around.engine, router, around.snapshot(), now)
         self._duty = duty
-        proven = self.knowledge.proven
+        before = router_visit.Before(self.knowledge.proven, self._boot)
         visit = await asyncio.wrap_future(
             self._thread().submit(
-                lambda connection: router_visit.converge(connection, duty, proven, repair_drift=router.repair_drift)
+                lambda connection: router_visit.converge(
+                    connection, duty, before, repair_drift=router.repair_drift, clock=self._loop.time
+                )
             )
         )
         self._learn(visit, now)
@@ -224,6 +239,10 @@ class RouterKeeper:
     def _learn(self, visit: Visit, now: datetime) -> None:
         done, counts, name = visit.convergence, self._around.counts, self._router.name
         before = self.knowledge
+        self._boot = visit.boot or self._boot
+        if visit.has_restarted:
+            self._log.warning("router has started again", entries_put_back=done.written)
+            self._due[Task.SESSIONS] = self._loop.time()
         if done.written:
             counts.written[name] += done.written
             self._log.info("router entries set right", written=done.written, in_force=done.in_force)

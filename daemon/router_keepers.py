@@ -13,6 +13,7 @@ import asyncio
 from collections.abc import Callable, Collection, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
+from functools import partial
 from ipaddress import ip_address, ip_network
 from typing import Any, TypeVar
 
@@ -25,7 +26,9 @@ from daemon.router_accounting import Bookings
 from daemon.router_keeper import Pace, RouterKeeper, Surroundings
 from daemon.router_report import RouterCounts, RouterKnowledge, RoutersNow
 from domain.network import Router
-from enforcement.drivers.routeros import RouterThread
+from enforcement.drivers.connection_watch import ConnectionWatch
+from enforcement.drivers.routeros import RouterConnection, RouterThread
+from enforcement.drivers.routeros_channel import Channel, Endpoint
 from enforcement.profiles import PROFILES
 from enforcement.reconcile import OutcomeKind
 from storage.router_duties import COUNTED_QUEUE
@@ -65,6 +68,7 @@ class RouterKeepers(RouterApis):
         self._keepers: dict[int, RouterKeeper] = {}
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._changed = asyncio.Event()
+        self._watch = ConnectionWatch()
         self.counts = RouterCounts()
 
     async def run(self) -> None:
@@ -74,6 +78,8 @@ class RouterKeepers(RouterApis):
             self._engine, self._in_thread, bookings, self.counts, self._snapshot, self._clock, self._pace
         )
         known: Snapshot | None = None
+        loop = asyncio.get_running_loop()
+        loop.add_reader(self._watch.fileno(), self._watch.read)
         try:
             while True:
                 self._changed.clear()
@@ -82,12 +88,14 @@ class RouterKeepers(RouterApis):
                     self._follow(known, around)
                 await self._wait()
         finally:
+            loop.remove_reader(self._watch.fileno())
             await self._drop(list(self._keepers))
             bookings.close()
 
     def end(self) -> None:
         """Let the threads that wait for the database end; nothing is kept any more."""
         self._threads.shutdown(wait=False)
+        self._watch.close()
 
     def configuration_changed(self) -> None:
         """Compare at once who is to be kept."""
@@ -188,6 +196,17 @@ class RouterKeepers(RouterApis):
             return api.thread
 
         return find
+
+    def _connect(self, router: Router, endpoint: Endpoint) -> RouterConnection:
+        def opened(channel: Channel) -> None:
+            self._watch.follow(channel.fileno(), partial(self._connection_ended, router.id))
+
+        return RouterConnection(endpoint, opened=opened)
+
+    def _connection_ended(self, router_id: int) -> None:
+        keeper = self._keepers.get(router_id)
+        if keeper is not None:
+            keeper.connection_ended()
 
     def _leave(self, routers: Mapping[int, Router]) -> None:
         """End the threads of routers that are gone, are no longer open to us or have moved."""

@@ -14,6 +14,7 @@ from daemon.router_duty import Duty
 from domain.instants import Microseconds, to_microseconds
 from enforcement.drivers.routeros import PPP_ACTIVE, Activity, Convergence, RouterConnection
 from enforcement.drivers.routeros_errors import RouterOsRefused
+from enforcement.router_boot import Boot, boot
 from enforcement.routeros_entries import PROPERTIES, READ_TOO, Entry, Menu, key_of
 
 
@@ -23,6 +24,10 @@ class Visit:
 
     desired: tuple[Entry, ...]
     convergence: Convergence
+    boot: Boot | None = None
+    """When the router started; None where it does not say."""
+    has_restarted: bool = False
+    """Since the visit before: what it had then says nothing of what somebody changed."""
 
     @property
     def kept(self) -> tuple[Entry, ...]:
@@ -43,10 +48,37 @@ class Sighting:
     """Whether `/ppp/active` was read; without, nothing follows from its being empty."""
 
 
-def converge(connection: RouterConnection, duty: Duty, proven: Sequence[Entry] | None, *, repair_drift: bool) -> Visit:
-    """Make a router hold what it has to; `proven` is what it was last read to hold."""
+@dataclass(frozen=True, slots=True)
+class Before:
+    """What the visit before found; `proven` is what the router was last read to hold."""
+
+    proven: Sequence[Entry] | None = None
+    boot: Boot | None = None
+
+
+def converge(
+    connection: RouterConnection, duty: Duty, before: Before, *, repair_drift: bool, clock: Callable[[], float]
+) -> Visit:
+    """Make a router hold what it has to; `clock` is monotonic.
+
+    After it has started again nothing is told of as changed by hand: it may have come up with an old configuration.
+    """
+    started = started_at(connection, clock)
+    has_restarted = before.boot is not None and started is not None and started.is_after(before.boot)
     desired = duty.entries(tagged_leases(connection))
-    return Visit(tuple(desired), connection.converge(desired, proven, repair_drift=repair_drift))
+    proven = None if has_restarted else before.proven
+    done = connection.converge(desired, proven, repair_drift=repair_drift)
+    return Visit(tuple(desired), done, started, has_restarted)
+
+
+def started_at(connection: RouterConnection, clock: Callable[[], float]) -> Boot | None:
+    """Return when a router started; None where it does not say."""
+    asked_at = clock()
+    try:
+        rows = connection.read("/system/resource", ("uptime",))
+    except RouterOsRefused:
+        return None
+    return boot(rows[0].get("uptime", ""), asked_at, clock()) if rows else None
 
 
 def sight(connection: RouterConnection, clock: Callable[[], datetime], *, members: bool = False) -> Sighting:

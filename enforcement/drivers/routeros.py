@@ -109,7 +109,10 @@ class Rest:
 
 
 class RouterConnection:
-    """A router's API for one thread. It connects when it is needed and again after each fault."""
+    """A router's API for one thread. It connects when it is needed and again after each fault.
+
+    `opened` is told of each connection, in that thread.
+    """
 
     def __init__(
         self,
@@ -119,9 +122,11 @@ class RouterConnection:
         clock: Callable[[], float] = time.monotonic,
         rest: Rest | None = None,
         opening: Callable[[Endpoint, Patience, Callable[[], float]], Channel] = open_channel,
+        opened: Callable[[Channel], None] | None = None,
     ) -> None:
         self._endpoint = endpoint
         self._opening = opening
+        self._opened = opened
         self._patience = patience
         self._clock = clock
         self._rest = rest or Rest()
@@ -281,6 +286,8 @@ class RouterConnection:
                 self._channel = channel
                 if self._is_closed:
                     channel.abort()
+            if self._opened is not None:
+                self._opened(channel)
             return channel
         return self._channel
 

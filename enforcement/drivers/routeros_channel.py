@@ -186,6 +186,10 @@ class Channel:
         self._waiting: dict[bytes, Reply] = {}
         self._last_tag = 0
 
+    def fileno(self) -> int:
+        """Return the descriptor of the connection."""
+        return self._socket.fileno()
+
     def log_in(self, user: str, password: Secret) -> Fault | None:
         """Log in as RouterOS 6.43 and later want it, else by the older challenge; return why it failed."""
         try:

@@ -295,6 +295,86 @@ def test_after_a_reboot_nothing_has_to_be_written_again(
     play(story())
 
 
+def lose_entries(box: RunningBox) -> None:
+    """Let the box come up with a configuration in which two queues are missing and one has another rate."""
+
+    def lose() -> None:
+        table = box.box.state.tables[QUEUES]
+        table.remove(table.find("line1") + table.find("line3"))
+        table.set(table.find("line2"), {"max-limit": "99M/99M"}, Microseconds(0))
+
+    box.do(lose)
+
+
+def let_it_have_run(box: RunningBox, seconds: int) -> None:
+    """Let the box have started so long ago."""
+
+    def age() -> None:
+        box.box.state.booted_us = Microseconds(box.box.state.booted_us - seconds * SECOND_US)
+
+    box.do(age)
+
+
+@pytest.mark.parametrize("repair", [True, False])
+def test_a_router_that_came_back_from_an_old_backup_is_set_right_within_seconds(
+    box: RunningBox, engine: sqlalchemy.Engine, database_dsn: str, repair: bool
+) -> None:
+    provision(engine, town(box, repair_drift=repair))
+    let_it_have_run(box, 1000)
+
+    async def story() -> None:
+        async with kept(engine, database_dsn, replace(LAZY, look=600)) as running:
+            await running.visited()
+            before = queues(box)
+            lose_entries(box)
+            with structlog.testing.capture_logs() as logs:
+                began = time.monotonic()
+                box.reboot()
+                await until(lambda: queues(box) == before)
+            assert time.monotonic() - began <= 10
+            await until(lambda: any(line["event"] == "router has started again" for line in logs))
+            assert running.keepers.counts.drifts["norte"] == 0, "nobody changed it by hand"
+            assert running.keepers.now().drifted == {"norte": 0}
+
+    play(story())
+
+
+def test_a_connection_that_ended_without_a_restart_is_a_reason_to_look(
+    box: RunningBox, engine: sqlalchemy.Engine, database_dsn: str
+) -> None:
+    provision(engine, town(box))
+    let_it_have_run(box, 1000)
+
+    async def story() -> None:
+        async with kept(engine, database_dsn) as running:
+            await running.visited()
+            change_by_hand(box, "line2")
+            box.do(box.box.drop_connections)
+            await until(lambda: queues(box)["line2"]["max-limit"] == "5000000/10000000")
+            assert running.keepers.counts.drifts["norte"] == 1
+
+    play(story())
+
+
+def test_a_router_that_ends_every_idle_connection_is_not_visited_in_a_circle(
+    box: RunningBox, engine: sqlalchemy.Engine, database_dsn: str
+) -> None:
+    provision(engine, town(box))
+
+    async def story() -> None:
+        async with kept(engine, database_dsn) as running:
+            visits = 0
+            began = time.monotonic()
+            while time.monotonic() - began < 1:
+                looked = running.keeper.knowledge.looked_at if running.keepers._keepers else None
+                box.do(box.box.drop_connections)
+                await asyncio.sleep(0.01)
+                visits += bool(looked) and running.keeper.knowledge.looked_at != looked
+            assert visits <= 1
+
+    play(story())
+
+
 @pytest.mark.parametrize("takes_effect", [False, True])
 @pytest.mark.parametrize("after", range(4))
 def test_a_visit_that_is_cut_off_at_any_write_is_made_again(
