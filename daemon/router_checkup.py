@@ -18,7 +18,7 @@ from sqlalchemy.engine import Engine
 from daemon.enforcement_routers import find_site
 from daemon.router_duty import SnapshotBehind, compute
 from daemon.router_keepers import is_kept
-from daemon.router_readings import Readings, look, our_address, probe
+from daemon.router_readings import Probed, Readings, look, our_address, probe
 from daemon.router_remarks import ENTRIES, Remark, about_double_queues, about_entries, about_sessions
 from daemon.router_report import RouterKnowledge
 from domain.network import ApiAccess, Router
@@ -27,7 +27,7 @@ from enforcement.drivers.routeros import RouterConnection, RouterThread
 from enforcement.drivers.routeros_channel import API_PORT, API_TLS_PORT, Endpoint, Patience
 from enforcement.drivers.routeros_errors import RouterOsError
 from enforcement.profiles import PROFILES
-from enforcement.router_checks import Check, Expected, Finding, Level, Probe, RouterFacts, checks
+from enforcement.router_checks import Check, Expected, Finding, Level, RouterFacts, checks
 from enforcement.router_script import ApiUser, RouterSetup, script
 from storage.snapshot import Snapshot
 
@@ -105,13 +105,21 @@ class RouterCheckup:
         return next((router for router in self._snapshot().routers.values() if router.name == name), None)
 
     def _findings(
-        self, target: Target, server: str | None, probed: Probe, readings: Readings | None
+        self, target: Target, server: str | None, probed: Probed, readings: Readings | None
     ) -> Iterator[Remark]:
-        expected = Expected(server or UNSPECIFIED, target.port, self._ports.authentication, self._ports.accounting)
+        expected = Expected(
+            server or UNSPECIFIED,
+            target.port,
+            self._ports.authentication,
+            self._ports.accounting,
+            is_routeros=target.profile.api,
+        )
         read = readings or Readings()
         facts = RouterFacts(
-            probe=probed,
-            clock_offset_seconds=read.clock_offset_seconds,
+            probe=probed.probe,
+            clock_offset_seconds=probed.clock_offset_seconds
+            if read.clock_offset_seconds is None
+            else read.clock_offset_seconds,
             api=None if readings is None else read.trouble,
             radius=read.radius,
             incoming=read.incoming,
@@ -163,7 +171,7 @@ def _says_something(finding: Finding, readings: Readings | None) -> bool:
     if finding.check in (Check.SECRET, Check.API):
         return True
     if readings is None:
-        return False
+        return finding.check is Check.CLOCK and finding.level is not Level.UNKNOWN
     # Where the API answers, what could not be read is a menu that this router does not have.
     return bool(readings.trouble) or finding.level is not Level.UNKNOWN
 

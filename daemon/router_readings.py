@@ -15,6 +15,7 @@ from ipaddress import ip_address
 from random import Random
 from secrets import token_hex
 from time import time
+from typing import NamedTuple
 
 from daemon.router_visit import tagged_leases
 from enforcement import routeros_values as values
@@ -96,22 +97,31 @@ def _clock_offset(connection: RouterConnection, clock: Callable[[], datetime]) -
     return offset + 0.5
 
 
-async def probe(target: Target) -> Probe:
-    """Ask for the end of a session that does not exist, and tell what became of it."""
+class Probed(NamedTuple):
+    """What became of a request, and how far the router's clock is ahead of ours where its answer told the time."""
+
+    probe: Probe
+    clock_offset_seconds: int | None = None
+
+
+async def probe(target: Target, seconds: float = PROBE_SECONDS) -> Probed:
+    """Ask for the end of a session that does not exist, and tell what became of it within `seconds`."""
     coa = CoaClient(asyncio.get_running_loop(), clock=time, random=Random())  # noqa: S311 - spreads retransmissions
     nobody = token_hex(8)
     names = SessionNames(user_name=f"caudal-check-{nobody}", acct_session_id=nobody)
     try:
-        async with asyncio.timeout(PROBE_SECONDS):
+        async with asyncio.timeout(seconds):
             outcome = await coa.send(target, disconnect(names))
         if outcome.kind is not Kind.SILENT:
-            return Probe.ANSWERED
+            return Probed(Probe.ANSWERED, outcome.clock_offset_seconds)
+        if outcome.unreachable:
+            return Probed(Probe.REFUSED)
     except (TimeoutError, CannotSend):
         pass
     finally:
         coa.close()
     is_wrong = coa.traffic.ignored[Disbelief.AUTHENTICATOR.value] > 0
-    return Probe.WRONG_AUTHENTICATOR if is_wrong else Probe.SILENT
+    return Probed(Probe.WRONG_AUTHENTICATOR if is_wrong else Probe.SILENT)
 
 
 def our_address(host: str) -> str | None:

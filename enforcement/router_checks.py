@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from enforcement import routeros_values as values
 from enforcement.routeros_entries import Row
+from radius.dynamic_authorization import REPLAY_WINDOW_SECONDS
 
 _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 _ISO_DATE = re.compile(r"(\d{4})-(\d\d)-(\d\d)", re.ASCII).fullmatch
@@ -54,7 +55,10 @@ class Probe(Enum):
     ANSWERED = "answered"
     """A NAK whose authenticator is right: both sides have one secret."""
     WRONG_AUTHENTICATOR = "wrong_authenticator"
+    REFUSED = "refused"
+    """The router's network says that nothing listens at that port (ICMP port unreachable)."""
     SILENT = "silent"
+    """Neither an answer nor a word that the port is shut."""
 
 
 class Finding(NamedTuple):
@@ -75,6 +79,8 @@ class Expected:
     authentication_port: int = 1812
     accounting_port: int = 1813
     interim_seconds: int = 300
+    is_routeros: bool = True
+    """Whether commands of RouterOS correct it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,21 +196,44 @@ def _radius(expected: Expected, facts: RouterFacts) -> list[Finding]:
 
 def _secret(expected: Expected, facts: RouterFacts) -> list[Finding]:
     correct = "/radius set [find comment=caudal] secret=..."
-    if facts.probe is Probe.ANSWERED:
-        return [Finding(Check.SECRET, Level.OK, "the router knows our secret")]
-    if facts.probe is Probe.WRONG_AUTHENTICATOR:
-        return [Finding(Check.SECRET, Level.ERROR, "secrets differ: its answers do not verify", correct)]
-    if facts.probe is None:
-        return [Finding(Check.SECRET, Level.UNKNOWN, "the secret was not tried")]
-    if facts.incoming is None:
-        text = (
-            "no answer to a Disconnect-Request: the secret differs, `/radius incoming` is off, or a firewall is between"
-        )
-        return [Finding(Check.SECRET, Level.ERROR, text, correct)]
-    if _refuses_incoming(expected, facts.incoming) is not None:
+    if not expected.is_routeros:
+        correct = "compare `secret` of [[router]] with the one that the router has for CoA"
+    match facts.probe:
+        case Probe.ANSWERED:
+            return [Finding(Check.SECRET, Level.OK, "the router knows our secret")]
+        case Probe.WRONG_AUTHENTICATOR:
+            return [Finding(Check.SECRET, Level.ERROR, "secrets differ: its answers do not verify", correct)]
+        case None:
+            return [Finding(Check.SECRET, Level.UNKNOWN, "the secret was not tried")]
+    if facts.incoming is not None and _refuses_incoming(expected, facts.incoming) is not None:
         return [Finding(Check.SECRET, Level.UNKNOWN, "the secret can be tried once the router takes Disconnects")]
-    text = "no answer to a Disconnect-Request, which the router takes: the secret differs, or a firewall is between"
-    return [Finding(Check.SECRET, Level.ERROR, text, correct)]
+    if facts.probe is Probe.REFUSED:
+        return [_shut(expected)]
+    return [_silent(expected, facts, correct)]
+
+
+def _shut(expected: Expected) -> Finding:
+    port = expected.coa_port
+    text = f"port {port} is shut: the router's network says that nothing listens there; of the secret nothing is known"
+    command = "/radius incoming set accept=yes port=" if expected.is_routeros else "let it take CoA on port "
+    correct = f"{command}{port}; or give [[router]] the coa_port on which it listens"
+    return Finding(Check.SECRET, Level.ERROR, text, correct)
+
+
+def _silent(expected: Expected, facts: RouterFacts, by_secret: str) -> Finding:
+    """Say what silence can mean: of a shut port without a firewall the network would have told."""
+    if expected.is_routeros:
+        look, differs, off = "`/radius incoming monitor`", "bad-requests that grow", "`/radius incoming` is off"
+    else:
+        look, differs, off = "its log", "a wrong authenticator", "it takes no CoA"
+    others = "" if facts.incoming is not None else f"{off}, "
+    taken = "" if facts.incoming is None else ", which the router takes"
+    text = (
+        f"no answer to a Disconnect-Request{taken}, and no word that port {expected.coa_port} is shut: "
+        f"the secret differs, {others}or a firewall is between"
+    )
+    correct = f"{look} while this check runs: {differs}: {by_secret}; nothing at all: look at the firewall"
+    return Finding(Check.SECRET, Level.ERROR, text, correct)
 
 
 def _incoming(expected: Expected, facts: RouterFacts) -> list[Finding]:
@@ -226,13 +255,17 @@ def _refuses_incoming(expected: Expected, row: Row) -> str | None:
     return None
 
 
-def _clock(_expected: Expected, facts: RouterFacts) -> list[Finding]:
+def _clock(expected: Expected, facts: RouterFacts) -> list[Finding]:
     offset = facts.clock_offset_seconds
     if offset is None:
         return [Finding(Check.CLOCK, Level.UNKNOWN, "the router's time was not read")]
     if abs(offset) > LARGEST_CLOCK_OFFSET_SECONDS:
         text = f"the clock is {abs(offset):.0f} s {'ahead' if offset > 0 else 'behind'}"
-        return [Finding(Check.CLOCK, Level.WARNING, text, "/system ntp client set enabled=yes")]
+        correct = "/system ntp client set enabled=yes" if expected.is_routeros else "let it set its clock by NTP"
+        if abs(offset) <= REPLAY_WINDOW_SECONDS:
+            return [Finding(Check.CLOCK, Level.WARNING, text, correct)]
+        text += "; a router that keeps to RFC 5176 §6.3 takes our CoA for replays and ignores it"
+        return [Finding(Check.CLOCK, Level.ERROR, text, correct)]
     return [Finding(Check.CLOCK, Level.OK, "the clock is right")]
 
 

@@ -67,6 +67,8 @@ class Disbelief(Enum):
     """Most often the secrets here and on the router differ."""
     MESSAGE_AUTHENTICATOR = "wrong_message_authenticator"
     UNSIGNED = "missing_message_authenticator"
+    STALE = "stale"
+    """Its Event-Timestamp is not current (RFC 5176 §6.3)."""
 
 
 class Meaning(Enum):
@@ -281,16 +283,14 @@ class Answer(NamedTuple):
 
     acknowledged: bool
     cause: int | None
+    told_at: int | None = None
+    """Its Event-Timestamp, in seconds since the epoch; whether that is current tells the `PeerClock` of its NAS."""
 
 
 def verify(
     datagram: bytes, request: bytes, secret: bytes, *, require_message_authenticator: bool, decoder: Decoder
 ) -> Answer | Disbelief:
-    """Return what `datagram` says about `request`, or why it cannot be believed.
-
-    Its Event-Timestamp is not asked for: the authenticator covers the request's own, and that is not older than the
-    request; a router whose clock is wrong could never answer otherwise.
-    """
+    """Return what `datagram` says about `request`, or why it cannot be believed."""
     try:
         packet = decoder.decode(datagram)
     except MalformedPacket:
@@ -309,7 +309,36 @@ def verify(
     elif require_message_authenticator:
         return Disbelief.UNSIGNED
     cause = packet.integer(Type.ERROR_CAUSE)
-    return Answer(acknowledged, None if cause is None or fits_ack(cause) is not acknowledged else cause)
+    fitting = None if cause is None or fits_ack(cause) is not acknowledged else cause
+    return Answer(acknowledged, fitting, packet.integer(Type.EVENT_TIMESTAMP))
+
+
+class PeerClock:
+    """Whether the Event-Timestamp of a NAS's answers is current, though its clock may be wrong.
+
+    One that is not is to be ignored (RFC 5176 §6.3). But an answer cannot be older than its request, whose own
+    Event-Timestamp its authenticator covers: what is off is the clock of its NAS. So a second answer that is off by as
+    much is believed, and from then on that NAS is judged by its own clock; else it would be out of reach.
+    """
+
+    __slots__ = ("_suspected", "offset_seconds")
+
+    def __init__(self) -> None:
+        self.offset_seconds: int | None = None
+        """How far it was ahead of ours in the last answer that counted; None before one told the time."""
+        self._suspected: int | None = None
+
+    def is_current(self, told_at: int | None, now: int) -> bool:
+        """Tell whether an answer counts that came at `now`, in seconds since the epoch; one without time does."""
+        if told_at is None:
+            return True
+        offset = told_at - now
+        usual = (0, self.offset_seconds, self._suspected)
+        if any(each is not None and abs(offset - each) <= REPLAY_WINDOW_SECONDS for each in usual):
+            self.offset_seconds, self._suspected = offset, None
+            return True
+        self._suspected = offset
+        return False
 
 
 def is_stale(packet: Packet, now_seconds: int) -> bool:

@@ -28,7 +28,16 @@ from enforcement.drivers.coa_ports import (
     send,
 )
 from enforcement.profiles import NasProfile
-from radius.dynamic_authorization import Answer, Disbelief, DynamicRequest, Meaning, encode, meaning, verify
+from radius.dynamic_authorization import (
+    Answer,
+    Disbelief,
+    DynamicRequest,
+    Meaning,
+    PeerClock,
+    encode,
+    meaning,
+    verify,
+)
 from radius.packet import HEADER_OCTETS, Decoder
 
 FIRST_PAUSE_SECONDS = 2.0
@@ -70,6 +79,8 @@ class Outcome(NamedTuple):
     """Silent because nothing listens at that port, as its network says."""
     disbelief: Disbelief | None = None
     """Silent but for answers that could not be believed, the last for this reason."""
+    clock_offset_seconds: int | None = None
+    """How far the NAS's clock is ahead of ours, where it ever told its time."""
 
     @property
     def meaning(self) -> Meaning | None:
@@ -126,6 +137,7 @@ class _Nas(NamedTuple):
     place: Place
     family: int
     identifiers: Identifiers
+    clock: PeerClock
 
 
 class _Exchange:
@@ -133,6 +145,7 @@ class _Exchange:
 
     __slots__ = (
         "begun",
+        "clock",
         "datagram",
         "disbelief",
         "done",
@@ -146,12 +159,13 @@ class _Exchange:
     )
 
     def __init__(
-        self, datagram: bytes, target: Target, place: Place, port: socket.socket, done: asyncio.Future[Outcome]
+        self, datagram: bytes, target: Target, nas: _Nas, port: socket.socket, done: asyncio.Future[Outcome]
     ) -> None:
         self.datagram = datagram
         self.secret = target.secret.reveal()
         self.require = target.require_message_authenticator
-        self.place = place
+        self.place = nas.place
+        self.clock = nas.clock
         self.port = port
         self.done = done
         self.begun = 0.0
@@ -250,7 +264,7 @@ class CoaClient:
             secret=target.secret.reveal(),
             event_timestamp=int(self._clock()),
         )
-        exchange = _Exchange(datagram, target, nas.place, port, self._loop.create_future())
+        exchange = _Exchange(datagram, target, nas, port, self._loop.create_future())
         exchange.begun = self._timers.time()
         key = (port.fileno(), *nas.place, identifier)
         self._under_way[key] = exchange
@@ -277,7 +291,7 @@ class CoaClient:
             self._make_room()
             family = socket.AF_INET if address.version == 4 else socket.AF_INET6
             first = self._random.randrange(IDENTIFIERS)
-            nas = self._nas[place] = _Nas(place, family, Identifiers(first, self._timers.time()))
+            nas = self._nas[place] = _Nas(place, family, Identifiers(first, self._timers.time()), PeerClock())
         return nas
 
     def _make_room(self) -> None:
@@ -336,6 +350,8 @@ class CoaClient:
             require_message_authenticator=exchange.require,
             decoder=self._decoder,
         )
+        if isinstance(said, Answer) and not exchange.clock.is_current(said.told_at, int(self._clock())):
+            said = Disbelief.STALE
         if isinstance(said, Answer):
             self._finish(exchange, Kind.ACK if said.acknowledged else Kind.NAK, said.cause)
         else:
@@ -355,7 +371,8 @@ class CoaClient:
         self.traffic.outcomes[kind, cause] += 1
         seconds = self._timers.time() - exchange.begun
         disbelief = exchange.disbelief if kind is Kind.SILENT else None
-        exchange.done.set_result(Outcome(kind, cause, exchange.tries, seconds, unreachable, disbelief))
+        offset = exchange.clock.offset_seconds
+        exchange.done.set_result(Outcome(kind, cause, exchange.tries, seconds, unreachable, disbelief, offset))
 
 
 def next_pause(previous: float, spread: float) -> float:

@@ -15,6 +15,7 @@ from radius.dynamic_authorization import (
     Disbelief,
     DynamicRequest,
     Meaning,
+    PeerClock,
     SessionNames,
     change,
     disconnect,
@@ -271,3 +272,38 @@ def test_a_request_is_stale_five_minutes_before_and_after(shift: int, stale: boo
 
 def test_a_request_without_a_time_is_not_stale() -> None:
     assert not is_stale(decode(encode_request(Code.COA_REQUEST, 1, b"", SECRET)), NOW)
+
+
+def test_the_time_of_an_answer_is_read() -> None:
+    told_at = integer_attribute(Type.EVENT_TIMESTAMP, NOW - 400)
+    answer = told(encode_reply(Code.COA_ACK, decode(CHANGE), told_at, SECRET))
+    assert answer == Answer(acknowledged=True, cause=None, told_at=NOW - 400)
+
+
+@pytest.mark.parametrize(("shift", "is_current"), [(0, True), (300, True), (-300, True), (301, False), (-301, False)])
+def test_an_answer_is_current_five_minutes_before_and_after(shift: int, is_current: bool) -> None:
+    assert PeerClock().is_current(NOW + shift, NOW) is is_current
+
+
+def test_an_answer_without_a_time_counts_and_tells_nothing_of_the_clock() -> None:
+    clock = PeerClock()
+    assert clock.is_current(None, NOW)
+    assert clock.offset_seconds is None
+
+
+@given(st.integers(301, 10**9) | st.integers(-(10**9), -301), st.integers(0, 30))
+def test_a_nas_whose_clock_is_wrong_is_judged_by_its_own_from_the_second_answer_on(offset: int, later: int) -> None:
+    clock = PeerClock()
+    assert not clock.is_current(NOW + offset, NOW)
+    assert clock.is_current(NOW + offset, NOW + later), "the same octets, or another answer"
+    assert clock.offset_seconds == offset - later
+    assert clock.is_current(NOW + 1000 + offset, NOW + 1000)
+    assert clock.is_current(NOW + 2000, NOW + 2000), "its clock was set"
+
+
+def test_two_answers_that_are_off_by_different_times_do_not_count() -> None:
+    clock = PeerClock()
+    assert not clock.is_current(NOW - 1000, NOW)
+    assert not clock.is_current(NOW - 5000, NOW)
+    assert not clock.is_current(NOW + 1000, NOW)
+    assert clock.offset_seconds is None

@@ -23,14 +23,17 @@ from radius.dynamic_authorization import (
     change,
     disconnect,
 )
-from radius.packet import attribute, decode, vendor_attribute
+from radius.packet import attribute, decode, encode_reply, integer_attribute, vendor_attribute
 from simulator.rates import Rates
 from tests.unit.enforcement.coa_bench import (
     ANA,
+    EPOCH_SECONDS,
     EVA,
+    SECRET,
     SLOWER,
     SOON,
     Bench,
+    Nas,
     Nowhere,
     answer,
     play,
@@ -437,3 +440,60 @@ def test_no_pair_of_port_and_identifier_comes_back_too_soon(first: int, runs: li
         # A sum, as the pause is made: a difference of the same floats may miss it by the last bit.
         assert now >= used.get(taken, -REST_SECONDS) + REST_SECONDS
         used[taken] = now
+
+
+def at(nas: Nas, number: int, seconds: int) -> bytes:
+    """Return an ACK to datagram `number` that says it is of `seconds` from now."""
+    request = decode(nas.seen[number][0])
+    told_at = integer_attribute(Type.EVENT_TIMESTAMP, EPOCH_SECONDS + seconds)
+    return encode_reply(request.code + 1, request, told_at, SECRET.reveal())
+
+
+def test_a_stale_answer_is_ignored_until_the_router_says_again_that_its_clock_is_so_wrong() -> None:
+    async def scene(bench: Bench) -> None:
+        nas = await bench.nas(mute=True)
+        asking = bench.begin(nas, change(ANA, SLOWER))
+        await nas.saw(1)
+        nas.transport.sendto(at(nas, 0, -1000), nas.seen[0][1])
+        while not bench.client.traffic.ignored:  # noqa: ASYNC110 - what is ignored is told to nobody
+            await asyncio.sleep(0)
+        assert bench.client.traffic.ignored == {"stale": 1}
+        assert not asking.done()
+        bench.timers.step()
+        await nas.saw(2)
+        nas.transport.sendto(at(nas, 1, -1000), nas.seen[1][1])
+        outcome = await asking
+        assert (outcome.kind, outcome.clock_offset_seconds) == (Kind.ACK, -1000 - int(bench.timers.now - 1_000))
+        another = bench.begin(nas, change(EVA, SLOWER))
+        await nas.saw(3)
+        nas.transport.sendto(at(nas, 2, -1000), nas.seen[2][1])
+        assert (await another).tries == 1, "its clock is known by now"
+
+    play(scene)
+
+
+@pytest.mark.parametrize("seconds", [0, 300, -300])
+def test_an_answer_of_this_moment_counts_at_once(seconds: int) -> None:
+    async def scene(bench: Bench) -> None:
+        nas = await bench.nas(mute=True)
+        asking = bench.begin(nas, change(ANA, SLOWER))
+        await nas.saw(1)
+        nas.transport.sendto(at(nas, 0, seconds), nas.seen[0][1])
+        assert (await asking).clock_offset_seconds == seconds
+
+    play(scene)
+
+
+def test_a_router_that_sends_nothing_but_one_stale_answer_was_silent() -> None:
+    async def scene(bench: Bench) -> None:
+        nas = await bench.nas(mute=True)
+        asking = bench.begin(nas, change(ANA, SLOWER))
+        await nas.saw(1)
+        nas.transport.sendto(at(nas, 0, 5000), nas.seen[0][1])
+        while not bench.client.traffic.ignored:  # noqa: ASYNC110 - as above
+            await asyncio.sleep(0)
+        bench.timers.advance(31)
+        outcome = await asking
+        assert (outcome.kind, outcome.disbelief) == (Kind.SILENT, Disbelief.STALE)
+
+    play(scene)

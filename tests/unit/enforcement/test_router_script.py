@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC
+from typing import Any
 
 import pytest
 
@@ -143,6 +144,10 @@ def test_what_was_not_read_is_said_not_to_be_known() -> None:
     ("facts", "check", "level", "words"),
     [
         ({"probe": Probe.SILENT}, Check.SECRET, Level.ERROR, "no answer"),
+        ({"probe": Probe.SILENT}, Check.SECRET, Level.ERROR, "no word that port 1700 is shut"),
+        ({"probe": Probe.REFUSED}, Check.SECRET, Level.ERROR, "port 1700 is shut"),
+        ({"clock_offset_seconds": 301.0}, Check.CLOCK, Level.ERROR, "301 s ahead; a router that keeps to RFC 5176"),
+        ({"clock_offset_seconds": -300.0}, Check.CLOCK, Level.WARNING, "300 s behind"),
         ({"probe": Probe.WRONG_AUTHENTICATOR}, Check.SECRET, Level.ERROR, "secrets differ"),
         ({"clock_offset_seconds": -90.0}, Check.CLOCK, Level.WARNING, "90 s behind"),
         ({"clock_offset_seconds": 6.0}, Check.CLOCK, Level.WARNING, "6 s ahead"),
@@ -209,3 +214,30 @@ def test_where_nobody_can_look_a_silent_router_may_be_closed_to_requests() -> No
 def test_the_routers_clock_is_read_in_every_version(row: dict[str, str], instant: str | None) -> None:
     found = router_time(row)
     assert (None if found is None else found.astimezone(UTC).isoformat()) == instant
+
+
+def secret_of(facts: RouterFacts, **expected: Any) -> tuple[str, str]:
+    """Return what is said of the secret, and how to correct it."""
+    (found,) = [each for each in checks(replace(EXPECTED, **expected), facts) if each.check is Check.SECRET]
+    assert found.level is Level.ERROR
+    return found.text, found.correct or ""
+
+
+def test_silence_names_both_that_it_can_mean_and_how_to_tell_them_apart() -> None:
+    text, correct = secret_of(RouterFacts(probe=Probe.SILENT))
+    assert "the secret differs" in text
+    assert "a firewall is between" in text
+    assert "bad-requests that grow: /radius set" in correct
+    assert "nothing at all: look at the firewall" in correct
+
+
+def test_a_shut_port_is_told_from_a_wrong_secret_by_the_word_of_its_network() -> None:
+    text, correct = secret_of(RouterFacts(probe=Probe.REFUSED))
+    assert "of the secret nothing is known" in text
+    assert correct.startswith("/radius incoming set accept=yes port=1700")
+
+
+@pytest.mark.parametrize("probe", [Probe.SILENT, Probe.REFUSED, Probe.WRONG_AUTHENTICATOR])
+def test_a_router_of_another_kind_is_given_no_commands_of_routeros(probe: Probe) -> None:
+    text, correct = secret_of(RouterFacts(probe=probe), is_routeros=False)
+    assert "/radius" not in text + correct
