@@ -23,8 +23,8 @@ MOST_IN_FLIGHT = 8
 """At 50 a second a router may take 160 ms to answer each and still be served at its rate."""
 MOST_WAITING = 20_000
 """Sessions with something to be told; more than a router carries."""
-MOST_GUESTS = 250
-"""Guests that wait: as many as every second turn of the usual rate carries in ten seconds."""
+MOST_GUESTS = 200
+"""Guests that wait: as many as every second turn carries in ten seconds, where 50 a second refill with 40."""
 SILENT_IN_A_ROW = 5
 PROBE_SECONDS = 5.0
 """Pause between probes of a router that is away: six requests of 30 s each are then under way."""

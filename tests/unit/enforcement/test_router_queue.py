@@ -523,3 +523,19 @@ def test_asking_when_told_to_is_never_in_vain(sessions: int, per_second: float) 
         now = queue.next_at(now)
     assert queue.waiting == 0
     assert wakes <= sessions
+
+
+def test_all_guests_that_may_wait_have_their_turn_within_ten_seconds_beside_a_storm_of_ours() -> None:
+    queue: RouterQueue[int] = RouterQueue(0.0)
+    for session in range(1000):
+        queue.push(session, 0)
+    waiting = 0
+    while queue.push_guest(("guest", waiting), ("other", waiting), 1, 0.0):
+        waiting += 1
+    now, let_go = 0.0, 0
+    while let_go < waiting:
+        let_go += sum(queue.ready(now))
+        for key in list(queue._in_flight):
+            queue.done(key, Ended.ANSWERED, now)
+        now += 0.005
+    assert 9.5 <= now <= 10.0, "the limit is what can be promised, and not less"
