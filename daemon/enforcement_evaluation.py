@@ -7,10 +7,9 @@ order. Runs in a thread; `Evaluator` belongs to one thread at a time.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta, tzinfo
-from ipaddress import ip_address
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
@@ -19,21 +18,32 @@ from sqlalchemy.engine import Connection, Engine
 
 from daemon import enforcement_upkeep
 from daemon.enforcement_memory import EntitlementMemory
-from daemon.enforcement_orders import Crossing, Order
+from daemon.enforcement_orders import Order
+from daemon.enforcement_routers import Box
+from daemon.enforcement_wanted import (
+    Cause,
+    Wanted,
+    causes_of,
+    crossing_of,
+    has_stayed,
+    names_of,
+    state_of,
+    wake_of,
+)
 from domain.errors import CaudalError
-from domain.network import Plan
-from domain.plan_rules import NO_RULES, CapAction, Direction, PlanRules
+from domain.plan_rules import NO_RULES
 from enforcement.entitlement import Entitlement, entitle, fingerprint
-from enforcement.explanation import Rule
 from enforcement.line_change import Wish
-from enforcement.reconcile import LineState, Problem, Proof
+from enforcement.profiles import PROFILES
+from enforcement.reconcile import Problem
+from enforcement.thresholds import by_volume, next_crossing, raised_limits
 from radius import class_token
 from radius.dynamic_authorization import SessionNames
 from storage import lines, open_sessions, outbox, standings
 from storage.lines import Desire, Line, Wake
 from storage.outbox import Event, Topic
 from storage.snapshot import REVISION, Snapshot
-from storage.standings import Loaded, Meter, OpenSession
+from storage.standings import Loaded, Meter
 
 EVENTS_AT_ONCE = 500
 """Services in one transaction; these take some 0.1 s, for which a crossing may have to wait."""
@@ -41,10 +51,6 @@ LOGIN_TIME = timedelta(seconds=30)
 """From an Access-Accept to the commit of its Start; a change that comes between is looked at again after it."""
 OPENED_LATELY = timedelta(minutes=10)
 """How far the beginning of such a session may seem to lie back: routers' clocks are wrong."""
-LEAVING_TIME = timedelta(seconds=5)
-"""From a Disconnect-ACK until all that the router reported before it has come; whoever reports later has stayed."""
-LONGEST_LEAVING_TIME = timedelta(seconds=60)
-"""How long its Stop may take; after that a session without traffic has stayed, or its Stop is lost."""
 
 
 class SnapshotIsOld(CaudalError):
@@ -76,6 +82,15 @@ class Unpaid(NamedTuple):
     reason: str
 
 
+class Raised(NamedTuple):
+    """A session that was granted more than its router was told at login, and the limits that tell it."""
+
+    session_id: int
+    box: Box
+    names: SessionNames
+    attributes: bytes
+
+
 @dataclass(slots=True)
 class Evaluated:
     """What a transaction brought."""
@@ -86,6 +101,8 @@ class Evaluated:
     top_ups: list[Unasked] = field(default_factory=list)
     top_ups_refused: list[Unpaid] = field(default_factory=list)
     orders: list[Order] = field(default_factory=list)
+    raised: list[Raised] = field(default_factory=list)
+    """Sessions whose routers may be told of other limits."""
     closed: list[int] = field(default_factory=list)
     """Sessions that ended."""
     warned: list[Warned] = field(default_factory=list)
@@ -111,35 +128,7 @@ class _Batch:
     """Sessions whose routers said that they ended them, and which go on."""
     again: list[int] = field(default_factory=list)
     """Services of which a session may be about to open with what was right before."""
-    wanted: dict[int, _Wanted] = field(default_factory=dict)
-
-
-class _Wanted(NamedTuple):
-    """A session and what it should get."""
-
-    session: OpenSession
-    loaded: Loaded
-    plan: Plan
-    entitlement: Entitlement
-    cause: Cause
-
-
-class Cause(NamedTuple):
-    """Why a service is looked at."""
-
-    at: datetime
-    urgent: bool = False
-    crossed: bool = False
-    changed: bool = False
-    """Somebody changed it: it may have had another plan."""
-    terms_changed: bool = False
-    """Somebody changed what it may do on the plan that it has."""
-    is_first: bool = False
-    """Nobody has acted upon its change before."""
-    is_old: bool = False
-    """It happened before this core knew the plans."""
-    foreign: frozenset[int] = frozenset()
-    """Sessions of which another system has changed something by CoA."""
+    wanted: dict[int, Wanted] = field(default_factory=dict)
 
 
 class Evaluator:
@@ -178,7 +167,7 @@ class Evaluator:
                     done.is_full = True
             done.closed = [event.session_id for event in events if event.topic is Topic.STOPPED and event.session_id]
             lines.forget_closed(connection, done.closed)
-            self._evaluate(connection, _causes(events, self._horizon), now, done)
+            self._evaluate(connection, causes_of(events, self._horizon), now, done)
         return done
 
     def _spread(self, connection: Connection, event: Event) -> None:
@@ -217,7 +206,10 @@ class Evaluator:
         ]
         batch = _Batch()
         for service_id, service in loaded.items():
-            self._evaluate_service(service, causes[service_id], now, batch, done)
+            cause = causes[service_id]
+            self._evaluate_service(service, cause, now, batch, done)
+            if cause.granted or service_id in kept.bought:
+                done.raised += self._raised(service, now)
         done.services += loaded
         done.next_at = min((each.recompute_at for each in batch.desires if each.recompute_at is not None), default=None)
         standings.write_meters(connection, batch.meters)
@@ -258,12 +250,12 @@ class Evaluator:
         changes = plan.rules.changes_by_itself or entitlement.valid_until is not None
         counting = sum(plan.rules.counts(session.traffic_class) for session in service.sessions)
         for session in service.sessions:
-            wanted = _Wanted(session, service, plan, entitlement, cause)
+            wanted = Wanted(session, service, plan, entitlement, cause)
             given = session.line is None and self._given_at_login(wanted) == desired
             is_foreign = session.id in cause.foreign
             if given and not (changes or is_foreign):
                 continue
-            if not entitlement.admitted and _has_stayed(session, now):
+            if not entitlement.admitted and has_stayed(session, now):
                 batch.doubted.append(session.id)
             batch.wanted[session.id] = wanted
             batch.desires.append(
@@ -277,9 +269,23 @@ class Evaluator:
                     problem=Problem.CHANGED_ELSEWHERE if given and is_foreign else None,
                 )
             )
-            batch.wakes.append(_wake(session, entitlement, plan.rules, counting))
+            batch.wakes.append(wake_of(session, entitlement, plan.rules, counting))
 
-    def _given_at_login(self, wanted: _Wanted) -> bytes | None:
+    def _raised(self, service: Loaded, now: datetime) -> Iterator[Raised]:
+        """Yield what tells routers that sessions of a service may use more than they were told at login."""
+        plan, blocking = by_volume(self._snapshot.plans[service.contract.plan_id]), self._snapshot.blocking
+        line = entitle(plan, plan.rules, blocking, service.standing, self._zone, now)
+        crossing = next_crossing(line, plan, blocking, service.standing, self._zone, now)
+        for session in service.sessions:
+            router = self._snapshot.routers.get(session.router_id)
+            if router is None or not line.admitted:
+                continue
+            up, down = session.octets_up, session.octets_down
+            limits = raised_limits(line, crossing, PROFILES[router.profile], up=up, down=down)
+            if limits:
+                yield Raised(session.id, (session.router_id, session.nas), names_of(session, router.identifier), limits)
+
+    def _given_at_login(self, wanted: Wanted) -> bytes | None:
         """Return the fingerprint of what the Access-Accept of a session gave; None when that is not known."""
         token = wanted.session.class_token
         said = None if token is None else class_token.parse(self._class_key, token)
@@ -292,30 +298,30 @@ class Evaluator:
             return None
         return self._memory.plan_alone(wanted.plan)
 
-    def _order(self, line: Line, wanted: _Wanted) -> Order:
+    def _order(self, line: Line, wanted: Wanted) -> Order:
         session, contract = wanted.session, wanted.loaded.contract
         proven = line.proven
         if session.line is None and session.id not in wanted.cause.foreign:
             proven = self._given_at_login(wanted)
         before = None if proven is None else self._memory.find(proven)
         router = self._snapshot.routers.get(session.router_id)
-        state = _state(line, wanted)
+        state = state_of(line, wanted)
         return Order(
             state=replace(state, proven=proven) if before is not None else state,
             service_id=contract.service_id,
             router_id=session.router_id,
             router=str(session.router_id) if router is None else router.name,
             nas=session.nas,
-            names=_names(session, None if router is None else router.identifier),
+            names=names_of(session, None if router is None else router.identifier),
             wish=Wish(wanted.entitlement, session.started_at, contract.login, wanted.plan.name),
             before=before,
             candidates=() if before is not None else self._candidates(wanted, line),
             caused_at=wanted.cause.at,
             urgent=wanted.cause.urgent,
-            crossing=_crossing(wanted) if wanted.cause.crossed and line.problem is None else None,
+            crossing=crossing_of(wanted) if wanted.cause.crossed and line.problem is None else None,
         )
 
-    def _candidates(self, wanted: _Wanted, line: Line) -> tuple[Entitlement, ...]:
+    def _candidates(self, wanted: Wanted, line: Line) -> tuple[Entitlement, ...]:
         """Return what may be in force on a line of which nobody knows it."""
         if line.problem is Problem.CHANGED_ELSEWHERE:
             # What it desires was proven: nothing else is in force but what a CoA changed, and rates are always told.
@@ -326,99 +332,3 @@ class Evaluator:
         if wanted.cause.changed and wanted.session.line is None:
             others += self._memory.shapes()
         return others if found is None else (found, *others)
-
-
-def _causes(events: Iterable[Event], horizon: int) -> dict[int, Cause]:
-    """Return why each service is looked at; of several events the first tells since when."""
-    causes: dict[int, Cause] = {}
-    for event in events:
-        if event.service_id is None:
-            continue
-        before = causes.get(event.service_id, Cause(event.happened_at))
-        crossed, changed = event.topic is Topic.CROSSED, event.topic is Topic.CHANGED
-        causes[event.service_id] = Cause(
-            at=before.at,
-            urgent=crossed or before.urgent,
-            crossed=crossed or before.crossed,
-            changed=changed or event.topic is Topic.AGAIN or before.changed,
-            terms_changed=event.topic is Topic.TERMS or before.terms_changed,
-            is_first=changed or before.is_first,
-            is_old=event.id <= horizon or before.is_old,
-            foreign=before.foreign | _foreign(event),
-        )
-    return causes
-
-
-def _foreign(event: Event) -> frozenset[int]:
-    """Return the session that another system has changed."""
-    is_one = event.topic is Topic.FOREIGN and event.session_id is not None
-    return frozenset((event.session_id,)) if is_one else frozenset()
-
-
-def _has_stayed(session: OpenSession, now: datetime) -> bool:
-    """Tell whether a session goes on that its router said it ended."""
-    line = session.line
-    if line is None or not line.is_proven or line.proven_by is not Proof.DISCONNECT or line.proven_at is None:
-        return False
-    return session.heard_at >= line.proven_at + LEAVING_TIME or now >= line.proven_at + LONGEST_LEAVING_TIME
-
-
-def _state(line: Line, wanted: _Wanted) -> LineState:
-    return LineState(
-        session_id=line.session_id,
-        desired=line.desired,
-        desired_since=line.desired_since,
-        admitted=wanted.entitlement.admitted,
-        proven=line.proven,
-        proven_by=line.proven_by,
-        attempts=line.attempts,
-        next_attempt_at=line.next_attempt_at,
-        problem=line.problem,
-        disconnect_unproven_seconds=wanted.plan.rules.disconnect_unproven_seconds,
-    )
-
-
-def _wake(session: OpenSession, entitlement: Entitlement, rules: PlanRules, counting: int) -> Wake:
-    """Return at which octets a session is looked at again: by then all together cannot have used what is left."""
-    if not entitlement.admitted:
-        # The next octet that is reported says that its router did not end it.
-        return Wake(session.id, session.octets_up + session.octets_down + 1)
-    if rules.burst_budget is not None and entitlement.burst_seconds is not None:
-        # Over a longer time than from one report to the next, quiet and burst would even out.
-        return Wake(session.id, session.octets_up + session.octets_down + 1)
-    left, direction = entitlement.octets_left, entitlement.left_direction
-    if left is None or not rules.counts(session.traffic_class):
-        return Wake(session.id, None)
-    heaviest = max([100, *(window.percent for window in rules.weighing_octets)])
-    present = session.octets_up + session.octets_down
-    if direction is not Direction.BOTH:
-        present = session.octets_down if direction is Direction.DOWN else session.octets_up
-    return Wake(session.id, present + lines.share(left, counting, heaviest), direction)
-
-
-def _names(session: OpenSession, identifier: str | None) -> SessionNames:
-    """Return how a router finds a session; a MAC is left out, for every kind of NAS writes it in its own way."""
-    address = None if session.address is None else ip_address(session.address)
-    return SessionNames(
-        user_name=session.login,
-        acct_session_id=session.acct_session_id,
-        framed_ip_address=str(address) if address is not None and address.version == 4 else None,
-        nas_port_id=session.nas_port_id,
-        nas_identifier=identifier,
-    )
-
-
-def _crossing(wanted: _Wanted) -> Crossing | None:
-    """Return how far usage is beyond the threshold that was crossed last; None when it was none that slows or stops."""
-    cap = wanted.plan.rules.cap
-    for applied in reversed(wanted.entitlement.rules):
-        charges = applied.rule is Rule.CAP and cap is not None and cap.action is CapAction.OVERAGE
-        if applied.rule not in (Rule.CAP, Rule.FUP) or charges:
-            continue
-        numbers = dict(applied.numbers)
-        used, limit = numbers.get("used_octets"), numbers.get("limit_octets")
-        if isinstance(used, int) and isinstance(limit, int):
-            session = wanted.session
-            octets = session.octets_up + session.octets_down
-            return Crossing(wanted.cause.at, max(0, used - limit), octets, limit)
-    return None

@@ -23,14 +23,16 @@ from sqlalchemy.engine import Connection, Engine
 
 from config.settings import EnforcementSettings
 from daemon.enforcement_api import RouterApis
-from daemon.enforcement_evaluation import LONGEST_LEAVING_TIME, Evaluated, Evaluator, SnapshotIsOld, Unpaid
+from daemon.enforcement_evaluation import Evaluated, Evaluator, SnapshotIsOld, Unpaid
 from daemon.enforcement_keeper import LineKeeper
 from daemon.enforcement_lines import Lines
 from daemon.enforcement_orders import Order
 from daemon.enforcement_report import EnforcementCounts, EnforcementNow
 from daemon.enforcement_routers import RouterLanes, Site, find_site
 from daemon.enforcement_snapshot import SnapshotKeeper
+from daemon.enforcement_wanted import LONGEST_LEAVING_TIME
 from daemon.foreign_changes import ForeignChanges
+from daemon.raised_limits import RaisedLimits
 from daemon.relayed_requests import STANDS_BY, Found, RelayedRequests
 from daemon.router_keepers import RouterKeepers
 from domain.errors import CaudalError
@@ -92,6 +94,7 @@ class Enforcer:
         self._is_active = False
         self._relayed: RelayedRequests | None = None
         self._foreign: ForeignChanges | None = None
+        self._limits: RaisedLimits | None = None
         self._lines: Lines | None = None
         self._lanes: RouterLanes | None = None
         self._apis: RouterApis | None = None
@@ -162,6 +165,9 @@ class Enforcer:
         self._foreign = ForeignChanges(
             self._engine, self._in_thread, self._lines, keeper, is_active=lambda: self._is_active
         )
+        limits = self._limits = RaisedLimits(
+            relayed.send, lambda box: find_site(self._configuration.snapshot.routers, box)
+        )
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(keeper.run())
@@ -171,12 +177,13 @@ class Enforcer:
         finally:
             self._is_active = False
             self._lines.close()
+            limits.close()
             relayed.close()
             lanes.close()
             coa.close()
             apis.close()
             self._connection.close()
-            self._relayed = self._foreign = self._lines = self._lanes = self._apis = None
+            self._relayed = self._foreign = self._limits = self._lines = self._lanes = self._apis = None
             self._revision = -1
             self._begun.clear()
 
@@ -287,6 +294,8 @@ class Enforcer:
             self._apis.forget(evaluated.closed)
         for order in evaluated.orders:
             lines.take(order)
+        if self._limits is not None:
+            self._limits.tell(evaluated.raised)
 
     def _tell_unpaid(self, unpaid: Iterable[Unpaid]) -> None:
         """Log top-ups that cannot be paid: each once a day, however often they are wished for."""

@@ -97,6 +97,8 @@ class NasProfile:
     """Whether it can be told that a line has no limit at all."""
     limits_octets: bool = False
     """Whether it ends a session by itself after so many octets."""
+    largest_limit_by_coa: int = 0
+    """Of such limits the largest that a CoA changes; 0 for none."""
     superseded: Mapping[Kind, Kind] = field(default_factory=dict)
     """Which attribute of ours is left out beside one of the plan's own."""
 
@@ -192,6 +194,8 @@ PROFILES: Mapping[str, NasProfile] = MappingProxyType(
                 address_lists=True,
                 says_unlimited=True,
                 limits_octets=True,
+                # Its manual lists Recv- and Xmit-Limit as changeable, their Gigawords not.
+                largest_limit_by_coa=0xFFFFFFFF,
             ),
             # Access points and EdgeRouters end sessions on request; nothing is known of changes.
             NasProfile(

@@ -8,7 +8,6 @@ replaces the same attribute of its plan, a vendor's attribute goes only to a NAS
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from ipaddress import IPv6Network
 from socket import AF_INET6, inet_aton, inet_pton
 from typing import NamedTuple
@@ -19,7 +18,7 @@ from enforcement.attributes import MIKROTIK_DELEGATED_IPV6_POOL, Kind, Part, joi
 from enforcement.entitlement import Entitlement
 from enforcement.grants import PROTOCOLS_OWN, grant, session_timeout
 from enforcement.profiles import NasProfile
-from enforcement.thresholds import LEAST_INTERIM_SECONDS, Crossing, interim_seconds, octet_limits
+from enforcement.thresholds import LEAST_INTERIM_SECONDS, Crossing, by_volume, interim_seconds, octet_limits
 from radius.codes import Type, Vendor
 from radius.packet import Packet, attribute, integer_attribute
 
@@ -51,9 +50,7 @@ class PlanReply:
     def __init__(self, plan: Plan, profile: NasProfile) -> None:
         self.has_rules = plan.rules != NO_RULES
         # The plan by which the next crossing is found.
-        self.by_volume = plan
-        if plan.rules.burst_budget is not None:
-            self.by_volume = replace(plan, rules=replace(plan.rules, burst_budget=None))
+        self.by_volume = by_volume(plan)
         interim = max(plan.interim_seconds, LEAST_INTERIM_SECONDS)
         self._parts = _with_timers(grant(of_plan(plan), profile), plan, interim)
         # Nothing of the plan's has to be given out one by one.

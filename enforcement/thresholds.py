@@ -1,7 +1,8 @@
 """How close a session is watched that nears a threshold, and what stops it when nobody does.
 
-Rule: what is told at login has to hold for the whole session, for no NAS takes another interim interval and RouterOS no
-other Gigawords words while a session is open. A line of 100 Mbit/s overshoots by less than 60 s of its traffic.
+Rule: what is told at login has to hold for the whole session. Of no NAS here it is documented that it takes another
+interim interval meanwhile (accel-ppp's source takes none), and RouterOS takes other limits only below the Gigawords. A
+line of 100 Mbit/s overshoots by less than 60 s of its traffic.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from enforcement.attributes import (
     MIKROTIK_XMIT_LIMIT,
     MIKROTIK_XMIT_LIMIT_GIGAWORDS,
     Part,
+    join,
     vendor_part,
 )
 from enforcement.entitlement import Entitlement, entitle
@@ -56,13 +58,20 @@ class Crossing(NamedTuple):
     """Whether the line ends there, or is walled in."""
 
 
+def by_volume(plan: Plan) -> Plan:
+    """Return the plan by which the next crossing is found: a burst budget refills while it is used."""
+    if plan.rules.burst_budget is None:
+        return plan
+    return replace(plan, rules=replace(plan.rules, burst_budget=None))
+
+
 def next_crossing(
     line: Entitlement | None, plan: Plan, blocking: Blocking, standing: Standing, zone: tzinfo, now: datetime
 ) -> Crossing | None:
     """Return the next crossing that usage leads to; None when usage changes nothing.
 
-    A burst budget refills while it is used, so it has no fixed place: leave it out of the plan. `line` is what
-    `entitle` says of that plan now, where it was asked already.
+    A burst budget has no fixed place: `plan` is one of `by_volume`. `line` is what `entitle` says of that plan now,
+    where it was asked already.
     """
     weight = max([100, *(window.percent for window in plan.rules.weighing_octets)])
     line = line or entitle(plan, plan.rules, blocking, standing, zone, now)
@@ -133,23 +142,50 @@ def _with_burst(rate: int | None, burst: int | None) -> int | None:
 def octet_limits(entitlement: Entitlement, crossing: Crossing | None, profile: NasProfile) -> list[Part]:
     """Return the limits by which the router ends a session that nobody slowed or ended in time.
 
-    They belong into an Access-Accept alone: a CoA cannot change the Gigawords words (RouterOS's manual), so a session
-    keeps them. A near crossing at which the line does not stop has none: its interims are frequent, and a limit would
-    cut a line that was slowed as it should be. Recv is what comes from the subscriber. Total is listed by number only,
-    so both single directions, which can never exceed the sum, stand beside it.
+    They belong into an Access-Accept: a CoA cannot change the Gigawords words (RouterOS's manual). A near crossing at
+    which the line does not stop has none: its interims are frequent, and a limit would cut a line that was slowed as it
+    should be. Recv is what comes from the subscriber. Total is listed by number only, so both single directions, which
+    can never exceed the sum, stand beside it.
     """
-    if crossing is None or not profile.limits_octets:
+    octets = _limit(entitlement, crossing, profile)
+    if octets is None:
         return []
-    rate = fastest(entitlement)
-    if not crossing.stops and _is_near(crossing.octets, rate):
-        return []
-    beyond = MOST_OVERSHOOT_OCTETS if rate is None else rate // 8 * BACKSTOP_SECONDS
-    low, high = _words(min(crossing.octets + beyond, LARGEST_LIMIT))
+    low, high = _words(min(octets, LARGEST_LIMIT))
     return [
         vendor_part(Vendor.MIKROTIK, number, word)
         for numbers in _LIMITS[entitlement.left_direction]
         for number, word in zip(numbers, (low, high), strict=True)
     ]
+
+
+def raised_limits(
+    entitlement: Entitlement, crossing: Crossing | None, profile: NasProfile, *, up: int, down: int
+) -> bytes:
+    """Encode for a CoA the limits of an open session that was granted more; none where no CoA can carry them.
+
+    `up` and `down` are the octets of the session. Only what is listed as changeable is sent: another attribute may have
+    the whole request refused. Where a limit needs its Gigawords the one of the login stays, and the router ends the
+    session there: it comes again, and is told new ones.
+    """
+    octets = _limit(entitlement, crossing, profile)
+    if octets is None:
+        return b""
+    used = {_RECV: up, _XMIT: down}
+    told = {words: used[words] + octets for words in _LIMITS[entitlement.left_direction] if words in used}
+    if max(told.values()) > profile.largest_limit_by_coa:
+        return b""
+    return join([vendor_part(Vendor.MIKROTIK, low, limit.to_bytes(4)) for (low, _), limit in told.items()])
+
+
+def _limit(entitlement: Entitlement, crossing: Crossing | None, profile: NasProfile) -> int | None:
+    """Return after how many octets from now on the router is to end the session; None for never."""
+    if crossing is None or not profile.limits_octets:
+        return None
+    rate = fastest(entitlement)
+    if not crossing.stops and _is_near(crossing.octets, rate):
+        return None
+    beyond = MOST_OVERSHOOT_OCTETS if rate is None else rate // 8 * BACKSTOP_SECONDS
+    return crossing.octets + beyond
 
 
 def _words(octets: int) -> tuple[bytes, bytes]:

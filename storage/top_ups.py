@@ -144,7 +144,7 @@ def buy(connection: Connection, order: Order, origin: Origin, key: str, now: dat
     )
     if bought is None:
         return _bought_before(connection, order, key)
-    outbox.add(connection, Topic.TERMS, [order.service_id])
+    outbox.add(connection, Topic.GRANTED, [order.service_id])
     return Bought(bought, is_new=True)
 
 

@@ -50,7 +50,7 @@ def bought_octets(engine: sqlalchemy.Engine) -> list[int]:
 def changed(engine: sqlalchemy.Engine) -> list[int | None]:
     with engine.begin() as connection:
         events = outbox.take(connection, 100)
-    assert all(event.topic is Topic.TERMS for event in events)
+    assert all(event.topic is Topic.GRANTED for event in events)
     return [event.service_id for event in events]
 
 

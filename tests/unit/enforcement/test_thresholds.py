@@ -30,8 +30,15 @@ from domain.plan_rules import (
 from enforcement.entitlement import Entitlement
 from enforcement.profiles import PROFILES
 from enforcement.standing import Counter, Standing, Usage
-from enforcement.thresholds import LEAST_INTERIM_SECONDS, Crossing, interim_seconds, next_crossing, octet_limits
-from tests.unit.enforcement.entitled import entitled, read_parts
+from enforcement.thresholds import (
+    LEAST_INTERIM_SECONDS,
+    Crossing,
+    interim_seconds,
+    next_crossing,
+    octet_limits,
+    raised_limits,
+)
+from tests.unit.enforcement.entitled import entitled, read, read_parts
 from tests.unit.enforcement.test_reply import PLAN
 
 MIKROTIK, CISCO = PROFILES["mikrotik"], PROFILES["cisco"]
@@ -116,6 +123,34 @@ def test_a_line_that_is_only_slowed_is_not_cut_by_its_router() -> None:
     assert octet_limits(nearing(GIB), Crossing(GIB, False), MIKROTIK) == []
     assert octet_limits(nearing(GIB), Crossing(GIB, True), MIKROTIK) != []
     assert octet_limits(nearing(2_000 * GIB), Crossing(2_000 * GIB, False), MIKROTIK) != []
+
+
+BEYOND = 45 * 1_000_000
+"""Of a line of 8 Mbit/s."""
+
+
+@pytest.mark.parametrize(
+    ("direction", "told"),
+    [
+        (Direction.UP, [(1, 3 + 100 + BEYOND)]),
+        (Direction.DOWN, [(2, 5 + 100 + BEYOND)]),
+        (Direction.BOTH, [(1, 3 + 100 + 2 * BEYOND), (2, 5 + 100 + 2 * BEYOND)]),
+    ],
+)
+def test_limits_are_raised_from_where_the_session_stands(direction: Direction, told: list[tuple[int, int]]) -> None:
+    line = nearing(100, 8_000_000, left_direction=direction)
+    raised = read(raised_limits(line, Crossing(100, True), MIKROTIK, up=3, down=5))
+    assert raised == [(14988, kind, limit.to_bytes(4)) for kind, limit in told], "what is listed as changeable, alone"
+
+
+def test_a_limit_that_needs_its_gigawords_is_not_raised() -> None:
+    line = nearing(100, 8_000_000)
+    used = 2**32 - 1 - 100 - BEYOND
+    assert raised_limits(line, Crossing(100, True), MIKROTIK, up=0, down=used) != b""
+    assert raised_limits(line, Crossing(100, True), MIKROTIK, up=0, down=used + 1) == b""
+    assert raised_limits(line, Crossing(100, True), CISCO, up=0, down=0) == b""
+    assert raised_limits(line, Crossing(100, False), MIKROTIK, up=0, down=0) == b"", "it had none at its login"
+    assert raised_limits(line, None, MIKROTIK, up=0, down=0) == b""
 
 
 def test_only_a_router_that_knows_limits_gets_one() -> None:
