@@ -34,7 +34,8 @@ from storage.billing import top_up_sales
 from storage.lines import Line
 from storage.listing import ServiceRow
 from storage.snapshot import Snapshot
-from storage.standings import Loaded, OpenSession
+from storage.standing_rows import OpenSession
+from storage.standings import Loaded
 from storage.top_ups import Charge, KeyReused, Order, Origin, TopUpRow
 
 LARGEST_ROUTER_ID = 2**31 - 1

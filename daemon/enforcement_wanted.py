@@ -20,7 +20,8 @@ from radius.dynamic_authorization import SessionNames
 from storage import lines
 from storage.lines import Line, Wake
 from storage.outbox import Event, Topic
-from storage.standings import Loaded, OpenSession
+from storage.standing_rows import OpenSession
+from storage.standings import Loaded
 
 LEAVING_TIME = timedelta(seconds=5)
 """From a Disconnect-ACK until all that the router reported before it has come; whoever reports later has stayed."""

@@ -7,7 +7,6 @@ an account goes before what billing says of it.
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,16 +16,22 @@ from typing import Any, NamedTuple
 
 from sqlalchemy.engine import Connection
 
-from domain.instants import Microseconds, to_datetime, to_microseconds
+from domain.instants import to_microseconds
 from domain.network import Plan
-from domain.plan_rules import NO_RULES, PlanRules, TopUpKind
+from domain.plan_rules import NO_RULES, PlanRules
 from domain.plan_rules import Period as CountedPeriod
 from enforcement.periods import EVER, Span, almanac, cap_span
-from enforcement.standing import AccountState, BurstLevel, Counter, Override, Standing, TopUp, Usage
-from storage.lines import Line, line_of
+from enforcement.standing import BurstLevel, Counter, Standing, Usage
 from storage.literals import integers, texts
 from storage.online_time import OnlineTime
-from storage.overrides import change_of
+from storage.standing_rows import (
+    Contract,
+    OpenSession,
+    burst_document,
+    contract_of,
+    session_of,
+    usage_document,
+)
 from storage.usage import PLANNING, Period, PeriodUsage
 
 ENDED_TOP_UP_DAYS = 32
@@ -50,50 +55,6 @@ LEFT JOIN override AS o ON o.service_id = s.id"""
 PREPARED: Mapping[str, str] = MappingProxyType(
     {"login_standing": "\nPREPARE login_standing(bigint[], bigint) AS" + _STANDINGS.format(now="$2", ids="$1")}
 )
-
-
-class Contract(NamedTuple):
-    """What is stored of one service, before its plan tells what of it holds."""
-
-    service_id: int
-    plan_id: int
-    login: str
-    enabled: bool
-    account: AccountState
-    expires_at: datetime | None
-    period_day: int
-    metered: Usage | None
-    """The meter row: usage as it was when somebody last looked."""
-    burst: BurstLevel | None
-    carried_for: datetime | None
-    """The beginning of the cap's period into which `carried_lots` rolled; None: no period was settled yet."""
-    carried_lots: tuple[int, ...]
-    warned: tuple[int, ...]
-    """Percentages already warned of, as the meter keeps them: those of the ceiling of overage are negative."""
-    override: Override | None
-    top_ups: tuple[TopUp, ...]
-    """Those that hold or will, and those that ended in the present period or in one that is not settled."""
-
-
-class OpenSession(NamedTuple):
-    """A session that is open, with its line where it has one."""
-
-    id: int
-    router_id: int
-    nas: str
-    acct_session_id: str
-    login: str
-    address: str | None
-    mac: str | None
-    nas_port_id: str | None
-    class_token: bytes | None
-    octets_up: int
-    octets_down: int
-    traffic_class: int
-    started_at: datetime
-    heard_at: datetime
-    """When its router last reported it."""
-    line: Line | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +92,7 @@ def load(
         return {}
     statement = _STANDINGS.format(now=to_microseconds(now), ids=f"{integers(ids)}::bigint[]")
     rows = connection.exec_driver_sql(f"{PLANNING};{statement}")
-    contracts = [contract for contract in map(_contract, rows) if contract.plan_id in plans]
+    contracts = [contract for contract in map(contract_of, rows) if contract.plan_id in plans]
     if not contracts:
         return {}
     reading = _Reading(zone, now)
@@ -154,7 +115,7 @@ def meters(service_ids: Sequence[int], now: datetime) -> str:
 
 def standing_of(row: Sequence[Any], rules: PlanRules, zone: tzinfo, now: datetime) -> Standing:
     """Return the standing of a service as its meter knew it last; `rules` are those of its plan."""
-    contract = _contract(row)
+    contract = contract_of(row)
     return _standing(contract, rules, contract.metered, zone, now)
 
 
@@ -164,8 +125,8 @@ def write_meters(connection: Connection, rows: Sequence[Meter]) -> None:
         columns = (
             f"{integers([each.service_id for each in rows])}::bigint[]",
             f"{integers([to_microseconds(each.usage.as_of) for each in rows])}::bigint[]",
-            f"{texts([_usage_document(each.usage) for each in rows])}::jsonb[]",
-            f"{texts([_burst_document(each.burst) for each in rows])}::jsonb[]",
+            f"{texts([usage_document(each.usage) for each in rows])}::jsonb[]",
+            f"{texts([burst_document(each.burst) for each in rows])}::jsonb[]",
             f"{texts([_array(_marks(each)) for each in rows])}::text[]",
         )
         connection.exec_driver_sql(f"""INSERT INTO meter AS old (service_id, as_of, usage, burst, warned)
@@ -204,7 +165,7 @@ class _Reading:
         self.usage.take(*octets)
         self.online.take(seconds)
         for service_id, *session in sessions or ():
-            self._sessions[service_id].append(_session(service_id, session))
+            self._sessions[service_id].append(session_of(service_id, session))
 
 
 def _open(service_ids: Sequence[int]) -> str:
@@ -219,88 +180,6 @@ def _open(service_ids: Sequence[int]) -> str:
         FROM unnest({integers(list(service_ids))}::bigint[]) AS k(id)
         CROSS JOIN LATERAL (SELECT * FROM session AS s WHERE s.service_id = k.id AND s.state = 0 OFFSET 0) AS s
         LEFT JOIN line AS l ON l.session_id = s.id)"""
-
-
-def _session(service_id: int, row: Sequence[Any]) -> OpenSession:
-    (
-        session_id,
-        router_id,
-        nas,
-        acct_session_id,
-        login,
-        address,
-        mac,
-        nas_port_id,
-        class_token,
-        octets_up,
-        octets_down,
-        traffic_class,
-        started_us,
-        heard_us,
-        *line,
-    ) = row
-    return OpenSession(
-        session_id,
-        router_id,
-        nas,
-        acct_session_id,
-        login,
-        address,
-        mac,
-        nas_port_id,
-        _octets(class_token),
-        octets_up,
-        octets_down,
-        traffic_class,
-        to_datetime(started_us),
-        to_datetime(heard_us),
-        _line(session_id, service_id, line),
-    )
-
-
-def _line(session_id: int, service_id: int, row: Sequence[Any]) -> Line | None:
-    (
-        router_id,
-        desired,
-        since_us,
-        proven,
-        proven_us,
-        proven_by,
-        attempts,
-        next_us,
-        problem,
-        recompute_us,
-        crossed_us,
-        overshoot,
-    ) = row
-    if router_id is None:
-        return None
-    return line_of(
-        (
-            session_id,
-            service_id,
-            router_id,
-            _octets(desired),
-            to_datetime(since_us),
-            _octets(proven),
-            _instant(proven_us),
-            proven_by,
-            attempts,
-            _instant(next_us),
-            problem,
-            _instant(recompute_us),
-            _instant(crossed_us),
-            overshoot,
-        )
-    )
-
-
-def _octets(written: str | None) -> bytes | None:
-    return None if written is None else bytes.fromhex(written)
-
-
-def _instant(instant_us: int | None) -> datetime | None:
-    return None if instant_us is None else to_datetime(Microseconds(instant_us))
 
 
 class _Period(NamedTuple):
@@ -400,107 +279,6 @@ def _is_settled(contract: Contract, rules: PlanRules, zone: tzinfo, now: datetim
     if rules.cap is None or contract.carried_for is None:
         return False
     return contract.carried_for == cap_span(rules, zone, now, contract.period_day).begins
-
-
-def _contract(row: Sequence[Any]) -> Contract:
-    (
-        service_id,
-        plan_id,
-        login,
-        enabled,
-        account,
-        expires_us,
-        period_day,
-        as_of_us,
-        usage,
-        burst,
-        carried_for_us,
-        carried_lots,
-        warned,
-        change,
-        until_us,
-        operator,
-        reason,
-        top_ups,
-    ) = row
-    return Contract(
-        service_id=service_id,
-        plan_id=plan_id,
-        login=login,
-        enabled=enabled,
-        account=AccountState(account),
-        expires_at=_instant(expires_us),
-        period_day=period_day,
-        metered=None if usage is None else _usage(usage, to_datetime(as_of_us)),
-        burst=None if burst is None else _burst(burst),
-        carried_for=_instant(carried_for_us),
-        carried_lots=tuple(carried_lots or ()),
-        warned=tuple(warned or ()),
-        override=None if change is None else Override(change_of(change), _instant(until_us), operator, reason),
-        top_ups=tuple(map(_top_up, top_ups or ())),
-    )
-
-
-def _top_up(row: Sequence[Any]) -> TopUp:
-    top_up_id, name, kind, begins_us, ends_us, octets, spent, boost, before_plan, covered = row
-    return TopUp(
-        id=top_up_id,
-        name=name,
-        kind=TopUpKind(kind),
-        begins=to_datetime(begins_us),
-        ends=to_datetime(ends_us),
-        octets=octets,
-        spent_octets=spent,
-        boost=None if boost is None else change_of(boost),
-        before_plan=before_plan,
-        covered_octets=covered,
-    )
-
-
-def _usage(document: Mapping[str, Any], as_of: datetime) -> Usage:
-    fup_month, line, ever = (document.get(name) for name in ("fup_month", "line", "ever"))
-    return Usage(
-        as_of=as_of,
-        day=_counter(document["day"]),
-        week=_counter(document["week"]),
-        month=_counter(document["month"]),
-        fup_month=None if fup_month is None else _counter(fup_month),
-        sessions=document["sessions"],
-        line=None if line is None else _counter(line),
-        ever=None if ever is None else _counter(ever),
-    )
-
-
-def _counter(row: Sequence[int]) -> Counter:
-    begins_us, up, down, seconds, *rest = row
-    return Counter(to_datetime(Microseconds(begins_us)), up, down, seconds, *rest)
-
-
-def _usage_document(usage: Usage) -> str:
-    counters = {
-        "day": usage.day,
-        "week": usage.week,
-        "month": usage.month,
-        "fup_month": usage.fup_month,
-        "line": usage.line,
-        "ever": usage.ever,
-    }
-    document: dict[str, object] = {
-        name: [to_microseconds(each.begins), *each[1:]] if each.rest else [to_microseconds(each.begins), *each[1:4]]
-        for name, each in counters.items()
-        if each is not None
-    }
-    return json.dumps({**document, "sessions": usage.sessions})
-
-
-def _burst(document: Mapping[str, Any]) -> BurstLevel:
-    return BurstLevel(to_datetime(document["as_of"]), document["octets"], document["spent"])
-
-
-def _burst_document(level: BurstLevel | None) -> str | None:
-    if level is None:
-        return None
-    return json.dumps({"as_of": to_microseconds(level.as_of), "octets": level.octets, "spent": level.spent})
 
 
 def _array(values: Iterable[int]) -> str:

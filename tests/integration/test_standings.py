@@ -41,7 +41,8 @@ from enforcement.standing import AccountState, BurstLevel, Counter, Override, St
 from storage import lines, overrides, standings, top_ups, usage
 from storage.lines import Desire, Failure, Line
 from storage.rollup import roll_up
-from storage.standings import Loaded, Meter, OpenSession
+from storage.standing_rows import OpenSession
+from storage.standings import Loaded, Meter
 from storage.top_ups import Order, Origin, Settled
 from tests.integration.usage_facts import Fact, add_service, instant, lane
 
