@@ -436,17 +436,54 @@ def alone(asked: Asked, rule: str) -> Asked:
     rules, standing = PlanRules(), Standing(1, period_day=asked.standing.period_day, usage=asked.standing.usage)
     if rule in ("schedule", "allowed_hours", "fup", "cap"):
         rules = replace(rules, **{rule: getattr(asked.rules, rule)})
+    elif rule == "burst":
+        rules = replace(rules, burst=Burst(limit_percent=150), burst_budget=asked.rules.burst_budget)
+        standing = replace(standing, burst=asked.standing.burst)
     else:
         standing = replace(standing, **{rule: getattr(asked.standing, rule)})
     return Asked(rules, asked.blocking, standing, asked.zone, asked.now)
 
 
-@pytest.mark.parametrize("rule", ["schedule", "allowed_hours", "fup", "cap", "top_ups", "override", "expires_at"])
+@pytest.mark.parametrize(
+    "rule", ["schedule", "allowed_hours", "fup", "cap", "top_ups", "override", "expires_at", "burst"]
+)
 @given(asked=questions(fresh=True), data=st.data())
 def test_nothing_changes_before_the_moment_that_one_rule_alone_names(
     rule: str, asked: Asked, data: st.DataObject
 ) -> None:
     assert_holds_until_the_moment_it_names(alone(asked, rule), data)
+
+
+budgets = st.builds(BurstBudget, st.integers(1, 10**6), st.integers(0, 10**5), st.integers(1, 100))
+
+
+@given(budgets, instants, st.integers(0, 10**6), st.integers(0, 10**10))
+def test_a_line_whose_budget_is_spent_bursts_again_at_the_very_moment_it_names(
+    budget: BurstBudget, as_of: datetime, octets: int, ago: int
+) -> None:
+    level = BurstLevel(as_of, min(octets, budget.octets), spent=True)
+    asked = Asked(
+        PlanRules(burst=Burst(limit_percent=150), burst_budget=budget),
+        Blocking(),
+        Standing(1, burst=level),
+        ZONES[0],
+        as_of + ago * MICROSECOND,
+    )
+    line = asked.line()
+    if line.burst_seconds is not None:
+        assert line.valid_until is None
+        assert level.octets * 8 * 10**6 + budget.refill_bits_per_second * ago >= _needed(budget)
+        return
+    assert (line.valid_until is None) == (budget.refill_bits_per_second == 0)
+    if line.valid_until is not None:
+        assert line.valid_until > asked.now
+        assert asked.line(now=line.valid_until).burst_seconds is not None
+        assert asked.line(now=line.valid_until - MICROSECOND).burst_seconds is None
+
+
+def _needed(budget: BurstBudget) -> int:
+    """Return how many bits times microseconds of refilling have to be there before a line bursts again."""
+    return -(-budget.octets * budget.resume_percent // 100) * 8 * 10**6
 
 
 def more(usage: Usage, up: int, down: int, *, weight: int) -> Usage:
