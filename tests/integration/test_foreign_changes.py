@@ -10,7 +10,7 @@ from typing import Any, cast
 import pytest
 import sqlalchemy
 
-from daemon.enforcement_keeper import LineKeeper
+from daemon.enforcement_keeper import GATHER_SECONDS, LineKeeper
 from daemon.enforcement_lines import Lines
 from daemon.enforcement_orders import Order
 from daemon.enforcement_report import EnforcementCounts
@@ -26,6 +26,10 @@ from tests.integration.test_enforcer import NIGHTS, NOW, Core, capped, partition
 NAMES = SessionNames(user_name="ana", acct_session_id="81000001")
 FOUND = Found(NAMES, None, session_id=1, box=(1, ""))
 DUE = "SELECT topic, session_id, happened_at <= clock_timestamp() FROM outbox WHERE topic = 'foreign'"
+
+
+class PowerCut(Exception):
+    """The core is no more."""
 
 
 @dataclass
@@ -117,12 +121,21 @@ def test_what_was_not_proven_before_is_not_known_at_all(capped: Core) -> None:  
     assert capped.line().problem is None
 
 
-def test_a_proof_that_was_on_its_way_does_not_come_after(capped: Core) -> None:  # noqa: F811 - a fixture
+@pytest.mark.parametrize("seconds", [0.0, 2 * GATHER_SECONDS])
+def test_a_proof_that_was_on_its_way_does_not_come_after(
+    capped: Core,  # noqa: F811 - a fixture
+    seconds: float,
+) -> None:
     capped.open_session(with_class=False)
     (first,) = capped.happen(Topic.OPENED, 1).orders
     proven = LineState(1, first.state.desired, NOW, proven=first.state.desired, proven_by=Proof.COA)
     bench = Bench(capped)
-    bench.send(says(Outcome(Kind.ACK)), proven)
+
+    async def takes_its_time() -> Outcome:
+        await asyncio.sleep(seconds)
+        return Outcome(Kind.ACK)
+
+    bench.send(takes_its_time, proven)
     assert bench.lines.sessions == [1]
     capped.evaluator.take()
     assert not capped.line().is_proven
@@ -162,9 +175,9 @@ def test_a_core_that_dies_before_the_answer_leaves_it_to_the_next(capped: Core) 
 
     async def dies() -> Outcome:
         assert capped.ask(DUE) == [("foreign", 1, False)], "announced before it leaves"
-        raise SystemExit
+        raise PowerCut
 
-    with pytest.raises(SystemExit):
+    with pytest.raises(PowerCut):
         Bench(capped).send(dies)
     another = capped.another()
     assert another.take().orders == [], "its answer may still come"
