@@ -83,8 +83,8 @@ def causes_of(events: Iterable[Event], horizon: int) -> dict[int, Cause]:
 
 def _foreign(event: Event) -> frozenset[int]:
     """Return the session that another system has changed."""
-    is_one = event.topic is Topic.FOREIGN and event.session_id is not None
-    return frozenset((event.session_id,)) if is_one else frozenset()
+    session = event.session_id
+    return frozenset() if event.topic is not Topic.FOREIGN or session is None else frozenset((session,))
 
 
 def has_stayed(session: OpenSession, now: datetime) -> bool:

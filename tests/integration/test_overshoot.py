@@ -7,7 +7,7 @@ as often as it was told, does what a CoA says that its manual lists, and ends a 
 from __future__ import annotations
 
 import json
-from datetime import timedelta
+from datetime import UTC, timedelta
 from typing import Any
 
 import pytest
@@ -24,7 +24,7 @@ from radius.packet import decode, encode_request
 from simulator.session import Grant, read_grant, read_limits
 from storage import standings, top_ups
 from storage.outbox import Topic
-from tests.integration.test_enforcer import UTC, Core, kept, partitions  # noqa: F401 - a fixture
+from tests.integration.test_enforcer import Core, kept, partitions  # noqa: F401 - a fixture
 
 GIGA = 1_000_000_000
 A_SECOND = 100_000_000 // 8
