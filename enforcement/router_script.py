@@ -201,7 +201,7 @@ def _firewall(setup: RouterSetup) -> list[str]:
     lines += [
         _rule("filter", f"chain={WALLED_CHAIN} src-address-list={BLOCKED_LIST} {_REJECT}"),
         "# the rules must stand above every accept and above FastTrack",
-        f":do {{ {_rule('filter', _JUMP)} place-before=0 }} on-error={{ {_rule('filter', _JUMP)} }}",
+        _first(_rule("filter", _JUMP)),
     ]
     return lines + _firewall6(setup)
 
@@ -211,13 +211,18 @@ def _firewall6(setup: RouterSetup) -> list[str]:
     lists = [BLOCKED_LIST] if setup.walled_list is None else [BLOCKED_LIST, quoted(setup.walled_list)]
     commands = [f'/ipv6 firewall filter remove [find comment="{MARK}"]']
     commands += [f"{_RULE_6} chain={WALLED_CHAIN} src-address-list={each} {_REJECT}" for each in lists]
-    commands.append(f"{_RULE_6} {_JUMP}")
+    commands.append(_first(f"{_RULE_6} {_JUMP}"))
     return ["# the same for IPv6, where the router has it", *(f":do {{ {each} }} on-error={{}}" for each in commands)]
 
 
 _RULE_6 = f'/ipv6 firewall filter add comment="{MARK}"'
 _REJECT = "action=reject reject-with=icmp-admin-prohibited"
 _JUMP = f"chain=forward action=jump jump-target={WALLED_CHAIN}"
+
+
+def _first(rule: str) -> str:
+    """Return what adds a rule above all others; there is no place before the first where there are none."""
+    return f":do {{ {rule} place-before=0 }} on-error={{ {rule} }}"
 
 
 def _rule(table: str, words: str) -> str:

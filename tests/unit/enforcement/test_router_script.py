@@ -112,6 +112,15 @@ def test_everything_that_is_added_is_removed_first() -> None:
         assert removed < added
 
 
+@pytest.mark.parametrize("menu", ["/ip firewall filter", "/ipv6 firewall filter"])
+def test_refused_traffic_is_looked_at_before_anything_is_accepted(menu: str) -> None:
+    lines = script(SETUP)
+    refused = place(lines, f"{menu} add", "src-address-list=caudal-blocked", "action=reject")
+    jump = place(lines, f"{menu} add", "chain=forward action=jump", "place-before=0")
+    assert refused < jump
+    assert lines[jump].count("action=jump") == 2, "also where there is no rule yet"
+
+
 EXPECTED = Expected("192.0.2.1", coa_port=1700)
 SOUND = RouterFacts(
     probe=Probe.ANSWERED,
