@@ -355,8 +355,8 @@ def test_a_connection_that_ended_without_a_restart_is_a_reason_to_look(
             await running.visited()
             change_by_hand(box, "line2")
             box.do(box.box.drop_connections)
-            await until(lambda: queues(box)["line2"]["max-limit"] == "5000000/10000000")
-            assert running.keepers.counts.drifts["norte"] == 1
+            await until(lambda: running.keepers.counts.drifts["norte"] == 1)
+            assert queues(box)["line2"]["max-limit"] == "5000000/10000000"
 
     play(story())
 
