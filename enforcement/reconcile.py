@@ -130,8 +130,6 @@ class Step(NamedTuple):
     kind: StepKind
     until: datetime | None = None
     narrow: bool = False
-    everything: bool = False
-    """For API: all of the change, not only what CoA does not carry."""
 
 
 class OutcomeKind(Enum):
@@ -344,7 +342,7 @@ def _change(line: LineState, capabilities: Capabilities, narrow: bool) -> Step:
         return Step(StepKind.READ_BACK)
     if capabilities.coa and not _is_past_coa(line):
         return Step(StepKind.COA, narrow=narrow)
-    return Step(StepKind.API, everything=True)
+    return Step(StepKind.API)
 
 
 def _acknowledged(line: LineState, step: Step, capabilities: Capabilities, now: datetime) -> LineState:

@@ -145,6 +145,13 @@ def test_routeros_changes_by_coa_what_its_manual_lists() -> None:
     assert mikrotik.coa_identification == (Type.USER_NAME, Type.ACCT_SESSION_ID, Type.FRAMED_IP_ADDRESS)
 
 
+def test_who_can_be_told_that_a_line_has_no_limit_and_who_ends_sessions_by_octets() -> None:
+    says = {name for name, profile in PROFILES.items() if profile.says_unlimited}
+    assert says == {"mikrotik", "juniper", "accel-ppp"}
+    limits = {name: profile.largest_limit_by_coa for name, profile in PROFILES.items() if profile.limits_octets}
+    assert limits == {"mikrotik": 2**32 - 1}, "its manual lists no Gigawords as changeable"
+
+
 def test_only_routeros_is_told_address_lists_and_has_an_api() -> None:
     assert [name for name, profile in PROFILES.items() if profile.address_lists] == ["mikrotik"]
     assert [name for name, profile in PROFILES.items() if profile.api] == ["mikrotik"]

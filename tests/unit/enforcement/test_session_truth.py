@@ -15,7 +15,7 @@ from enforcement.polled_accounting import (
     restored,
 )
 from enforcement.polled_readings import Reading, Shown, Source, Subject, readings
-from enforcement.session_truth import Kind, OpenSession, compare, seen_sessions
+from enforcement.session_truth import Kind, OpenSession, compare, kind_of, seen_sessions
 from radius.codes import AcctStatus
 from tests.unit.accounting.records import fold
 
@@ -218,3 +218,22 @@ def test_counters_are_found_in_interfaces_hosts_and_queues() -> None:
         ("bob", 5, 6, 300),
         ("static-1", 7, 8, 86_400),
     ]
+
+
+@pytest.mark.parametrize(
+    ("acct_session_id", "kind"),
+    [
+        ("80000001", Kind.HOTSPOT),
+        ("81300077", Kind.PPP),
+        ("82100000", Kind.WIRELESS),
+        ("83f00002", Kind.DHCP),
+        ("86000009", Kind.DOT1X),
+        ("84000001", None),
+        ("8130007", None),
+        ("081300077", None),
+        ("hotspot1", None),
+        (None, None),
+    ],
+)
+def test_the_first_two_digits_of_a_session_say_what_it_is(acct_session_id: str | None, kind: Kind | None) -> None:
+    assert kind_of(acct_session_id) is kind
