@@ -1,8 +1,8 @@
 """How close a session is watched that nears a threshold, and what stops it when nobody does.
 
-Rule: what is told at login has to hold for the whole session. Of no NAS here it is documented that it takes another
-interim interval meanwhile (accel-ppp's source takes none), and RouterOS takes other limits only below the Gigawords. A
-line of 100 Mbit/s overshoots by less than 60 s of its traffic.
+Rule: what is told at login has to hold for the whole session. Another interim interval is taken neither by RouterOS
+(its manual) nor by accel-ppp (its dm_coa.c), and of the others it is not known; RouterOS takes other limits only below
+the Gigawords. A line of 100 Mbit/s overshoots by less than 60 s of its traffic.
 """
 
 from __future__ import annotations
