@@ -133,6 +133,15 @@ def test_mschapv2_is_answered_with_the_servers_proof_and_two_keys_under_two_salt
     assert tuple(mppe.decrypt_key(sent[kind], SECRET, AUTHENTICATOR) for kind in (16, 17)) == keys
 
 
+def test_challenge_and_response_may_share_one_vendor_specific() -> None:
+    hashed = mschap.nt_hash(b"secret")
+    response = mschap.response_v2(9, hashed, CHALLENGE, bytes(16), b"alice")
+    inner = bytes((11, len(CHALLENGE) + 2)) + CHALLENGE + bytes((25, len(response) + 2)) + response
+    packet = named("alice", attribute(26, (311).to_bytes(4) + inner))
+    assert proof(packet, "secret") is Proof.RIGHT
+    assert proof(packet, "other") is Proof.WRONG
+
+
 def test_a_malformed_mschapv2_response_is_refused() -> None:
     hashed = mschap.nt_hash(b"secret")
     good = mschap.response_v2(9, hashed, CHALLENGE, bytes(16), b"alice")

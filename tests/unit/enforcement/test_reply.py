@@ -180,6 +180,12 @@ def test_timers_of_the_plans_own_attributes_go_before_its_keys() -> None:
     assert INTERIM in entitled_reply(LINE._replace(attributes=short), PLAN, NOTHING_OWN, MIKROTIK).octets
 
 
+def test_a_session_may_last_longer_than_three_octets_tell() -> None:
+    endless = replace(PLAN, session_timeout_seconds=None)
+    line = LINE._replace(attributes=(("Session-Timeout", "20000000"),))
+    assert entitled_reply(line, endless, NOTHING_OWN, MIKROTIK).session_timeout_seconds == 20_000_000
+
+
 def test_a_crossing_puts_both_words_of_its_limit_into_the_answer() -> None:
     line = LINE._replace(octets_left=2**32, left_direction=Direction.DOWN)
     told = read(entitled_reply(line, PLAN, NOTHING_OWN, MIKROTIK, crossing=Crossing(2**32, stops=True)).octets)
