@@ -218,6 +218,17 @@ def test_inner_session_of_which_only_the_next_one_was_booked_is_lost() -> None:
     assert books.booked() == {"*80000001": 690, "*9": 30}
 
 
+def test_session_that_was_stopped_does_not_go_on_after_a_restart() -> None:
+    books = Books()
+    books.poll(reading(STATIC, 1_000))
+    (gone,) = books.poll()
+    assert gone.status is AcctStatus.STOP
+    books.restart()
+    assert STATIC not in books.tracked
+    (again,) = books.poll(reading(STATIC, 1_500))
+    assert again.acct_session_id != gone.acct_session_id
+
+
 @pytest.mark.parametrize("restarts", [False, True])
 def test_more_inner_sessions_than_an_id_can_name_are_counted_exactly_but_over_a_restart(restarts: bool) -> None:
     books = Books()
