@@ -104,6 +104,10 @@ def test_an_interim_interval_below_a_minute_is_never_sent() -> None:
     assert own_attributes(integer_attribute(85, 60), None).octets == integer_attribute(85, 60)
 
 
+def test_a_service_without_attributes_of_its_own_has_nothing_of_its_own() -> None:
+    assert own_attributes(b"", None) == NOTHING_OWN
+
+
 def test_a_session_timeout_of_the_services_own_is_a_bound_among_others() -> None:
     own = own_attributes(integer_attribute(27, 120), None)
     assert own.session_timeout_seconds == 120

@@ -238,6 +238,10 @@ def test_silence_names_both_that_it_can_mean_and_how_to_tell_them_apart() -> Non
     assert "a firewall is between" in text
     assert "bad-requests that grow: /radius set" in correct
     assert "nothing at all: look at the firewall" in correct
+    assert "which the router takes" not in text
+    taken, _ = secret_of(RouterFacts(probe=Probe.SILENT, incoming={"accept": "true", "port": "1700"}))
+    assert "a Disconnect-Request, which the router takes" in taken
+    assert "`/radius incoming` is off" not in taken
 
 
 def test_a_shut_port_is_told_from_a_wrong_secret_by_the_word_of_its_network() -> None:
