@@ -539,3 +539,17 @@ def test_all_guests_that_may_wait_have_their_turn_within_ten_seconds_beside_a_st
             queue.done(key, Ended.ANSWERED, now)
         now += 0.005
     assert 9.5 <= now <= 10.0, "the limit is what can be promised, and not less"
+
+
+@pytest.mark.parametrize("per_second", [0.5, 1.0, 2.0, 4.0, 50.0])
+def test_at_least_half_of_a_routers_rate_is_used_however_low_it_is(per_second: float) -> None:
+    queue: RouterQueue[int] = RouterQueue(0.0, per_second=per_second)
+    for session in range(10_000):
+        queue.push(session, 1)
+    now, gone = 0.0, 0
+    while now < 60:
+        gone += len(queue.ready(now))
+        for key in list(queue._in_flight):
+            queue.done(key, Ended.ANSWERED, now)
+        now = max(now + 0.001, queue.next_at(now) or 0.0)
+    assert 60 * per_second / 2 <= gone <= 60 * per_second + max(1.0, per_second)
