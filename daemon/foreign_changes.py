@@ -18,8 +18,10 @@ from sqlalchemy.engine import Engine
 from daemon.enforcement_keeper import LineKeeper
 from daemon.enforcement_lines import Lines
 from daemon.relayed_requests import LONGEST_WAIT_SECONDS, Found
+from enforcement.attributes import kinds, split
 from enforcement.drivers.coa import Kind, Outcome
 from enforcement.drivers.coa_ports import LONGEST_EXCHANGE_SECONDS, CannotSend
+from enforcement.profiles import Aspect, NasProfile
 from radius.dynamic_authorization import CannotAsk, DynamicRequest
 from storage import outbox
 
@@ -33,6 +35,18 @@ class RunInThread(Protocol):
     """Run work that waits for the database."""
 
     def __call__(self, work: Callable[..., Result], /, *arguments: Any) -> Awaitable[Result]: ...
+
+
+def may_change(request: DynamicRequest, profile: NasProfile) -> bool:
+    """Tell whether a NAS has to be told again what its line should get, after it has done what another system asks.
+
+    Where telling rates never costs a new login they are told whatever was asked: a group of RouterOS's, for one, may
+    bring rates of its own. Elsewhere only a request that sets rates is reason enough: a question about the session
+    must not end it.
+    """
+    touched = {profile.aspect_of(kind) for number, value in split(request.attributes) for kind in kinds(number, value)}
+    is_cheap = profile.says_unlimited and Aspect.RATES in profile.changeable
+    return is_cheap or Aspect.RATES in touched
 
 
 class ForeignChanges:
@@ -61,6 +75,9 @@ class ForeignChanges:
         forward: Callable[[Found, DynamicRequest], Awaitable[Outcome]],
     ) -> Outcome:
         """Forward a CoA-Request, and have its session proven anew; raise `CannotSend` when nothing has left."""
+        assert found.target is not None
+        if not may_change(request, found.target.profile):
+            return await forward(found, request)
         try:
             event = await self._run_in_thread(self._announce, found.session_id)
         except sqlalchemy.exc.SQLAlchemyError as error:

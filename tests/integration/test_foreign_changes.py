@@ -14,17 +14,23 @@ from daemon.enforcement_keeper import GATHER_SECONDS, LineKeeper
 from daemon.enforcement_lines import Lines
 from daemon.enforcement_orders import Order
 from daemon.enforcement_report import EnforcementCounts
-from daemon.foreign_changes import ForeignChanges
+from daemon.foreign_changes import ForeignChanges, may_change
 from daemon.relayed_requests import Found
-from enforcement.drivers.coa import Kind, Outcome
+from domain.secret import Secret
+from enforcement.attributes import CISCO_AVPAIR, MIKROTIK_GROUP, MIKROTIK_RATE_LIMIT
+from enforcement.drivers.coa import Kind, Outcome, Target
 from enforcement.drivers.coa_ports import CannotSend
+from enforcement.profiles import PROFILES
 from enforcement.reconcile import LineState, Problem, Proof
+from radius.codes import Type, Vendor
 from radius.dynamic_authorization import DynamicRequest, SessionNames, change
+from radius.packet import attribute, vendor_attribute
 from storage.outbox import Topic
 from tests.integration.test_enforcer import NIGHTS, NOW, Core, capped, partitions  # noqa: F401 - fixtures
 
 NAMES = SessionNames(user_name="ana", acct_session_id="81000001")
-FOUND = Found(NAMES, None, session_id=1, box=(1, ""))
+WHERE = Target("127.0.0.9", 3799, Secret(b"hush"), PROFILES["mikrotik"])
+FOUND = Found(NAMES, WHERE, session_id=1, box=(1, ""))
 DUE = "SELECT topic, session_id, happened_at <= clock_timestamp() FROM outbox WHERE topic = 'foreign'"
 
 
@@ -49,6 +55,7 @@ class Bench:
         self._engine = core.engine
         self.lines = Disproved([])
         self.is_active = True
+        self.found = FOUND
 
     def send(self, forward: Callable[[], Awaitable[Outcome]], *proven_before: LineState) -> Outcome:
         """Send a request of another system while the proofs of `proven_before` are still to be written."""
@@ -69,7 +76,7 @@ class Bench:
                 return await forward()
 
             try:
-                outcome = await changes.send(FOUND, change(NAMES, b""), forwarded)
+                outcome = await changes.send(self.found, change(NAMES, b""), forwarded)
             finally:
                 writing.cancel()
             assert not any(keeper.holds(state.session_id, state.desired) for state in proven_before)
@@ -208,3 +215,36 @@ def test_a_session_that_has_ended_is_nobodys_concern(capped: Core) -> None:  # n
     capped.do("UPDATE session SET state = 1, stopped_at = :now", now=NOW)
     Bench(capped).send(says(Outcome(Kind.ACK)))
     assert capped.ask(DUE) == []
+
+
+QUERY = vendor_attribute(Vendor.CISCO, CISCO_AVPAIR, b"subscriber:command=account-status-query")
+POLICE = vendor_attribute(Vendor.CISCO, CISCO_AVPAIR, b"lcp:interface-config#1=rate-limit output 8000 1500 1500")
+GROUP = vendor_attribute(Vendor.MIKROTIK, MIKROTIK_GROUP, b"gold")
+RATE = vendor_attribute(Vendor.MIKROTIK, MIKROTIK_RATE_LIMIT, b"90M/90M")
+
+
+@pytest.mark.parametrize(
+    ("profile", "attributes", "told_again"),
+    [
+        ("mikrotik", RATE, True),
+        ("mikrotik", GROUP, True),
+        ("accel-ppp", attribute(Type.REPLY_MESSAGE, b"hello"), True),
+        ("cisco", QUERY, False),
+        ("cisco", POLICE, True),
+        ("huawei", attribute(Type.FILTER_ID, b"x"), False),
+        ("wispr", attribute(Type.SESSION_TIMEOUT, bytes(4)), False),
+        ("generic", RATE, False),
+    ],
+)
+def test_a_question_about_a_session_does_not_cost_it_a_login(profile: str, attributes: bytes, told_again: bool) -> None:
+    assert may_change(change(NAMES, attributes), PROFILES[profile]) is told_again
+
+
+def test_what_changes_nothing_of_ours_is_forwarded_and_no_more(capped: Core) -> None:  # noqa: F811 - a fixture
+    capped.open_session()
+    capped.happen(Topic.OPENED, 1)
+    bench = Bench(capped)
+    bench.found = Found(NAMES, Target("127.0.0.9", 1700, Secret(b"hush"), PROFILES["cisco"]), 1, (1, ""))
+    bench.send(says(Outcome(Kind.ACK)))
+    assert capped.ask("SELECT count(*) FROM outbox") == [(0,)]
+    assert capped.line().is_proven
