@@ -478,6 +478,12 @@ class TestHours:
         assert line.ends_at is line.valid_until is None
 
 
+def test_a_window_is_told_by_hour_and_minute() -> None:
+    window = Window(begins=9 * 60 + 5, ends=13 * 60 + 45)
+    line = ask(PlanRules(schedule=(ScheduleRule(window, percent(10)),)))
+    assert [applied.name for applied in line.rules if applied.rule is Rule.SCHEDULE] == ["09:05-13:45"]
+
+
 class TestBurst:
     def test_a_relative_one_follows_the_rate_in_force(self) -> None:
         rules = PlanRules(burst=Burst(limit_percent=150, threshold_percent=80, seconds=12))
