@@ -135,6 +135,9 @@ def test_a_prefix_has_as_many_octets_as_it_needs() -> None:
     assert framed_prefix(PoolKind.IPV6_PREFIX, "2001:db8:0:5::/64") == attribute(
         97, bytes.fromhex("0040 20010db800000005")
     )
+    assert framed_prefix(PoolKind.DELEGATED_PREFIX, "2001:db8:0:fffc::/62") == attribute(
+        123, b"\x00\x3e" + bytes.fromhex("20010db80000fffc")
+    )
     assert framed_prefix(PoolKind.DELEGATED_PREFIX, "2001:db8:500::/40") == attribute(
         123, bytes.fromhex("0028 20010db805")
     )
