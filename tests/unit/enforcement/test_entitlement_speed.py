@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from statistics import median
+from time import process_time
 from timeit import repeat
 
 from domain.plan_rules import Burst, Cap, CapAction, Fup, FupStep, Period, PlanRules, ScheduleRule
@@ -24,5 +25,7 @@ CALLS = 500
 
 def test_an_entitlement_costs_microseconds() -> None:
     plan, standing = replace(PLAN, rules=RULES), Standing(1, usage=used(60 * GIGA))
-    seconds = repeat(lambda: entitle(plan, RULES, REJECT, standing, ZONE, NOW), number=CALLS, repeat=9)
+    seconds = repeat(
+        lambda: entitle(plan, RULES, REJECT, standing, ZONE, NOW), number=CALLS, repeat=9, timer=process_time
+    )
     assert median(seconds) / CALLS * 1_000_000 <= MOST_MICROSECONDS
