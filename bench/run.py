@@ -27,7 +27,7 @@ from bench import bars, cluster, freeradius, measurements, table
 from bench.errors import BenchError
 from bench.load import Generator, compile_radload
 from bench.measurements import FULL, QUICK, Bench, Measurement
-from domain.errors import CaudalError
+from domain.errors import CaudalError, one_line
 
 CORES: Final = 2
 PAGE: Final = Path(__file__).resolve().parent.parent / "docs" / "performance.md"
@@ -51,7 +51,7 @@ def main() -> int:
     try:
         return _measure(options, say)
     except (CaudalError, OSError, psycopg2.Error) as error:
-        print(f"bench: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"bench: {one_line(error)}", file=sys.stderr)
         return EXIT_FAILED
     except KeyboardInterrupt:
         print("bench: stopped", file=sys.stderr)

@@ -23,7 +23,7 @@ from twisted.web.server import NOT_DONE_YET, Request, Site
 from billing.card_gateway import WebhookRefused
 from billing.stripe_dialect import read_event
 from daemon.datagrams import CannotListen
-from domain.errors import CaudalError
+from domain.errors import CaudalError, one_line
 from domain.secret import Secret
 from storage.billing import cards
 
@@ -72,7 +72,7 @@ def take(engine: Engine, secret: Secret, body: bytes, signature: str, now: int) 
         return HTTPStatus.BAD_REQUEST
     except (CaudalError, SQLAlchemyError) as error:
         # Not booked, so not acknowledged: the gateway sends it again.
-        log.warning("card event not booked", error=" ".join(str(error).split()))
+        log.warning("card event not booked", error=one_line(error))
         return HTTPStatus.SERVICE_UNAVAILABLE
     return HTTPStatus.OK
 

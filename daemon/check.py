@@ -26,7 +26,7 @@ from control.socket_path import NAME as CONTROL_SOCKET
 from daemon.database_keeper import DIRECTORY
 from daemon.part import Part, is_running
 from daemon.vault_location import open_vault
-from domain.errors import CaudalError
+from domain.errors import CaudalError, one_line
 from storage import migrate
 from storage.database import create_engine
 from storage.embedded import EmbeddedPostgres
@@ -125,7 +125,7 @@ def _look_into(subject: str, dsn: str) -> Iterator[Finding]:
     try:
         connection = psycopg2.connect(dsn, connect_timeout=CONNECT_SECONDS)
     except psycopg2.Error as error:
-        yield Finding(Level.ERROR, subject, " ".join(str(error).split()), "start it, or correct [database] url")
+        yield Finding(Level.ERROR, subject, one_line(error), "start it, or correct [database] url")
         return
     with connection, connection.cursor() as cursor:
         before = time.time()

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable
 import psycopg2
 import structlog
 
-from domain.errors import CaudalError
+from domain.errors import CaudalError, one_line
 from storage import snapshot as snapshots
 from storage.pipeline import DatabaseAway, PipelineConnection
 from storage.snapshot import Snapshot
@@ -107,7 +107,7 @@ class ConfigurationWatch:
         except DatabaseAway:
             return False
         except (CaudalError, psycopg2.Error) as error:
-            self._log.error("configuration not taken over", error=" ".join(str(error).split()))
+            self._log.error("configuration not taken over", error=one_line(error))
             return False
         return True
 

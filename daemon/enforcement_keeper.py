@@ -20,7 +20,7 @@ from sqlalchemy.engine import Engine
 
 from daemon.enforcement_orders import Crossing
 from daemon.enforcement_report import EnforcementCounts
-from domain.errors import CaudalError
+from domain.errors import CaudalError, one_line
 from enforcement.reconcile import LineState
 from storage import lines, open_sessions
 
@@ -133,7 +133,7 @@ class LineKeeper:
         try:
             overshoots = await self._run_in_thread(self._write, bulk)
         except (CaudalError, sqlalchemy.exc.SQLAlchemyError) as error:
-            self._log.warning("states of lines not written", error=" ".join(str(error).split()))
+            self._log.warning("states of lines not written", error=one_line(error))
             self._bulk.add_older(bulk)
             await asyncio.sleep(TRY_AGAIN_SECONDS)
             self._filled.set()

@@ -14,7 +14,7 @@ import psycopg2
 import structlog
 
 from daemon.configuration import POLL_SECONDS, RECONNECT_SECONDS
-from domain.errors import CaudalError
+from domain.errors import CaudalError, one_line
 from storage import snapshot as snapshots
 from storage.pipeline import DatabaseAway, PipelineConnection
 from storage.snapshot import Snapshot
@@ -66,7 +66,7 @@ class SnapshotKeeper:
             except DatabaseAway:
                 return
             except (CaudalError, psycopg2.Error) as error:
-                self._log.error("the core does not take over the configuration", error=" ".join(str(error).split()))
+                self._log.error("the core does not take over the configuration", error=one_line(error))
                 return
         if self.on_change is not None:
             self.on_change()

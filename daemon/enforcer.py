@@ -35,7 +35,7 @@ from daemon.foreign_changes import ForeignChanges
 from daemon.raised_limits import RaisedLimits
 from daemon.relayed_requests import STANDS_BY, Found, RelayedRequests
 from daemon.router_keepers import RouterKeepers
-from domain.errors import CaudalError
+from domain.errors import CaudalError, one_line
 from enforcement.drivers.coa import CoaClient, Outcome
 from enforcement.drivers.coa_ports import CannotSend
 from radius.codes import Code
@@ -216,7 +216,7 @@ class Enforcer:
             except SnapshotIsOld:
                 await self._configuration.refresh()
             except FAILURES as error:
-                self._log.warning("enforcement waits for the database", error=" ".join(str(error).split()))
+                self._log.warning("enforcement waits for the database", error=one_line(error))
                 await asyncio.sleep(RETRY_SECONDS)
 
     async def _make_ready(self, lanes: RouterLanes) -> None:
@@ -270,7 +270,7 @@ class Enforcer:
             except SnapshotIsOld:
                 await self._configuration.refresh()
             except FAILURES as error:
-                self._log.warning("unproven lines not read", error=" ".join(str(error).split()))
+                self._log.warning("unproven lines not read", error=one_line(error))
             await asyncio.sleep(STRAYS_SECONDS)
 
     def _set_to_work(self, lines: Lines, evaluated: Evaluated) -> None:

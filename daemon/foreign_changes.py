@@ -18,6 +18,7 @@ from sqlalchemy.engine import Engine
 from daemon.enforcement_keeper import LineKeeper
 from daemon.enforcement_lines import Lines
 from daemon.relayed_requests import LONGEST_WAIT_SECONDS, Found
+from domain.errors import one_line
 from enforcement.attributes import kinds, split
 from enforcement.drivers.coa import Kind, Outcome
 from enforcement.drivers.coa_ports import LONGEST_EXCHANGE_SECONDS, CannotSend
@@ -103,7 +104,7 @@ class ForeignChanges:
             await self._run_in_thread(self._write, event, happened)
         except sqlalchemy.exc.SQLAlchemyError as error:
             # It stays as it was announced, and is looked at then.
-            self._log.warning("a foreign change is looked at later", error=" ".join(str(error).split()))
+            self._log.warning("a foreign change is looked at later", error=one_line(error))
 
     def _announce(self, session_id: int) -> int | None:
         with self._engine.begin() as connection:

@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable
 import psycopg2
 import structlog
 
+from domain.errors import one_line
 from storage.pipeline import DatabaseAway, PipelineConnection
 
 LEADER_LOCK = 0x6361_7564_616C_636F
@@ -72,7 +73,7 @@ class Leadership:
                 await asyncio.wait({leading}, timeout=PROBE_SECONDS)
                 await self._connection.probe()
         except (DatabaseAway, psycopg2.Error) as error:
-            self._log.warning("the lock of the active core is lost", error=" ".join(str(error).split()))
+            self._log.warning("the lock of the active core is lost", error=one_line(error))
         finally:
             self.is_active = False
             # Without the lock nobody may think that it is ours, and with a dead `lead` it is worth nothing.

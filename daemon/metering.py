@@ -20,6 +20,7 @@ from accounting.session import Delta, Outcome, Session, State, advance, choose, 
 from accounting.traffic_class import Marks, class_of, classes_of
 from daemon.drops import Drop
 from daemon.requests import AccountingRequest
+from domain.errors import one_line
 from domain.instants import SECOND_US
 from domain.names import login_key, mac
 from enforcement import polled_accounting
@@ -207,7 +208,7 @@ class MeteringLane:
             raise
         except psycopg2.Error as error:
             if not (error.pgcode or "").startswith(REFUSED_CLASSES):
-                raise DatabaseAway(f"the database stores nothing now: {' '.join(str(error).split())}") from error
+                raise DatabaseAway(f"the database stores nothing now: {one_line(error)}") from error
             await self._halve(records, f"refused_{error.pgcode}")
             return
         except Exception:  # noqa: BLE001 - a defect that one record brings to light must not cost the others

@@ -15,7 +15,7 @@ from sqlalchemy.engine import Engine
 
 from daemon.enforcement_routers import find_site
 from daemon.relayed_requests import Found
-from domain.errors import CaudalError
+from domain.errors import CaudalError, one_line
 from domain.names import login_key, mac
 from domain.network import Router
 from radius.dynamic_authorization import SessionNames
@@ -52,7 +52,7 @@ class RelayedSessions:
         try:
             found = await asyncio.to_thread(self._look, asked, meant)
         except sqlalchemy.exc.SQLAlchemyError as error:
-            raise CannotFind(f"sessions cannot be looked up: {' '.join(str(error).split())}") from error
+            raise CannotFind(f"sessions cannot be looked up: {one_line(error)}") from error
         return [_found(each, routers) for each in found]
 
     def _look(self, names: Names, router_ids: Collection[int]) -> list[NamedSession]:

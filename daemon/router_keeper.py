@@ -24,7 +24,7 @@ from daemon.router_duty import Duty, SnapshotBehind, compute, service_of_key
 from daemon.router_report import RouterCounts, RouterKnowledge
 from daemon.router_truth import Suspects
 from daemon.router_visit import Sighting, Visit
-from domain.errors import CaudalError
+from domain.errors import CaudalError, one_line
 from domain.instants import to_microseconds
 from domain.network import Router
 from enforcement.drivers.routeros import RouterThread
@@ -195,7 +195,7 @@ class RouterKeeper:
         except SnapshotBehind:
             self._postpone(due, self._around.pace.retry)
         except (CaudalError, psycopg2.Error, sqlalchemy.exc.SQLAlchemyError) as error:
-            self._log.warning("router not kept: the database is away", error=" ".join(str(error).split()))
+            self._log.warning("router not kept: the database is away", error=one_line(error))
             self._postpone(due, self._around.pace.retry)
         except Exception:  # noqa: BLE001 - a defect that one router brings to light must not cost the others
             self._log.exception("a visit to a router failed")

@@ -14,6 +14,7 @@ import psycopg2
 import sqlalchemy
 from psycopg2 import extensions, sql
 
+from domain.errors import one_line
 from storage.errors import DatabaseUnavailableError
 
 APPLICATION_NAME = "caudal"
@@ -81,7 +82,7 @@ def ensure_database(dsn: str) -> bool:
     except psycopg2.OperationalError as error:
         if not _create_if_missing(dsn):
             raise DatabaseUnavailableError(
-                f"the database {describe(dsn)} cannot be reached: {_one_line(error)}; "
+                f"the database {describe(dsn)} cannot be reached: {one_line(error)}; "
                 "check [database] url and that PostgreSQL runs there"
             ) from error
         return True
@@ -138,7 +139,3 @@ def _parse(dsn: str) -> dict[str, str]:
         # What libpq takes for the host is the rest of the password, and its messages would show it.
         raise DatabaseUnavailableError("the password in [database] url contains an @ as it is; write it as %40")
     return parts
-
-
-def _one_line(error: psycopg2.Error) -> str:
-    return " ".join(str(error).split())

@@ -14,7 +14,7 @@ from typing import Any
 import psycopg2
 from psycopg2.extensions import POLL_OK, POLL_READ, POLL_WRITE
 
-from domain.errors import CaudalError
+from domain.errors import CaudalError, one_line
 
 QUERY_SECONDS = 10.0
 """A batch takes milliseconds; a database silent for this long is away (every router has given up by then)."""
@@ -115,7 +115,7 @@ class PipelineConnection:
             if is_ours and self.is_open and self._connection.closed == 0:
                 raise
             self.close()
-            raise DatabaseAway(f"the database went away: {_one_line(error)}") from error
+            raise DatabaseAway(f"the database went away: {one_line(error)}") from error
         else:
             return rows
 
@@ -206,10 +206,6 @@ class PipelineConnection:
         loop.remove_reader(self._fileno)
         loop.remove_writer(self._fileno)
         self._fileno, self._writing = -1, False
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())
 
 
 def _first_line(error: BaseException) -> str:
