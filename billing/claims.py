@@ -61,8 +61,9 @@ class Claim:
 
     def due(self, floor: date, horizon: date) -> Iterator[tuple[Period, Period]]:
         """Yield (days, their whole period) of what falls due by `horizon`; nothing of periods that end by `floor`."""
+        since = floor if floor == date.min else self.cycle.period(floor).starts
         for held in self.days:
-            at = max(held.starts, floor)
+            at = max(held.starts, since)
             while at < held.ends and at <= horizon:
                 period = self.cycle.period(at)
                 part = Period(max(held.starts, period.starts), min(held.ends, period.ends))

@@ -10,11 +10,11 @@ from __future__ import annotations
 from calendar import monthrange
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta, tzinfo
-from enum import Enum
 from functools import lru_cache
 from typing import NamedTuple
 
 from billing.errors import BillingError
+from domain.billing_terms import DayCount
 from domain.catalogue import CycleUnit, Proration
 
 EPOCH_YEAR = 2000
@@ -23,14 +23,6 @@ NOON = time(12)
 _DAY = timedelta(days=1)
 REMEMBERED = 65_536
 """Periods that are remembered: accounts of one billing day ask for the same few."""
-
-
-class DayCount(Enum):
-    """On which day something counts that begins in the middle of one; the values are the configuration's."""
-
-    THAT_DAY = "that-day"
-    NEAREST = "nearest-day"
-    """From noon on it is the next day."""
 
 
 _FIXED_DAYS = {Proration.THIRTY: 30, Proration.TWENTY_EIGHT: 28}

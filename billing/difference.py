@@ -12,6 +12,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
+from fractions import Fraction
 from typing import NamedTuple
 
 from billing.claims import Claim, Key
@@ -74,6 +75,8 @@ class _Group:
         """Return the days that are charged now. Raise InvalidCredit."""
         days: list[Period] = []
         for line in self.issued:
+            if line.days.starts == line.days.ends:
+                continue
             if line.credits_line is None or (line.amount < 0) == is_credit:
                 days = union([*days, line.days])
             elif without([line.days], days):
@@ -191,13 +194,9 @@ def _settle(claim: Claim, group: _Group, missing: Missing, on: date) -> list[Mis
 
 
 def _correct(claim: Claim, group: _Group, standing: list[Period], billed: int) -> list[MissingLine]:
-    """Return the line that takes back what days had added to a rounding that are gone, and had cost nothing alone."""
-    change = _bounded(claim.amount(standing, group.period) - billed, group)
-    last = next((line for line in reversed(group.issued) if line.credits_line is None), None)
-    if not change or last is None or not standing:
-        return []
-    nowhere = Period(last.days.starts, last.days.starts)
-    return [MissingLine(claim.key, group.period, nowhere, change, last.id)]
+    """Return the lines that take back what days had added to a rounding that are gone, and had cost nothing alone."""
+    change = _bounded(claim.amount(standing, group.period) - billed, group) if standing else 0
+    return _credit(claim.key, group, [], change) if change else []
 
 
 def _bounded(change: int, group: _Group) -> int:
@@ -222,19 +221,59 @@ def _charge(claim: Claim, group: _Group, standing: list[Period], more: list[Peri
 
 
 def _credit(key: Key, group: _Group, gone: list[Period], change: int) -> list[MissingLine]:
-    """Divide a credit over the lines that had charged these days."""
+    """Divide a credit over the lines that had charged these days; what is more than is left of them over the others."""
+    charges = {line.id: line for line in reversed(group.issued) if line.credits_line is None}
+    left, days_left = _left(group)
     shares: list[tuple[Period, int]] = []
     rest = gone
-    for line in reversed(group.issued):
-        if line.credits_line is not None:
-            continue
+    for id_, line in charges.items():
         found = intersection(rest, [line.days])
-        shares += [(days, line.id) for days in found]
+        shares += [(days, id_) for days in found]
         rest = without(rest, found)
     shares.sort()
-    amounts = spread(change, [(days.ends - days.starts).days for days, _ in shares])
-    return [
-        MissingLine(key, group.period, days, amount, line_id)
-        for (days, line_id), amount in zip(shares, amounts, strict=True)
-        if amount
-    ]
+    # No days of theirs are gone: what the others give is of none.
+    others = [(Period(line.days.starts, line.days.starts), id_) for id_, line in charges.items()]
+    wanted = _wanted([(left[id_], Fraction(_days(days), days_left[id_])) for days, id_ in shares], change)
+    lines, over = [], change - sum(wanted)
+    for (days, id_), amount in zip([*shares, *others], [*wanted, *[0] * len(others)], strict=True):
+        taken = _borne(amount + over, left[id_])
+        over += amount - taken
+        left[id_] += taken
+        if taken:
+            lines.append(MissingLine(key, group.period, days, taken, id_))
+    return lines
+
+
+def _left(group: _Group) -> tuple[dict[int, int], dict[int, int]]:
+    """Return what of each charge was not credited, and how many of its days."""
+    left = {line.id: line.amount + line.adjusted for line in group.issued if line.credits_line is None}
+    days_left = {line.id: _days(line.days) for line in group.issued if line.credits_line is None}
+    for line in group.issued:
+        if line.credits_line in left:
+            left[line.credits_line] += line.amount
+            days_left[line.credits_line] -= _days(line.days)
+    return left, days_left
+
+
+def _wanted(shares: Sequence[tuple[int, Fraction]], change: int) -> list[int]:
+    """Return what each share gives of a credit: shares are what is left of a line, and the part of it that is gone.
+
+    A part of a price may have become less by a day: such a line, the other way round, gives back all that it took.
+    """
+    back = [-left if left * change > 0 and part == 1 else 0 for left, part in shares]
+    weights = [part * abs(left) if left * change < 0 else Fraction(0) for left, part in shares]
+    if not any(weights):
+        return back
+    rest = spread(change - sum(back), weights)
+    return [own + more for own, more in zip(back, rest, strict=True)]
+
+
+def _days(period: Period) -> int:
+    return (period.ends - period.starts).days
+
+
+def _borne(change: int, left: int) -> int:
+    """Return as much of a change as a line bears, of which so much is left: no credit is more than that."""
+    if left > 0:
+        return max(change, -left)
+    return min(change, -left) if left < 0 else 0

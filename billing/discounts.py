@@ -158,9 +158,12 @@ def capped(price: Fraction, days: Period, taken: Sequence[Taken]) -> Sequence[Ta
         left = price
         for each in taken:
             if each.days.starts <= starts and ends <= each.days.ends:
-                span = min(each.high - each.low, left)
-                left -= span
-                found.append(Taken(each.discount_id, Period(starts, ends), each.low, each.low + span, shared=True))
+                high = min(each.high, each.low + left)
+                left -= high - each.low
+                # What is not cut short stays what it was on the days before.
+                found.append(
+                    each._replace(days=Period(starts, ends), high=high, shared=each.shared or high < each.high)
+                )
     return found
 
 

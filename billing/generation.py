@@ -19,7 +19,8 @@ from billing.difference import IssuedLine, missing_lines
 from billing.discounts import DISCOUNT, Discount, Held, Taken, capped, own, reductions, share_out
 from billing.errors import BillingError
 from billing.history import Event, Phase, phases, without_days
-from domain.catalogue import Align, CycleUnit, Mode, Product, Proration
+from billing.recurrence import cycle_of
+from domain.catalogue import Mode, Product, Proration
 from domain.money import minor_units, rounded, spread
 
 MOST_LINES = 5_000
@@ -75,7 +76,7 @@ class Subscription:
     customer_id: int
     events: Sequence[Event]
     issued: Sequence[IssuedLine] = ()
-    """Lines whose period ends after `floor`, oldest first."""
+    """Lines whose period ends after what `needed_since` says of `floor`, oldest first."""
     floor: date = BEGINNING
     """Everything before it was billed and has not changed since."""
     usage: Sequence[UsagePeriod] = ()
@@ -309,7 +310,8 @@ class _Work:
         paid_until = BEGINNING
         for phase in self._phases:
             product = self._products[phase.product_id]
-            cycle = self._cycle(phase, product, started.setdefault(phase.product_id, phase.days.starts))
+            since = started.setdefault(phase.product_id, phase.days.starts)
+            cycle = cycle_of(self._terms.cycle, phase, product, since)
             days = phase.days
             if self._proration(product) is Proration.NONE:
                 days, paid_until = once(days, cycle, paid_until)
@@ -324,16 +326,6 @@ class _Work:
     def _taken(self, phase: Phase, price: Fraction) -> Sequence[Taken]:
         found = [*(own(discount, price, self._terms.currency) for discount in self._discounts), *self._shared]
         return capped(price, phase.days, found) if len(found) > 1 else found
-
-    def _cycle(self, phase: Phase, product: Product, since: date) -> Cycle:
-        if phase.anchor is not None:
-            return Cycle(phase.anchor, product.every, product.cycle_unit)
-        if product.align is Align.START or product.cycle_unit is not CycleUnit.MONTH:
-            return Cycle(since, product.every, product.cycle_unit)
-        account = self._terms.cycle
-        if account.unit is not CycleUnit.MONTH:
-            return Cycle(since, account.count, account.unit)
-        return account if product.every == account.count else Cycle(account.anchor, product.every)
 
     def _base(
         self, phase: Phase, product: Product, cycle: Cycle, rate: str, price: Fraction

@@ -16,10 +16,10 @@ from typing import NamedTuple
 from billing.cycle import Cycle, Period, share
 from billing.generation import UsagePeriod
 from billing.history import Phase
-from billing.intervals import intersection
+from billing.intervals import difference, intersection, union
 from domain.catalogue import Proration
 from domain.money import decimal, digits, minor_units, rounded
-from domain.tariff import Commission, Measure, Metering, Tariff, blocks, commission, rate, rate_held
+from domain.tariff import Commission, Measure, Metering, Tariff, blocks, commission, rate, rate_held, so_far
 
 MOST_PERIODS = 60
 """Of one subscription in one run: five years, by the month."""
@@ -42,6 +42,8 @@ class Sold(NamedTuple):
     cycle: Cycle
     proration: Proration
     currency: str
+    billed: Sequence[Period] = ()
+    """Periods that were charged, also those of another billing day: their days are charged in no other one."""
 
 
 def charged(sold: Sold, events: Iterable[Reported], floor: date, on: date) -> Iterator[UsagePeriod]:
@@ -49,7 +51,7 @@ def charged(sold: Sold, events: Iterable[Reported], floor: date, on: date) -> It
 
     `events` are in the order of their days.
     """
-    days = [phase.days for phase in sold.phases]
+    days = union(phase.days for phase in sold.phases)
     if not days:
         return
     found = [event for event in events if any(held.starts <= event.on < held.ends for held in days)]
@@ -57,16 +59,17 @@ def charged(sold: Sold, events: Iterable[Reported], floor: date, on: date) -> It
     for _ in range(MOST_PERIODS):
         if period.starts > on or (period.ends > on and sold.metering.tariff.bill_at is None):
             return
-        held = intersection(days, [period])
+        others = union(billed for billed in sold.billed if billed != period and billed.ends <= floor)
+        held = difference(intersection(days, [period]), others)
         if held:
             yield _rated(sold, found, period, held, on)
         period = sold.cycle.period(period.ends)
 
 
 def _rated(sold: Sold, events: Sequence[Reported], period: Period, held: list[Period], on: date) -> UsagePeriod:
-    inside = [event.units for event in events if period.starts <= event.on < period.ends]
+    inside = [event.units for event in events if any(days.starts <= event.on < days.ends for days in held)]
     metering = sold.metering
-    tariff = metering.tariff
+    tariff = metering.tariff if period.ends <= on else so_far(metering.tariff)
     if isinstance(tariff, Commission):
         exact = commission(tariff, inside)
     elif metering.measure is Measure.HELD:

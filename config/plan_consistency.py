@@ -11,8 +11,10 @@ from dataclasses import dataclass
 from config.checks import listed, show, suggestion, write_rate
 from config.hours import write_hours
 from config.isp import AttributeEncoder, PoolEntry
+from config.overage import OCTETS
 from config.reply_attributes import check_pairs
 from config.table import Table
+from config.tariff import cliff_warnings
 from config.toml_lines import Path
 from domain.network import PoolKind
 from domain.plan_rules import CapAction, Change, ChangeKind, Counted, Period, PlanRules, TopUpKind
@@ -61,6 +63,9 @@ def check_rules(table: Table, rules: PlanRules, around: Surroundings) -> None:
     _check_cap(table, rules, around)
     if rules.overage is not None and (rules.cap is None or rules.cap.action is not CapAction.OVERAGE):
         table.report('needs a cap whose action is "overage"', "overage")
+    if rules.overage is not None:
+        for warning in cliff_warnings(rules.overage.tariff, OCTETS):
+            around.warn(table, "overage", warning)
     _check_top_ups(table, rules, around)
     _check_fup(table, rules, around)
     _check_windows(table, rules, around)

@@ -42,15 +42,18 @@ from config.isp import (
     ServiceEntry,
     SubscriptionEntry,
 )
+from config.metered import UNITS
 from config.plan_consistency import Surroundings, check_garden_pool, check_rules
 from config.pool_range import USUAL_LENGTHS, parse_range
 from config.problems import ConfigurationError, Mistake, Problem, Problems
 from config.service_table import ServiceReader, reference, references
 from config.table import Table
+from config.tariff import cliff_warnings
 from config.toml_lines import Path, find_lines, syntax_error_line
 from domain.catalogue import ProductKind
 from domain.network import IPV4_BITS, IPV6_BITS, MessageAuthenticatorPolicy, PoolKind, QueueKind
 from domain.plan_rules import Blocking, PlanRules
+from domain.tariff import Tariff
 from domain.tax import Tax
 
 Entry = TypeVar(
@@ -156,7 +159,7 @@ class _Reader:
         self._warn_of_overlaps(pools)
         self._check_isp_pool(isp)
         plans = self._all("plan", self._plan, _name)
-        products = self._all("product", self._commerce.product, lambda offer: offer.product.code)
+        products = self._all("product", self._product, lambda offer: offer.product.code)
         self._check_product_names(products, plans)
         customers = self._all("customer", self._commerce.customer, lambda customer: customer.login)
         self._commerce.check_payers(customers)
@@ -406,6 +409,14 @@ class _Reader:
         )
         self._commerce.check_sellers(table, entry.rules.partners)
         return entry
+
+    def _product(self, table: Table) -> Offer:
+        offer = self._commerce.product(table)
+        metered = offer.product.metered
+        if metered is not None and isinstance(metered.tariff, Tariff):
+            for warning in cliff_warnings(metered.tariff, UNITS):
+                self._warn(table, "metered", warning)
+        return offer
 
     def _offer(self, table: Table) -> Offer | None:
         name = table.values.get("name")

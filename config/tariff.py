@@ -6,14 +6,14 @@ document that it turns back into the same tariff.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from decimal import Decimal
 
 from config import checks
 from config.checks import Check, write_amount
 from config.table import Table
-from domain.tariff import BlockRounding, Tariff, Tier, TierModel
+from domain.tariff import BlockRounding, Tariff, Tier, TierModel, cliffs
 
 MOST_TIERS = 20
 
@@ -50,6 +50,13 @@ def read_bounds(table: Table) -> tuple[Decimal, Decimal | None, Decimal | None]:
     if ceiling is not None and ceiling < minimum:
         table.report("is below the minimum", "ceiling")
     return minimum, ceiling, table.take("bill_at", SOME, None)
+
+
+def cliff_warnings(tariff: Tariff, quantity: Quantity) -> Iterator[str]:
+    """Yield what is to be said of a tariff by which more may cost less."""
+    for units in cliffs(tariff):
+        said = quantity.write(units)
+        yield f"makes a little more than {said} cheaper than {said}: the tier that is reached prices everything"
 
 
 def tariff_document(tariff: Tariff, quantity: Quantity) -> dict[str, object]:

@@ -115,8 +115,8 @@ def start_subscription(ports: Ports, order: models.StartOrder) -> Done:
     with ports.engine.begin() as connection:
         today = clock.today(connection)
         wanted = subscriptions.Start(
-            order.customer, order.product, order.starts or today, order.ends, _quantity(order.quantity),
-            _price(order.price), order.service, order.name,
+            order.customer, order.product, order.starts or subscriptions.first_day(connection, order.customer),
+            order.ends, _quantity(order.quantity), _price(order.price), order.service, order.name,
         )  # fmt: skip
         id_ = subscriptions.start(connection, wanted, today, order.key)
         row = sales.shown(connection, id_, wanted.starts)

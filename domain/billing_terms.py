@@ -53,6 +53,14 @@ class DocumentKind(Enum):
     RECEIPT = "receipt"
 
 
+class DayCount(Enum):
+    """On which day something counts that happens in the middle of one; the values are the configuration's."""
+
+    THAT_DAY = "that-day"
+    NEAREST = "nearest-day"
+    """From noon on it is the next day."""
+
+
 class CollectionAct(Enum):
     """What may be done to collect a debt; the values are stored and configured."""
 
@@ -139,6 +147,8 @@ class BillingTerms:
     at_once: bool = False
     """Whether what falls due is billed on its own day; else on the next billing day."""
     proration: Proration = Proration.ACTUAL
+    begins: DayCount = DayCount.THAT_DAY
+    """On which day begins what is ordered without one."""
     due_days: int = 15
     proforma: bool = False
     """Whether a proforma goes before each invoice, which is issued when it is paid."""

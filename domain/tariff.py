@@ -12,6 +12,7 @@ from decimal import Decimal
 from enum import Enum
 from fractions import Fraction
 from functools import lru_cache
+from typing import TypeVar
 
 _NOTHING = Decimal(0)
 _HUNDRED = 100
@@ -76,6 +77,9 @@ class Commission:
     bill_at: Decimal | None = None
 
 
+Terms = TypeVar("Terms", bound=Tariff | Commission)
+
+
 class Measure(Enum):
     """What of events is charged for; the values are the configuration's."""
 
@@ -121,6 +125,11 @@ def commission(terms: Commission, amounts: Iterable[Decimal]) -> Fraction:
             charged += beyond
             events += 1
     return _bounded(terms, charged * Fraction(terms.percent) / _HUNDRED + events * Fraction(terms.fixed))
+
+
+def so_far(terms: Terms) -> Terms:
+    """Return what is charged by while a period lasts: the least that it costs is due when it is over."""
+    return replace(terms, minimum=_NOTHING)
 
 
 def _bounded(terms: Tariff | Commission, amount: Fraction) -> Fraction:
@@ -179,6 +188,12 @@ def _blocks(tariff: Tariff, tier: Tier, units: int | Fraction) -> int | Fraction
 @lru_cache(maxsize=1024)
 def _exact(price: Decimal) -> Fraction:
     return Fraction(price)
+
+
+def cliffs(tariff: Tariff) -> list[int]:
+    """Return the units from which one more makes everything cheaper."""
+    bounds = [tier.up_to for tier in tariff.tiers if tier.up_to is not None]
+    return [units for units in bounds if rate(tariff, tariff.free + units + 1) < rate(tariff, tariff.free + units)]
 
 
 @lru_cache(maxsize=4096)

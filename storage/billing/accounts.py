@@ -20,7 +20,6 @@ from sqlalchemy.engine import Connection
 from billing.bundles import Prices, divided
 from billing.claims import Key
 from billing.cycle import Period
-from billing.difference import IssuedLine
 from billing.discounts import Discount
 from billing.documents import ChargedLine
 from billing.generation import BEGINNING, Coupon, Line, OneOff, Subscription
@@ -28,14 +27,14 @@ from billing.history import Event, EventKind, phases
 from billing.intervals import FOREVER, union
 from billing.prepaid import Wallet
 from billing.proforma import Compared, OpenProforma, Place, compare
+from billing.recurrence import account_cycle, needed_since
 from config import billing_terms, catalogue, plan_rules
 from domain.billing_terms import BillingTerms, BillingType
 from domain.catalogue import Product
 from domain.money import minor_units, rounded
 from domain.plan_rules import PlanRules
 from domain.tax import AppliedTax, Tax
-from storage.billing import clock, metered, metering, taken_by_day
-from storage.billing.lines import charged_line
+from storage.billing import clock, issued, metered, metering, taken_by_day
 from storage.billing.taken_by_day import Daily
 
 
@@ -177,8 +176,17 @@ def load(
         accounts[payer_of[customer_id]].daily.append(line)
     rested = _rests(connection, members, accounts, payer_of, on)
     found = list(connection.execute(text(_SUBSCRIPTIONS), members))
-    events, issued = _histories(connection, [row.id for row in found], accounts, payer_of)
-    floors = {row.id: min(_floor(row), since or FOREVER) for row in found}
+    events = events_of(connection, [row.id for row in found])
+    billed = issued.floors(found, _sharing(accounts), payer_of)
+    needed = dict(billed)
+    for row in found:
+        if billed[row.id] > BEGINNING:
+            cycle = account_cycle(accounts[payer_of[row.customer_id]].terms)
+            needed[row.id] = needed_since(cycle, phases(events[row.id]), catalogue.products, billed[row.id])
+    lines = issued.read(connection, needed)
+    for customer_id, line_id, charged in lines.charged:
+        accounts[payer_of[customer_id]].charged[line_id] = charged
+    floors = {id_: min(floor, since or FOREVER) for id_, floor in billed.items()}
     carried = [
         metering.Metered(row.id, row.service_id, row.period_day, phases(events[row.id]), floors[row.id], currency)
         for row in found
@@ -191,20 +199,31 @@ def load(
         account = accounts[payer_of[row.customer_id]]
         if row.id in reported:
             usage[row.id] = metered.usage(
-                events[row.id], reported[row.id], catalogue.products, account.terms, floors[row.id], on
+                events[row.id],
+                reported[row.id],
+                catalogue.products,
+                account.terms,
+                lines.by_subscription[row.id],
+                floors[row.id],
+                on,
             )
         account.subscriptions.append(
             Subscription(
                 row.id,
                 row.customer_id,
                 events[row.id],
-                issued[row.id],
+                lines.by_subscription[row.id],
                 floors[row.id],
                 usage.get(row.id, ()),
                 rested=union([*rested[row.customer_id], *rested[payer_of[row.customer_id]]]),
             )
         )
     return [accounts[customer_id] for customer_id in sorted(accounts)]
+
+
+def _sharing(accounts: Mapping[int, Account]) -> set[int]:
+    """Return the accounts that are given something off for all that they have together."""
+    return {id_ for id_, account in accounts.items() if any(each.is_shared for each in account.discounts)}
 
 
 def _members(connection: Connection, ids: dict[str, list[int]], accounts: dict[int, Account]) -> dict[int, int]:
@@ -255,14 +274,6 @@ def _rests(
     return rested
 
 
-def _floor(row: Any) -> date:
-    """Return before which day everything was billed and has not changed since."""
-    if row.billed_to is None:
-        return BEGINNING
-    floor: date = min(row.billed_to, row.revised_from or row.billed_to)
-    return floor
-
-
 def events_of(connection: Connection, subscription_ids: Sequence[int]) -> dict[int, list[Event]]:
     """Return the histories of subscriptions."""
     events: dict[int, list[Event]] = defaultdict(list)
@@ -270,32 +281,6 @@ def events_of(connection: Connection, subscription_ids: Sequence[int]) -> dict[i
     for subscription_id, on, id_, kind, product_id, price, quantity, anchor in rows:
         events[subscription_id].append(Event(on, id_, EventKind(kind), product_id, price, quantity, anchor))
     return events
-
-
-def _histories(
-    connection: Connection,
-    subscription_ids: Sequence[int],
-    accounts: Mapping[int, Account],
-    payer_of: Mapping[int, int],
-) -> tuple[dict[int, list[Event]], dict[int, list[IssuedLine]]]:
-    ids = {"ids": [*subscription_ids]}
-    events = events_of(connection, subscription_ids)
-    issued: dict[int, list[IssuedLine]] = defaultdict(list)
-    for row in connection.execute(text(_ISSUED), ids):
-        line = IssuedLine(
-            row.id,
-            Key(row.component, row.rate),
-            Period(row.period_starts, row.period_ends),
-            Period(row.starts, row.ends),
-            row.amount,
-            row.credits_line,
-            row.adjusted,
-        )
-        issued[row.subscription_id].append(line)
-        if row.credits_line is None:
-            account = accounts[payer_of[row.customer_id]]
-            account.charged[row.id] = charged_line(row.amount, row.net, row.taxes, row.credited)
-    return events, issued
 
 
 def _account(row: Any) -> Account:
@@ -356,17 +341,6 @@ _SUBSCRIPTIONS = f"""SELECT s.id, s.customer_id, s.service_id, s.billed_to, s.re
     WHERE s.customer_id {_AMONG} ORDER BY s.id"""
 _EVENTS = f"""SELECT subscription_id, on_day, id, kind, product_id, unit_price, quantity, anchor
     FROM subscription_event WHERE subscription_id {_AMONG} AND cancelled_at IS NULL ORDER BY on_day, id"""
-_ISSUED = f"""SELECT l.id, l.subscription_id, l.customer_id, l.component, l.rate, l.period_starts, l.period_ends,
-        l.starts, l.ends, l.amount, l.net, l.taxes, l.credits_line, l.adjusted,
-        (-l.adjusted - coalesce((SELECT sum(k.amount) FROM document_line AS k
-            WHERE k.credits_line = l.id AND k.subscription_id IS NOT NULL), 0))::bigint AS credited
-    FROM subscription AS s
-    CROSS JOIN LATERAL (
-        SELECT * FROM document_line AS d WHERE d.subscription_id = s.id
-            AND d.period_ends > CASE WHEN s.billed_to IS NULL THEN '-infinity'
-                ELSE least(s.billed_to, s.revised_from) END OFFSET 0
-    ) AS l
-    WHERE s.id {_AMONG} ORDER BY l.id"""
 _DISCOUNTS = f"""SELECT d.id, d.customer_id, d.subscription_id, d.kind, d.value, d.starts, d.ends, d.text,
         CASE d.kind WHEN 'coupon' THEN coalesce((
             SELECT sum(l.amount) FROM document_line AS l WHERE l.discount_id = d.id), 0)::bigint END AS taken

@@ -12,6 +12,7 @@ from sqlalchemy import text
 from sqlalchemy.engine import Connection
 
 from billing.cycle import local_day
+from domain.billing_terms import DayCount
 from storage.errors import OrderRefused
 
 MOST_AHEAD = timedelta(days=31)
@@ -35,9 +36,9 @@ def zone(connection: Connection) -> ZoneInfo:
     return ZoneInfo(connection.execute(text("SELECT timezone FROM isp")).scalar_one())
 
 
-def today(connection: Connection) -> date:
-    """Return the operator's local date."""
-    return local_day(now(connection), zone(connection))
+def today(connection: Connection, count: DayCount = DayCount.THAT_DAY) -> date:
+    """Return the operator's local date, or the day that is nearest."""
+    return local_day(now(connection), zone(connection), count)
 
 
 def is_test(connection: Connection) -> bool:

@@ -8,12 +8,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import date
 
-from billing.cycle import Cycle, monthly
+from billing.cycle import monthly
 from billing.documents import Draft, assemble
 from billing.generation import AccountTerms, Generated, generate
+from billing.recurrence import account_cycle
 from billing.tax import Begun
 from domain.billing_terms import BillingTerms, BillingType, DocumentKind
-from domain.catalogue import CycleUnit, Mode
+from domain.catalogue import Mode
 from storage.billing.accounts import Account, Catalogue
 
 
@@ -80,7 +81,6 @@ def taken(drafts: Sequence[Draft]) -> int:
 
 def _generation_terms(terms: BillingTerms) -> AccountTerms:
     """Return what generation needs of an account's terms."""
-    cycle = monthly(terms.billing_day)
     at_once = terms.at_once
     mode = Mode.ARREARS if terms.in_arrears else Mode.ADVANCE
     if terms.billing is BillingType.POSTPAID:
@@ -89,6 +89,4 @@ def _generation_terms(terms: BillingTerms) -> AccountTerms:
         mode = Mode.DAILY
     elif terms.billing is BillingType.PREPAID_PERIOD:
         mode, at_once = Mode.ADVANCE, True
-        if terms.period_days is not None:
-            cycle = Cycle(cycle.anchor, terms.period_days, CycleUnit.DAY)
-    return AccountTerms(terms.currency, cycle, mode, terms.proration, at_once)
+    return AccountTerms(terms.currency, account_cycle(terms), mode, terms.proration, at_once)

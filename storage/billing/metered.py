@@ -12,8 +12,10 @@ from datetime import date
 from sqlalchemy import text
 from sqlalchemy.engine import Connection
 
+from billing.claims import Key
 from billing.cycle import monthly
-from billing.generation import UsagePeriod
+from billing.difference import IssuedLine
+from billing.generation import OVERAGE, UsagePeriod
 from billing.history import Event, Phase, phases
 from billing.metered import Reported, Sold, charged
 from domain.billing_terms import BillingTerms
@@ -46,6 +48,7 @@ def usage(
     reported: Sequence[Reported],
     products: Mapping[int, Product],
     terms: BillingTerms,
+    issued: Sequence[IssuedLine],
     floor: date,
     on: date,
 ) -> list[UsagePeriod]:
@@ -59,7 +62,7 @@ def usage(
         product = products[product_id]
         if product.metered is not None:
             proration = product.proration or terms.proration
-            found += charged(
-                Sold(product_id, product.metered, held, cycle, proration, terms.currency), reported, floor, on
-            )
+            billed = [line.period for line in issued if line.key == Key(OVERAGE, str(product_id))]
+            sold = Sold(product_id, product.metered, held, cycle, proration, terms.currency, billed)
+            found += charged(sold, reported, floor, on)
     return found

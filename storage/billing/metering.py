@@ -24,7 +24,7 @@ from billing.generation import UsagePeriod
 from billing.history import Phase
 from domain.money import decimal, digits, minor_units, rounded
 from domain.plan_rules import Cap, PlanRules
-from domain.tariff import Tariff, blocks, rate
+from domain.tariff import Tariff, blocks, rate, so_far
 from enforcement.allowance import settle_each
 from enforcement.periods import Span, cap_span, midnight
 from enforcement.standing import Counter
@@ -77,9 +77,10 @@ def charged(
     for each in asked:
         cap = _cap(each.rules)
         limit = limits.get(each.place, cap.octets + cap.bonus_octets)
-        rated = _rated(each, used[each.place], limit)
+        tariff = _tariff(each.rules)
+        rated = _rated(each, used[each.place], limit, tariff if each.days.ends <= on else so_far(tariff))
         if each.days.ends > on:
-            bill_at = minor_units(_tariff(each.rules).bill_at or Decimal(0), each.metered.currency)
+            bill_at = minor_units(tariff.bill_at or Decimal(0), each.metered.currency)
             rated = rated._replace(bill_at=rounded(bill_at))
         result[each.metered.subscription_id].append(rated)
     return result
@@ -150,8 +151,8 @@ def _spans(last: _Asked, begins: datetime, zone: ZoneInfo) -> Iterator[Span]:
         begins = span.ends
 
 
-def _rated(each: _Asked, used: int, limit: int) -> UsagePeriod:
-    tariff, currency = _tariff(each.rules), each.metered.currency
+def _rated(each: _Asked, used: int, limit: int, tariff: Tariff) -> UsagePeriod:
+    currency = each.metered.currency
     over = max(0, used - limit)
     amount = rounded(rate(tariff, over) * 10 ** digits(currency))
     units = blocks(tariff, over)

@@ -20,7 +20,7 @@ from billing.history import Event, EventKind, SubscriptionState, state_on
 from config import catalogue
 from domain.catalogue import Product, ProductKind
 from storage import plan_sellers
-from storage.billing import bundles, coming_changes, currencies, gate, selling
+from storage.billing import bundles, clock, coming_changes, currencies, gate, run, selling
 from storage.billing.selling import NewSale
 from storage.errors import OrderRefused
 
@@ -82,6 +82,18 @@ def history(connection: Connection, subscription_id: int) -> list[Event]:
         {"id": subscription_id},
     )
     return [Event(on, id_, EventKind(kind), *rest) for on, id_, kind, *rest in rows]
+
+
+def first_day(connection: Connection, login: str) -> date:
+    """Return on which day begins what is sold to a customer now, without a day, by the terms of who pays for it."""
+    row = connection.execute(
+        text("""SELECT a.terms, a.currency, c.partner_id FROM customer AS c
+            JOIN account AS a ON a.customer_id = coalesce(c.payer_id, c.id) WHERE c.login = :login"""),
+        {"login": login},
+    ).one_or_none()
+    if row is None:
+        return clock.today(connection)
+    return clock.today(connection, run.terms_of(row.terms, row.currency, connection, row.partner_id).begins)
 
 
 def start(connection: Connection, order: Start, today: date, key: str | None = None) -> int:

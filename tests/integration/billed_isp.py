@@ -70,6 +70,16 @@ def bill(engine: sqlalchemy.Engine, on: str, login: str | None = None) -> Progre
     return progress
 
 
+def let_it_be(engine: sqlalchemy.Engine, instant: str) -> None:
+    """Let it be that instant for billing, written as 2023-03-01T05:00Z, wherever the real clock is."""
+    with engine.begin() as connection:
+        connection.execute(text("DELETE FROM test_clock"))
+        connection.execute(
+            text("INSERT INTO test_clock (ahead) VALUES (CAST(:now AS timestamptz) - clock_timestamp())"),
+            {"now": instant},
+        )
+
+
 def rows(engine: sqlalchemy.Engine, query: str, **parameters: Any) -> list[tuple[Any, ...]]:
     """Return the rows of a query."""
     with engine.connect() as connection:

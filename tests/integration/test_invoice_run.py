@@ -2,9 +2,23 @@
 
 from __future__ import annotations
 
+from datetime import date
+from itertools import pairwise
+
 import sqlalchemy
 
-from tests.integration.billed_isp import HEAD, assert_books_are_right, bill, customer, documents, provide, rows, sold
+from storage.billing import clock
+from tests.integration.billed_isp import (
+    HEAD,
+    assert_books_are_right,
+    bill,
+    customer,
+    documents,
+    let_it_be,
+    provide,
+    rows,
+    sold,
+)
 
 WELCOME = """
 [[product]]
@@ -80,9 +94,48 @@ def test_an_exempt_customer_pays_a_price_with_tax_without_it(engine: sqlalchemy.
 
 
 def test_t2_it_is_the_operators_day_that_counts(engine: sqlalchemy.Engine) -> None:
-    """What the clock says is tested beside it; here no run of 28 February bills March."""
-    provide(engine, HEAD, customer("ana"), sold("ana", "television", "2023-02-04"))
-    assert bill(engine, "2023-02-28").documents == 0
-    assert bill(engine, "2023-03-01").documents == 1
-    assert bill(engine, "2023-03-01").documents == 0
-    assert bill(engine, "2023-03-02").documents == 0
+    """At midnight of UTC it is still 28 February in Bogotá."""
+    provide(engine, HEAD.replace("Europe/Madrid", "America/Bogota"), customer("ana"))
+    provide(engine, sold("ana", "television", "2023-02-04"))
+    for instant, documents_made in (
+        ("2023-03-01T00:00Z", 0), ("2023-03-01T05:00Z", 1), ("2023-03-01T06:00Z", 0), ("2023-03-02T05:00Z", 0),
+    ):  # fmt: skip
+        let_it_be(engine, instant)
+        with engine.connect() as connection:
+            today = clock.today(connection)
+        assert bill(engine, today.isoformat()).documents == documents_made, instant
+
+
+def test_u10_a_billing_day_that_moves_charges_no_day_twice(engine: sqlalchemy.Engine) -> None:
+    head = HEAD.replace('price = "10"', 'price = "249.95"').replace('percent = "21"', 'percent = "0"')
+    provide(engine, head, customer("ana", "billing = { billing_day = 15, at_once = true }"))
+    provide(engine, sold("ana", "television", "2016-05-01"))
+    for on in ("2016-05-01", "2016-05-15", "2016-06-15"):
+        assert bill(engine, on).documents == 1, on
+    provide(engine, customer("ana", "billing = { billing_day = 10, at_once = true }"))
+    assert bill(engine, "2016-06-16", "ana").documents == 0
+    bill(engine, "2016-07-10", "ana")
+    nets = [net for (net,) in rows(engine, "SELECT net FROM document ORDER BY id")]
+    assert nets == [11_664, 24_995, 24_995, 20_964]
+    days = rows(engine, "SELECT starts, ends FROM document_line ORDER BY starts")
+    assert all(before == starts for (_, before), (starts, _) in pairwise(days)), "each day is charged once"
+    assert_books_are_right(engine)
+
+
+def test_a_discount_for_everything_is_given_once_whenever_a_sale_is_told(engine: sqlalchemy.Engine) -> None:
+    """What is sold since January is told in March: the months before are divided anew, and have 5 off all the same."""
+    given = '[[discount]]\nname = "loyal"\ncustomer = "ana"\namount = "5"\nstarts = 2026-01-01\n'
+    provide(engine, HEAD, customer("ana"), sold("ana", "television", "2026-01-01"), given)
+    for on in ("2026-01-01", "2026-02-01", "2026-03-01"):
+        bill(engine, on)
+    provide(engine, sold("ana", "rent", "2026-01-17"))
+    bill(engine, "2026-03-02", "ana")
+    bill(engine, "2026-04-01")
+    assert bill(engine, "2026-04-01", "ana").documents == 0
+    off = rows(
+        engine,
+        """SELECT period_starts, sum(amount)::bigint FROM document_line WHERE component LIKE 'discount-%'
+        GROUP BY 1 ORDER BY 1""",
+    )
+    assert off == [(date(2026, month, 1), -500) for month in (1, 2, 3, 4)]
+    assert_books_are_right(engine)

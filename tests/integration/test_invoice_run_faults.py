@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import subprocess
 import sys
 import threading
-from datetime import date
+from datetime import date, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -104,6 +106,52 @@ def test_n5_many_runs_at_once_bill_each_account_once_and_leave_no_gap(
     assert_each_was_billed_once(engine, accounts)
     days = [day for (day,) in rows(engine, "SELECT issued_on FROM document ORDER BY position")]
     assert days == sorted(days)
+
+
+@pytest.mark.parametrize("killed_before", [2, 9, 23])
+def test_n5_a_thousand_drafts_are_numbered_by_eight_workers_of_whom_one_is_killed(
+    engine: sqlalchemy.Engine, database_dsn: str, monkeypatch: pytest.MonkeyPatch, killed_before: int
+) -> None:
+    monkeypatch.setattr(numbers, "PER_TRANSACTION", 13)
+    provide(engine, HEAD)
+    with engine.begin() as connection:
+        for statement in _THOUSAND:
+            connection.execute(text(statement), {"day": DAY})
+    assert run.bill_due(engine, DAY).documents == 1000
+
+    def work(place: int) -> None:
+        own = create_engine(database_dsn)
+        if place == 0:
+            left = itertools.count(1 - killed_before)
+
+            def before(*_given: Any) -> None:
+                if next(left) > 0:
+                    raise Killed
+
+            event.listen(own, "before_cursor_execute", before)
+        with contextlib.suppress(Killed):
+            numbers.number_waiting(own, DAY + timedelta(days=place % 3))
+        own.dispose()
+
+    threads = [threading.Thread(target=work, args=(place,)) for place in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    given = rows(engine, "SELECT number, issued_on FROM document ORDER BY position")
+    assert [number for number, _ in given] == [f"F2026-{place:06}" for place in range(1, 1001)]
+    days = [day for _, day in given]
+    assert days == sorted(days)
+    assert verification.check_chains(engine) == []
+    assert_books_are_right(engine)
+
+
+_THOUSAND = (
+    "INSERT INTO customer (login, name) SELECT 'd' || n, 'Customer ' || n FROM generate_series(1, 1000) AS n",
+    "INSERT INTO account (customer_id, currency, next_bill_on, state) SELECT id, 'EUR', :day, 'active' FROM customer",
+    """INSERT INTO one_off (customer_id, product_id, on_day, unit_price)
+        SELECT c.id, p.id, :day, 1 FROM customer AS c, product AS p WHERE p.code = 'rent'""",
+)
 
 
 def test_runners_are_processes_and_tell_what_they_did(

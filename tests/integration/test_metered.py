@@ -107,6 +107,24 @@ def test_g14_what_comes_to_so_much_is_billed_before_the_end(engine: sqlalchemy.E
     assert_books_are_right(engine)
 
 
+def test_another_billing_day_charges_no_event_twice(engine: sqlalchemy.Engine) -> None:
+    report(engine, "films", "2026-09-25", "2")
+    bill(engine, "2026-10-01")
+    report(engine, "films", "2026-10-05", "3")
+    provide(engine, customer("ana", "billing = { billing_day = 20 }"))
+    for on in ("2026-10-20", "2026-11-20"):
+        bill(engine, on, "ana")
+    assert [net for text, net in lines(engine) if text == "films"] == [2 * 390, 3 * 390, 100]
+    films = rows(
+        engine,
+        """SELECT sum(amount)::bigint FROM document_line AS l JOIN product AS p ON p.id = l.product_id
+        WHERE p.code = 'films' AND component = 'base'""",
+    )
+    # September and October, 19 of the 31 days from 20 October on, and the month after them.
+    assert films == [(200 + 200 + 123 + 200,)]
+    assert_books_are_right(engine)
+
+
 def test_what_cannot_be_reported_is_refused(engine: sqlalchemy.Engine) -> None:
     report(engine, "boxes", "2026-09-10", "2")
     for product, on, units, told in (

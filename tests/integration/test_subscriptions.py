@@ -22,6 +22,7 @@ from tests.integration.billed_isp import (
     bill,
     customer,
     documents,
+    let_it_be,
     provide,
     rows,
     sold,
@@ -440,3 +441,20 @@ def test_a_sub_account_that_is_inactive_is_not_billed_and_its_line_is_not_let_in
         connection.execute(text("UPDATE subscription SET revised_from = '2026-01-01'"))
     bill(engine, "2026-01-01", "ana")
     assert [told for told, _ in lines(engine, "ana")] == ["fibre"]
+
+
+def test_p16_what_is_ordered_in_the_afternoon_may_begin_the_next_day(engine: sqlalchemy.Engine) -> None:
+    """Of two orders of one day the later one costs a day less, and both are billed next on the same day."""
+    head = HEAD.replace('price = "10"', 'price = "31"').replace("Europe/Madrid", "UTC")
+    provide(engine, head, customer("ana", 'billing = { billing_day = 10, at_once = true, begins = "nearest-day" }'))
+    begun = []
+    for instant in ("2016-03-10T08:00Z", "2016-03-10T16:00Z"):
+        let_it_be(engine, instant)
+        with engine.begin() as connection:
+            starts = subscriptions.first_day(connection, "ana")
+            subscriptions.start(connection, Start("ana", "television", starts), date(2016, 3, 10))
+        begun.append(starts)
+    assert begun == [date(2016, 3, 10), date(2016, 3, 11)]
+    bill(engine, "2016-03-11", "ana")
+    assert lines(engine, "ana") == [("television", 3100), ("television", 3000)]
+    assert rows(engine, "SELECT next_bill_on FROM account") == [(date(2016, 4, 10),)]

@@ -52,6 +52,24 @@ def test_m18_a_reservation_beyond_the_balance_is_refused_when_it_is_made(engine:
     assert_books_are_right(engine)
 
 
+def test_m15_what_was_used_beyond_a_grant_is_taken_from_the_next_one(engine: sqlalchemy.Engine) -> None:
+    """Of 100 a day 120 are used on the first: the next day has 80."""
+    terms = 'billing = { type = "prepaid-period", credit_limit = "0.20" }'
+    provide(engine, HEAD, PRODUCTS, customer("eva", terms))
+    eva = int(rows(engine, "SELECT id FROM customer WHERE login = 'eva'")[0][0])
+    with engine.begin() as connection:
+        payments.add(connection, Order(eva, 100, "cash", "first day"), DAY)
+        used = wallets.reserve(connection, eva, 120, "used", SOON, DAY)
+        wallets.post(connection, used, "film", 120, DAY)
+        with pytest.raises(BalanceTooLow):
+            wallets.reserve(connection, eva, 1, "no more", SOON, DAY)
+        payments.add(connection, Order(eva, 100, "cash", "second day"), DAY + timedelta(days=1))
+    query = """SELECT -b.amount FROM balance AS b JOIN ledger_account AS a ON a.id = b.ledger_account_id
+        WHERE a.kind = 'wallet' AND b.customer_id = :eva"""
+    assert rows(engine, query, eva=eva) == [(80,)]
+    assert_books_are_right(engine)
+
+
 def test_what_is_reserved_cannot_be_reserved_again_until_it_is_free(engine: sqlalchemy.Engine, ana: int) -> None:
     with engine.begin() as connection:
         held = wallets.reserve(connection, ana, 20, "second", SOON, DAY)

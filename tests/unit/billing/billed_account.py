@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
 from decimal import Decimal
@@ -20,8 +20,9 @@ from billing.generation import (
     UsagePeriod,
     generate,
 )
-from billing.history import Event, EventKind
+from billing.history import Event, EventKind, phases
 from billing.intervals import FOREVER
+from billing.recurrence import needed_since
 from domain.catalogue import Align, Mode, Part, Product, ProductId, ProductKind, Proration
 
 
@@ -109,11 +110,11 @@ class Account:
         cycle = self.cycle or monthly(self.billing_day)
         return AccountTerms(self.currency, cycle, self.mode, self.proration, self.at_once)
 
-    def would(self, on: str, *, floor: date = date.min) -> Generated:
-        """Return what a run finds, and issue nothing."""
+    def would(self, on: str, *, floor: date = date.min, floors: Mapping[int, date] | None = None) -> Generated:
+        """Return what a run finds, and issue nothing; `floors` are by subscription."""
         return generate(
             self.terms,
-            [self._subscription(number, floor) for number in self.events],
+            [self._subscription(number, (floors or {}).get(number, floor)) for number in self.events],
             self.products,
             day(on),
             discounts=self.discounts,
@@ -122,16 +123,19 @@ class Account:
         )
 
     def _subscription(self, number: int, floor: date) -> Subscription:
-        issued = [line for subscription, line in self.issued if subscription == number and line.period.ends > floor]
+        sold = phases(self.events[number])
+        since = needed_since(self.terms.cycle, sold, self.products, floor)
+        issued = [line for subscription, line in self.issued if subscription == number and line.period.ends > since]
         return Subscription(number, 1, self.events[number], issued, floor, self.usage, self.rested)
 
     def run(self, on: str, *, floor: date = date.min) -> list[int]:
         """Issue what is missing and return its amounts."""
         found = self.would(on, floor=floor)
-        self._issue(found.lines)
+        self.issue(found.lines)
         return [line.amount for line in found.lines]
 
-    def _issue(self, lines: Iterable[Line]) -> None:
+    def issue(self, lines: Iterable[Line]) -> None:
+        """Keep lines as issued; their ids count from 1."""
         for line in lines:
             self.lines.append(line)
             kept = IssuedLine(len(self.issued) + 1, line.key, line.period, line.days, line.amount, line.credits_line)

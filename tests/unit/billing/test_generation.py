@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import date, timedelta
 from decimal import Decimal
+from fractions import Fraction
 from itertools import permutations
 
 import pytest
 
 from billing.claims import Key
-from billing.cycle import Cycle, Period
+from billing.cycle import Cycle, Period, monthly
 from billing.difference import InvalidCredit, IssuedLine
 from billing.discounts import Discount
 from billing.generation import Coupon, Line, OneOff, TooManyLines, UsagePeriod
-from billing.history import EventKind
+from billing.history import EventKind, phases
+from billing.metered import Reported, Sold, charged
 from domain.catalogue import Align, Mode, Proration
+from domain.tariff import Measure, Metering, Tariff, Tier, rate
 from tests.unit.billing.billed_account import Account, day, parts, product, span, yearly
 
 
@@ -34,9 +37,12 @@ def test_i1_a_month_is_billed_once_however_often_the_run_is_made() -> None:
 def test_i2_an_amount_is_compared_rounded() -> None:
     account = Account(mode=Mode.ARREARS, at_once=True)
     account.starts("2023-02-01", "0")
-    account.usage = [UsagePeriod(span("2023-02-01", "2023-03-01"), 369, 55, {})]
-    assert account.run("2023-03-01") == [369]
-    assert account.run("2023-03-01") == []
+    tariff = Tariff((Tier(None, Decimal("0.067")),))
+    assert rate(tariff, 55) == Fraction("3.685")
+    metered = Sold(1, Metering(Measure.SUM, tariff), phases(account.events[1]), monthly(1), Proration.ACTUAL, "EUR")
+    for amounts in ([369], []):
+        account.usage = list(charged(metered, [Reported(day("2023-02-10"), Decimal(55))], date.min, day("2023-03-01")))
+        assert account.run("2023-03-01") == amounts
 
 
 @pytest.mark.parametrize(("starts", "ends"), [("2014-01-22", "2014-02-01"), ("2014-01-23", "2014-02-02")])
@@ -171,8 +177,8 @@ def test_what_is_paid_day_by_day_has_shares_whatever_is_said_of_parts() -> None:
 def test_t5_eighteen_months_over_changes_of_the_clocks_have_no_prorated_line() -> None:
     account = Account()
     account.starts("2015-10-01", "249.95")
-    amounts = [amount for month in range(18) for amount in account.run(_first_of(2015, 10 + month))]
-    assert amounts == [24_995] * 18
+    amounts = [amount for month in range(19) for amount in account.run(_first_of(2015, 10 + month))]
+    assert amounts == [24_995] * 19, "the first month, and eighteen further ones"
 
 
 def _first_of(year: int, month: int) -> str:
@@ -238,14 +244,24 @@ def test_u7_from_a_year_to_a_month_on_the_same_day() -> None:
     assert account.run("2012-05-04") == [24_995]
 
 
-def test_u8_and_u10_a_billing_day_that_moves_charges_the_days_between() -> None:
+def _billed_on_the_15th() -> Account:
     account = Account(billing_day=15)
     account.starts("2016-05-01", "249.95")
-    assert account.run("2016-05-01") == [11_664]
-    assert account.run("2016-05-15") == [24_995]
-    assert account.run("2016-06-15") == [24_995]
+    return account
+
+
+def test_u8_a_billing_day_that_moves_charges_the_days_until_it() -> None:
+    account = _billed_on_the_15th()
+    assert spans(account.would("2016-05-01").lines) == [("2016-05-01", "2016-05-15", 11_664)]
+
+
+def test_u10_a_billing_day_that_moves_back_charges_the_days_until_it() -> None:
+    account = _billed_on_the_15th()
+    assert [account.run(on) for on in ("2016-05-01", "2016-05-15", "2016-06-15")] == [[11_664], [24_995], [24_995]]
     account.billing_day = 10
-    assert account.run("2016-07-10") == [20_964]
+    for floor in ("2016-05-01", "2016-06-15"):
+        lines = account.would("2016-07-10", floor=day(floor)).lines
+        assert spans(lines) == [("2016-07-15", "2016-08-10", 20_964)], floor
 
 
 def test_u11_a_billing_day_that_moves_leaves_alone_what_was_charged() -> None:
@@ -303,15 +319,29 @@ def test_an_end_that_is_to_come_is_credited_on_its_day_and_one_that_has_been_at_
 # Series B, what is told afterwards.
 
 
-def test_b1_to_b3_pauses_that_are_told_later_and_earlier() -> None:
+def _suspended(*on: str) -> Account:
+    """Return an account of which everything of one month was charged, and credited from these days on."""
     account = Account(billing_day=27)
     account.starts("2019-04-27", "29.95")
-    account.run("2019-04-27")
-    account.pauses("2019-05-03")
-    assert account.run("2019-05-03") == [-2396]
-    account.pauses("2019-04-27")
-    assert account.run("2019-05-03") == [-599]
+    assert account.run("2019-04-27") == [2995]
+    for day_ in on:
+        account.pauses(day_)
+        account.run("2019-05-03")
+    return account
+
+
+def test_b1_a_pause_is_credited_from_its_day_on() -> None:
+    assert [line.amount for line in _suspended("2019-05-03").lines] == [2995, -2396]
+
+
+def test_b2_a_pause_that_turns_out_to_have_begun_earlier_is_credited_further() -> None:
+    account = _suspended("2019-05-03", "2019-04-27")
+    assert [line.amount for line in account.lines] == [2995, -2396, -599]
     assert account.total == 0
+
+
+def test_b3_what_resumes_is_charged_again() -> None:
+    account = _suspended("2019-05-03", "2019-04-27")
     account.resumes("2019-05-07")
     assert account.run("2019-05-07") == [1997]
 
@@ -345,18 +375,19 @@ def test_b5_a_history_that_is_rewritten_is_credited_whole() -> None:
     assert sum(account.run("2012-01-01")) == -1500
 
 
-def test_b7_a_year_may_be_paused_and_resumed_twice() -> None:
+@pytest.mark.parametrize(("months", "price", "days"), [(12, "365.00", 365), (3, "90.00", 90)])
+def test_b7_a_year_or_quarter_may_be_paused_and_resumed_twice(months: int, price: str, days: int) -> None:
     account = Account()
-    account.products[1] = yearly(1)
-    account.starts("2026-01-01", "365.00")
+    account.products[1] = product(1, every=months, align=Align.START)
+    account.starts("2026-01-01", price)
     account.run("2026-01-01")
     for pause, resume in (("2026-02-01", "2026-02-11"), ("2026-03-01", "2026-03-21")):
         account.pauses(pause)
         account.run(pause)
         account.resumes(resume)
         account.run(resume)
-    assert account.total == 36_500 - 30 * 100
-    assert account.run("2026-12-31") == []
+    assert account.total == (days - 30) * 100
+    assert account.run("2026-03-31") == []
 
 
 # Series C, credits.

@@ -13,9 +13,9 @@ from billing.cycle import monthly
 from billing.generation import BEGINNING, UsagePeriod
 from billing.history import Phase
 from billing.metered import Reported, Sold, charged
-from domain.catalogue import Proration
+from domain.catalogue import Mode, Proration
 from domain.tariff import Commission, Measure, Metering, Tariff, Tier
-from tests.unit.billing.billed_account import day, span
+from tests.unit.billing.billed_account import Account, day, span
 
 BOXES = Metering(Measure.HELD, Tariff((Tier(10, Decimal(10), flat=Decimal(100)), Tier(None, Decimal(5)))))
 FILMS = Metering(Measure.SUM, Tariff((Tier(None, Decimal("3.90")),)))
@@ -51,6 +51,15 @@ def test_g4_events_with_amounts_are_charged_a_share_and_so_much_each() -> None:
     assert amounts(sold(PURCHASES), events, "2023-03-01") == [("2023-01", 510), ("2023-02", 0)]
 
 
+def test_days_that_were_charged_by_another_billing_day_are_not_charged_again() -> None:
+    events = reported(("2023-01-12", "2"), ("2023-01-16", "1"), ("2023-02-11", "4"))
+    moved = sold(FILMS)._replace(cycle=monthly(10), billed=[span("2022-12-15", "2023-01-15")])
+    assert amounts(moved, events, "2023-03-10", day("2023-01-15")) == [("2023-01", 390), ("2023-02", 4 * 390)]
+    boxes = sold(BOXES)._replace(cycle=monthly(10), billed=[span("2022-12-15", "2023-01-15")])
+    # 100 to reach the tier, 2 boxes for a day and 3 for 25 days, of 31.
+    assert amounts(boxes, events, "2023-02-10", day("2023-01-15")) == [("2023-01", 12484)]
+
+
 def test_units_of_a_month_show_their_price_and_only_what_was_sold_counts() -> None:
     events = reported(("2023-01-05", "2"), ("2023-01-31", "1"), ("2023-02-01", "1"), ("2023-02-20", "9"))
     january, february = charged(sold(FILMS, ends="2023-02-10"), events, BEGINNING, day("2023-03-01"))
@@ -64,6 +73,17 @@ def test_what_was_billed_and_what_is_not_over_is_left_alone() -> None:
     assert amounts(sold(FILMS), events, "2023-03-20", day("2023-02-01")) == [("2023-02", 390)]
     early = sold(Metering(Measure.SUM, Tariff((Tier(None, Decimal("3.90")),), bill_at=Decimal(3))))
     assert [usage.bill_at for usage in charged(early, events, day("2023-02-01"), day("2023-03-20"))] == [None, 300]
+
+
+def test_g10_a_minimum_without_usage_is_charged_at_the_end_less_what_was_billed() -> None:
+    """The first tier costs 100 to reach, which is billed at once; the least, 1000, is due when the month is over."""
+    tariff = Tariff((Tier(None, Decimal(1), flat=Decimal(100)),), minimum=Decimal(1000), bill_at=Decimal(100))
+    account = Account(mode=Mode.ARREARS)
+    account.starts("2023-01-01", "0")
+    what = sold(Metering(Measure.SUM, tariff), ends="2023-02-01")._replace(product_id=1)
+    for on, expected in (("2023-01-02", [10_000]), ("2023-01-31", []), ("2023-02-01", [90_000])):
+        account.usage = list(charged(what, [], BEGINNING, day(on)))
+        assert account.run(on) == expected, on
 
 
 @given(st.lists(st.tuples(st.integers(0, 89), st.integers(1, 9)), max_size=12), st.randoms())

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from config.isp import Known
 from config.plan_rules import StoredRulesError, document, load
+from config.provisioning import parse, read
+from radius import dictionary
 
 CAP = {"octets": 10**9, "action": "overage"}
 
@@ -41,3 +44,18 @@ def test_the_marks_of_a_ceiling_are_read_and_written(written: dict[str, object],
 def test_marks_that_cannot_be_are_refused(written: dict[str, object], why: str) -> None:
     with pytest.raises(StoredRulesError, match=why):
         load(written)
+
+
+CLIFF = 'model = "volume", tier = [{ up_to = %s, price = "1" }, { price = "0.10" }]'
+
+
+def test_g7_a_tariff_by_which_more_costs_less_is_warned_of() -> None:
+    plan = '[[plan]]\nname = "home"\ncap = { octets = "1G", action = "overage" }\noverage = { %s }\n'
+    product = '[[product]]\nname = "films"\nprice = "0"\nmetered = { %s }\n'
+    told = "makes a little more than {0} cheaper than {0}: the tier that is reached prices everything"
+    for text, key, units in ((plan, "plan.overage", '"10G"'), (product, "product.metered", "10")):
+        isp = parse(read(text % (CLIFF % units), "isp.toml"), Known(), dictionary.load().encode)
+        expected = f"line 4: {key}: {told.format(units.strip(chr(34)))}"
+        assert [str(warning) for warning in isp.warnings] == [expected]
+        graduated = text % (CLIFF % units).replace("volume", "graduated")
+        assert parse(read(graduated, "isp.toml"), Known(), dictionary.load().encode).warnings == ()

@@ -20,6 +20,7 @@ from domain.tariff import (
     Tier,
     TierModel,
     ceiling_units,
+    cliffs,
     commission,
     rate,
     rate_held,
@@ -39,31 +40,38 @@ TOP_TIER = Tariff(
 FLATS = Tariff((tier(5, "0", "100"), tier(10, "0", "50"), tier(15, "5"), tier(None, "1")))
 
 
+@pytest.mark.parametrize(("units", "expected"), [(0, 2), (1, 12), (10, 102), (11, 110), (12, 115), (21, 163)])
+def test_g1_each_tier_prices_what_lies_in_it(units: int, expected: int) -> None:
+    assert rate(GRADUATED, units) == expected
+
+
 @pytest.mark.parametrize(
-    ("tariff", "units", "expected"),
-    [
-        *(
-            pytest.param(GRADUATED, units, amount, id=f"G1-{units}")
-            for units, amount in ((0, 2), (1, 12), (10, 102), (11, 110), (12, 115), (21, 163))
-        ),
-        *(
-            pytest.param(VOLUME, Fraction(units), Fraction(amount), id=f"G2-{units}")
-            for units, amount in (
-                ("0", "10"), ("1", "12"), ("100", "210"), ("100.5", "100.5"), ("101", "101"), ("200", "200"),
-                ("300", "200"),
-            )
-        ),
-        *(
-            pytest.param(TOP_TIER, units, Fraction(amount), id=f"G7-{units}")
-            for units, amount in ((1_000, "10"), (101_000, "101"), (101_001, "51"), (300_000, "150"))
-        ),
-        pytest.param(FLATS, 22, 182, id="G8"),
-        pytest.param(Tariff((tier(5, "2"), tier(None, "1"))), 13, 18, id="G11"),
-        pytest.param(Tariff((tier(None, "0.067"),)), 55, Fraction("3.685"), id="I2"),
-    ],
-)  # fmt: skip
-def test_worked_examples(tariff: Tariff, units: int | Fraction, expected: int | Fraction) -> None:
-    assert rate(tariff, units) == expected
+    ("units", "expected"),
+    [("0", "10"), ("1", "12"), ("100", "210"), ("100.5", "100.5"), ("101", "101"), ("200", "200"), ("300", "200")],
+)
+def test_g2_the_tier_that_is_reached_prices_everything(units: str, expected: str) -> None:
+    assert rate(VOLUME, Fraction(units)) == Fraction(expected)
+
+
+@pytest.mark.parametrize(
+    ("units", "expected"), [(1_000, "10"), (101_000, "101"), (101_001, "51.0"), (300_000, "150.0")]
+)
+def test_g7_blocks_of_the_tier_that_is_reached(units: int, expected: str) -> None:
+    assert rate(TOP_TIER, units) == Fraction(expected)
+
+
+def test_g7_a_tariff_tells_where_one_unit_more_makes_everything_cheaper() -> None:
+    assert cliffs(TOP_TIER) == cliffs(replace(TOP_TIER, free=10)) == [1_000, 101_000]
+    assert cliffs(VOLUME) == [100, 200]
+    assert cliffs(GRADUATED) == []
+
+
+def test_g8_tiers_that_cost_so_much_to_reach() -> None:
+    assert rate(FLATS, 22) == 182
+
+
+def test_g11_the_first_units_cost_more() -> None:
+    assert rate(Tariff((tier(5, "2"), tier(None, "1"))), 13) == 18
 
 
 @pytest.mark.parametrize(

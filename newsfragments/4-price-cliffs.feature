@@ -1,0 +1,1 @@
+`caudal apply` warns of a tariff by which a little more costs less.
