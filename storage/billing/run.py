@@ -281,7 +281,8 @@ def _write(connection: Connection, made: _Made, on: date, series: numbers.Series
     _move_subscriptions(connection, [each for each in made.found if each[0].customer_id not in waiting])
     _move_accounts(connection, made.found, on)
     billed = [account for account, _ in made.found]
-    daily.gather(connection, billed, on, series)
+    # Also of those that are starved: what their wallets paid before is told when its period is over.
+    daily.gather(connection, [*billed, *made.starved], on, series)
     daily.await_documents(connection, billed, on)
     _starve(connection, made, on)
 
