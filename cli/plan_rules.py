@@ -116,6 +116,7 @@ def _cap(cap: Cap) -> Details:
         ceiling = cap.rollover.ceiling_octets
         most = "" if ceiling is None else f", {octets(ceiling)} at most"
         yield "cap rollover", f"{cap.rollover.percent} % of what is left, for {periods}{most}"
+    yield "cap overage", "what ran over is taken from the next periods" if cap.carries_overage else ""
     yield "cap warnings", ", ".join(f"{percent} %" for percent in cap.warn_percents)
 
 

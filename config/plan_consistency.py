@@ -119,6 +119,10 @@ def _check_cap(table: Table, rules: PlanRules, around: Surroundings) -> None:
         inner.report('cannot be "overage" where the period is "ever": it is charged when a period is over', "action")
     if cap.period is Period.EVER and cap.rollover is not None:
         inner.report('needs a period that ends, not "ever"', "rollover")
+    if cap.carries_overage and cap.period is Period.EVER:
+        inner.report('needs a period that ends, not "ever"', "carry_overage")
+    if cap.carries_overage and cap.action is CapAction.OVERAGE:
+        inner.report('cannot stand beside the action "overage": what ran over is charged already', "carry_overage")
 
 
 def _check_top_ups(table: Table, rules: PlanRules, around: Surroundings) -> None:

@@ -71,6 +71,7 @@ def read_cap(table: Table) -> Cap:
         bonus_octets=table.take("bonus", octets(low=0), 0),
         rollover=_rollover(table, octets()),
         warn_percents=table.take("warn_percents", _WARN_PERCENTS, checks.USUAL_WARN_PERCENTS),
+        carries_overage=table.take("carry_overage", checks.boolean, False),
     )
     table.finish()
     return cap
@@ -88,6 +89,7 @@ def cap_document(cap: Cap) -> dict[str, object]:
         "rollover": rollover
         and _written(percent=rollover.percent, periods=rollover.periods, ceiling=_some_octets(rollover.ceiling_octets)),
         "warn_percents": list(cap.warn_percents),
+        "carry_overage": cap.carries_overage or None,
     }
     return _written(**document)
 

@@ -150,6 +150,8 @@ class Cap:
     """Used when the cap's own are, before anything happens."""
     rollover: Rollover | None = None
     warn_percents: tuple[int, ...] = (80, 100)
+    carries_overage: bool = False
+    """What ran over is taken from the cap's own octets of the next periods, until all of it is."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,8 @@
 
 Rule: all is whole octets. One order decides what is used first: what ended top-ups paid, top-ups that go before the
 plan, what rolled over (oldest first), the plan's own, the bonus, top-ups that go after; of top-ups the one that ends
-first. So the order in which things were bought does not matter. A percentage is of everything that may be used.
+first. So the order in which things were bought does not matter. A percentage is of everything that may be used. What
+ran over, where it is carried, is a lot below nothing: it is taken from the plan's own, so that nothing bought pays it.
 """
 
 from __future__ import annotations
@@ -69,13 +70,13 @@ class Settlement(NamedTuple):
 
     spent: tuple[tuple[int, int], ...]
     lots: tuple[int, ...]
-    """What rolls over, by the period it comes from, oldest first."""
+    """What rolls over, by the period it comes from, oldest first; a single one below nothing is what ran over."""
     limit_octets: int = 0
     """All that might be used in the period."""
 
     @property
     def carried_octets(self) -> int:
-        """All that rolls over."""
+        """All that rolls over; below nothing, all that ran over."""
         return sum(self.lots)
 
 
@@ -113,6 +114,11 @@ def _of_octets(top_ups: Iterable[TopUp], period: Span, now: datetime) -> list[To
     return chosen
 
 
+def own_octets(cap: Cap, carried_octets: int) -> int:
+    """Return the plan's own octets of a period: those of the cap, less what ran over before and was carried."""
+    return max(0, cap.octets + min(0, carried_octets))
+
+
 def draw(
     cap: Cap, used_octets: int, period: Span, now: datetime, *, carried_octets: int = 0, top_ups: Iterable[TopUp] = ()
 ) -> Draw:
@@ -135,8 +141,8 @@ def draw(
         for first in (True, False)
     )
     own = [
-        Source(SourceKind.CARRIED, "", carried_octets, 0),
-        Source(SourceKind.PLAN, "", cap.octets, 0),
+        Source(SourceKind.CARRIED, "", max(0, carried_octets), 0),
+        Source(SourceKind.PLAN, "", own_octets(cap, carried_octets), 0),
         Source(SourceKind.BONUS, "", cap.bonus_octets, 0),
     ]
     ended = {top_up.id for top_up in chosen if top_up.ends <= now}
@@ -170,15 +176,19 @@ def settle(
 
     To be called once for every period that ended, also for those in which nothing was used.
     """
-    drawn = draw(cap, used_octets, period, period.ends, carried_octets=sum(lots), top_ups=top_ups)
+    carried = sum(lots)
+    drawn = draw(cap, used_octets, period, period.ends, carried_octets=carried, top_ups=top_ups)
     spent = tuple(
         (source.top_up_id, source.used) for source in drawn.sources if source.top_up_id is not None and source.used
     )
+    ran_over = drawn.over + max(0, -carried - cap.octets) if cap.carries_overage else 0
+    if ran_over:
+        return Settlement(spent, (-ran_over,), drawn.limit)
     if cap.rollover is None:
         return Settlement(spent, (), drawn.limit)
     used = {source.kind: source.used for source in drawn.sources if source.kind is not SourceKind.TOP_UP}
-    left = _without(lots, used.get(SourceKind.CARRIED, 0))
-    unused = cap.octets - used.get(SourceKind.PLAN, 0)
+    left = _without(lots, used.get(SourceKind.CARRIED, 0)) if carried >= 0 else ()
+    unused = own_octets(cap, carried) - used.get(SourceKind.PLAN, 0)
     lots = _rolled(cap.rollover, (*left, unused * cap.rollover.percent // 100))
     return Settlement(spent, lots, drawn.limit)
 

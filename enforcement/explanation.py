@@ -48,6 +48,8 @@ class Effect(Enum):
     LIFTS = "lifts"
     """The cap does nothing meanwhile."""
     EXTENDS = "extends"
+    REDUCES = "reduces"
+    """What ran over in a period before is taken from the present one."""
     STOPS_BURST = "stops_burst"
     DISABLES = "disables"
     CHANGES = "changes"
@@ -209,6 +211,7 @@ _ENGLISH: _Sentences = MappingProxyType(
         (Rule.CAP, Effect.SETS): "Cap: {used} of {limit} in {period}; {download} down, {upload} up until {until}.",
         (Rule.CAP, Effect.BLOCKS): "Cap: {used} of {limit} in {period}; not served until {until}.",
         (Rule.CAP, Effect.CHARGES): "Cap: {used} of {limit} in {period}; {over} are charged.",
+        (Rule.CAP, Effect.REDUCES): "Cap: {carried} ran over before, and are taken from it until {until}.",
         (Rule.TOP_UP, Effect.LIFTS): "Top-up {name}: the cap does nothing until {until}.",
         (Rule.TOP_UP, Effect.EXTENDS): "Top-up {name}: {left} of {limit} left until {until}.",
         (Rule.BURST_BUDGET, Effect.STOPS_BURST): "Burst budget spent: no burst until {until}.",
@@ -240,6 +243,7 @@ _SPANISH: _Sentences = MappingProxyType(
         ),
         (Rule.CAP, Effect.BLOCKS): "Tope: {used} de {limit} en {period}; sin servicio hasta {until}.",
         (Rule.CAP, Effect.CHARGES): "Tope: {used} de {limit} en {period}; se cobran {over}.",
+        (Rule.CAP, Effect.REDUCES): "Tope: se excedieron antes {carried}, que se descuentan de él hasta {until}.",
         (Rule.TOP_UP, Effect.LIFTS): "Recarga {name}: el tope no actúa hasta {until}.",
         (Rule.TOP_UP, Effect.EXTENDS): "Recarga {name}: quedan {left} de {limit} hasta {until}.",
         (Rule.BURST_BUDGET, Effect.STOPS_BURST): "Reserva de ráfaga agotada: sin ráfaga hasta {until}.",

@@ -105,7 +105,7 @@ class Standing:
     usage: Usage | None = None
     """None: nothing was measured yet."""
     carried_octets: int = 0
-    """What rolled over into the present period of the cap."""
+    """What rolled over into the present period of the cap; below nothing, what ran over before and is taken from it."""
     top_ups: tuple[TopUp, ...] = ()
     burst: BurstLevel | None = None
     override: Override | None = None

@@ -11,7 +11,7 @@ from datetime import datetime
 from domain.instants import to_datetime, to_microseconds
 from domain.plan_rules import Cap, CapAction, ChangeKind, Direction, Period
 from domain.tariff import ceiling_units
-from enforcement.allowance import burst_octets, burst_resumes_at, draw, percent_octets
+from enforcement.allowance import burst_octets, burst_resumes_at, draw, own_octets, percent_octets
 from enforcement.explanation import Effect, Numbers, Rule
 from enforcement.periods import NEVER, Span
 from enforcement.prepared_plan import Step
@@ -20,6 +20,8 @@ from enforcement.standing import BurstLevel, Counter, TopUp
 from enforcement.terms import Refusal
 from enforcement.time_weights import FULL_SECOND
 
+CARRIED = "carried"
+"""What the explanation calls what ran over in a period before."""
 CEILING = "max"
 """What the explanation calls the point from which overage costs nothing more."""
 
@@ -120,7 +122,7 @@ class UsageRules(RunningTerms):
             self._change_at(span.ends, Rule.CAP, "")
             self._warnings = tuple([percent for percent in cap.warn_percents if percent <= reached])
             self._await_purchases(reached)
-        elif cap.rollover is not None:
+        elif cap.rollover is not None or self._standing.carried_octets:
             self._change_at(span.ends, Rule.CAP, "")
         if over >= 0:
             self._cap_reached(cap, used, limit, span, lifted)
@@ -128,10 +130,12 @@ class UsageRules(RunningTerms):
     def _limit(self, cap: Cap, used: int, span: Span) -> int:
         """Return all that may be used in the present period."""
         standing = self._standing
-        own = cap.octets + standing.carried_octets + cap.bonus_octets
+        carried = standing.carried_octets
+        if carried < 0:
+            self._apply(Rule.CAP, CARRIED, (("carried_octets", -carried), *until_numbers(span.ends)), Effect.REDUCES)
         if not standing.top_ups:
-            return own
-        drawn = draw(cap, used, span, self._now, carried_octets=standing.carried_octets, top_ups=standing.top_ups)
+            return own_octets(cap, carried) + max(0, carried) + cap.bonus_octets
+        drawn = draw(cap, used, span, self._now, carried_octets=carried, top_ups=standing.top_ups)
         holding = {top_up.id: top_up for top_up in standing.top_ups if top_up.ends > self._now}
         for source in drawn.sources:
             top_up = None if source.top_up_id is None else holding.get(source.top_up_id)

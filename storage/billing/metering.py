@@ -25,7 +25,7 @@ from billing.history import Phase
 from domain.money import decimal, digits, minor_units, rounded
 from domain.plan_rules import Cap, PlanRules
 from domain.tariff import Tariff, blocks, rate, so_far
-from enforcement.allowance import settle_each
+from enforcement.allowance import own_octets, settle_each
 from enforcement.periods import Span, cap_span, midnight
 from enforcement.standing import Counter
 from storage import carry, usage
@@ -217,15 +217,16 @@ def _limits(connection: Connection, asked: Sequence[_Asked], on: date) -> dict[_
     present = {each.metered.service_id: each for each in asked if each.days.ends > on}
     if present:
         given = {"ids": list(present), "begins": [each.span.begins for each in present.values()]}
-        for service_id, more in connection.execute(text(_MORE), given):
+        for service_id, carried, more in connection.execute(text(_MORE), given):
             each = present[service_id]
-            limits[service_id, each.span.begins] = _cap(each.rules).octets + _cap(each.rules).bonus_octets + more
+            own = own_octets(_cap(each.rules), carried) + max(0, carried)
+            limits[service_id, each.span.begins] = own + _cap(each.rules).bonus_octets + more
     return limits
 
 
 # What rolled over into a period that is not over, and all that was bought for it.
-_MORE = """SELECT u.id, (coalesce((SELECT sum(lot) FROM meter AS m, unnest(m.carried_lots) AS lot
-            WHERE m.service_id = u.id AND m.carried_for = u.begins), 0)
-        + coalesce((SELECT sum(greatest(0, t.octets - t.spent_octets)) FROM top_up AS t
-            WHERE t.service_id = u.id AND t.kind = 'octets' AND t.ends_at > u.begins), 0))::bigint
+_MORE = """SELECT u.id, coalesce((SELECT sum(lot) FROM meter AS m, unnest(m.carried_lots) AS lot
+            WHERE m.service_id = u.id AND m.carried_for = u.begins), 0)::bigint,
+        coalesce((SELECT sum(greatest(0, t.octets - t.spent_octets)) FROM top_up AS t
+            WHERE t.service_id = u.id AND t.kind = 'octets' AND t.ends_at > u.begins), 0)::bigint
     FROM unnest(CAST(:ids AS bigint[]), CAST(:begins AS timestamptz[])) AS u(id, begins)"""

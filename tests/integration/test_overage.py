@@ -302,6 +302,41 @@ def test_rollover_bonus_and_top_ups_have_one_definition_for_enforcement_and_for_
     assert_books_are_right(engine)
 
 
+def test_m15_what_ran_over_is_gone_from_the_next_day_for_the_line_and_for_the_bill(
+    engine: sqlalchemy.Engine, database_dsn: str
+) -> None:
+    """The line runs over on a plan that carries it, and is charged by another plan on the day after."""
+    cap = 'octets = "100G"\nperiod = "day"\n'
+    head = '[[plan]]\nname = "carrying"\ndownload = "100M"\nprice = "10"\n'
+    carrying = f"{head}[plan.cap]\n{cap}percent = 100\ncarry_overage = true\n"
+    provide(engine, HEAD, carrying, customer("ana"), LINE.replace("metered", "carrying"))
+    sell(engine)
+    with engine.begin() as connection:
+        statement = "INSERT INTO meter (service_id, carried_for) SELECT id, '2026-01-01T00:00+01:00' FROM service"
+        connection.execute(text(statement))
+    carry(engine, "2026-01-01", 120 * GIGA)
+    plans = asyncio.run(snapshot_of(database_dsn)).plans
+    with engine.begin() as connection:
+        now = datetime(2026, 1, 1, 23, tzinfo=UTC)
+        loaded = standings.load(connection, [1], plans, MADRID, now)
+        enforcement_upkeep.keep_up(connection, loaded, plans, MADRID, now)
+    assert loaded[1].standing.carried_octets == -20 * GIGA
+    charging = plan().replace('octets = "100G"\naction = "overage"\nbonus = "5G"', f'{cap}action = "overage"')
+    provide(engine, HEAD, carrying, charging, customer("ana"), LINE)
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE subscription_event SET on_day = '2026-01-02' WHERE kind = 'change'"))
+    carry(engine, "2026-01-02", 83 * GIGA)
+    bill(engine, "2026-02-01")
+    assert [(line[0], line[4]) for line in lines(engine)] == [(date(2026, 1, 2), 150)]
+    plans = asyncio.run(snapshot_of(database_dsn)).plans
+    with engine.begin() as connection:
+        now = datetime(2026, 1, 3, 12, tzinfo=UTC)
+        loaded = standings.load(connection, [1], plans, MADRID, now)
+        enforcement_upkeep.keep_up(connection, loaded, plans, MADRID, now)
+    said = rows(engine, "SELECT limit_octets FROM usage_period ORDER BY begins")
+    assert [limit // GIGA for (limit,) in said] == [100, 80]
+
+
 async def snapshot_of(dsn: str) -> Snapshot:
     """Return routers and plans as enforcement knows them."""
     connection = PipelineConnection(dsn, {}, application_name="test")

@@ -41,6 +41,7 @@ def test_every_rule_has_its_line() -> None:
         ("cap", "536.9 GB down a week, then 2 Mbit/s down, 1 Mbit/s up"),
         ("cap bonus", "10.7 GB"),
         ("cap rollover", "50 % of what is left, for 3 weeks, 1.1 TB at most"),
+        ("cap overage", "what ran over is taken from the next periods"),
         ("cap warnings", "50 %, 80 %, 100 %"),
         (
             "top-up",

@@ -118,6 +118,7 @@ def _caps() -> st.SearchStrategy[Cap]:
         st.integers(0, 10**18),
         st.none() | rollover,
         st.frozensets(st.integers(1, 1000), max_size=4).map(lambda percents: tuple(sorted(percents))),
+        st.booleans(),
     ).map(lambda found: Cap(*found[:3], *found[3], *found[4:]))
 
 

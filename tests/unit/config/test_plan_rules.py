@@ -99,6 +99,7 @@ upload = "1M"
 bonus = "10G"
 rollover = { percent = 50, periods = 3, ceiling = "1T" }
 warn_percents = [100, 80, 50]
+carry_overage = true
 
 [[plan.top_up]]
 name = "ten"
@@ -190,6 +191,7 @@ RULES = PlanRules(
         bonus_octets=10 << 30,
         rollover=Rollover(50, 3, 1 << 40),
         warn_percents=(50, 80, 100),
+        carries_overage=True,
     ),
     top_ups=(
         TopUpOffer(
@@ -410,6 +412,16 @@ REFUSED = [
         CAP + 'period = "ever"\nrollover = { percent = 50 }',
         3,
         'cap.rollover: needs a period that ends, not "ever"',
+    ),
+    (
+        CAP + 'period = "ever"\ncarry_overage = true',
+        3,
+        'cap.carry_overage: needs a period that ends, not "ever"',
+    ),
+    (
+        CAP + 'action = "overage"\ncarry_overage = true',
+        3,
+        'cap.carry_overage: cannot stand beside the action "overage": what ran over is charged already',
     ),
     ('week_starts = "saturday"', 0, 'week_starts: must be one of "monday", "sunday", not "saturday"'),
     (CAP + 'direction = "in"', 2, 'cap.direction: must be one of "both", "down", "up", not "in"'),

@@ -10,7 +10,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from domain.plan_rules import AutomaticTopUp, BurstBudget, Cap, Change, ChangeKind, Rollover, TopUpKind, TopUpOffer
+from domain.plan_rules import (
+    AutomaticTopUp,
+    BurstBudget,
+    Cap,
+    Change,
+    ChangeKind,
+    Period,
+    Rollover,
+    TopUpKind,
+    TopUpOffer,
+)
 from enforcement.allowance import (
     NO_PURCHASE,
     Draw,
@@ -55,12 +65,13 @@ def shares(drawn: Draw) -> dict[str, tuple[int, int]]:
     st.integers(0, 3_000),
     st.integers(0, 100),
     st.booleans(),
+    st.booleans(),
 )
 def test_periods_that_are_closed_together_leave_what_they_leave_one_by_one(
-    used: list[int], bought_octets: int, percent: int, before: bool
+    used: list[int], bought_octets: int, percent: int, before: bool, carries: bool
 ) -> None:
     """Whoever closes several at once, as a bill may, says the same of each as who closes it when it ends."""
-    cap = Cap(1000, bonus_octets=50, rollover=Rollover(percent=percent, periods=2))
+    cap = Cap(1000, bonus_octets=50, rollover=Rollover(percent=percent, periods=2), carries_overage=carries)
     spans = [Span(PERIOD.begins + 30 * DAY * number, PERIOD.begins + 30 * DAY * (number + 1)) for number in range(6)]
     held = [top_up(1, bought_octets, before=before, ends=spans[-1].ends)]
     together = settle_each(cap, zip(spans, used, strict=False), top_ups=held)
@@ -99,6 +110,17 @@ class TestDraw:
     def test_m16_without_anything_to_use_all_is_beyond(self) -> None:
         drawn = draw(Cap(0), 50, PERIOD, NOW)
         assert (drawn.over, drawn.remaining) == (50, 0)
+
+    def test_m15_what_ran_over_is_gone_from_the_next_day(self) -> None:
+        cap = Cap(100, Period.DAY, carries_overage=True)
+        carried = settle(cap, 120, PERIOD).carried_octets
+        next_day = draw(cap, 0, PERIOD, NOW, carried_octets=carried)
+        assert (carried, next_day.limit, next_day.remaining) == (-20, 80, 80)
+
+    def test_what_ran_over_takes_nothing_that_was_bought_or_given(self) -> None:
+        cap = Cap(100, bonus_octets=5, carries_overage=True)
+        drawn = draw(cap, 0, PERIOD, NOW, carried_octets=-130, top_ups=[top_up(1, 40, before=True)])
+        assert shares(drawn) == {"t1": (0, 40), "bonus": (0, 5)}
 
     def test_remaining_and_over_are_never_both(self) -> None:
         assert (draw(CAP, 900, PERIOD, NOW).remaining, draw(CAP, 900, PERIOD, NOW).over) == (100, 0)
@@ -189,6 +211,25 @@ class TestSettlement:
         settlement = settle(Cap(1000, bonus_octets=500, rollover=rollover), used, PERIOD, lots=lots)
         assert settlement.lots == left
         assert settlement.carried_octets == sum(left)
+
+    @given(st.lists(st.integers(0, 3000), min_size=1, max_size=12), st.none() | st.just(Rollover(50)))
+    def test_what_ran_over_is_carried_until_the_cap_has_paid_all_of_it(
+        self, months: list[int], rollover: Rollover | None
+    ) -> None:
+        cap = Cap(1000, carries_overage=True, rollover=rollover)
+        lots: tuple[int, ...] = ()
+        for used in months:
+            before = sum(lots)
+            settlement = settle(cap, used, PERIOD, lots=lots)
+            lots = settlement.lots
+            left = 1000 + before - used
+            assert settlement.limit_octets == max(0, 1000 + before)
+            assert settlement.carried_octets == left if left < 0 else settlement.carried_octets >= 0
+        assert rollover is not None or all(lot < 0 for lot in lots)
+
+    def test_a_plan_that_does_not_carry_lets_go_what_another_plan_carried(self) -> None:
+        settlement = settle(CAP, 300, PERIOD, lots=(-1500,))
+        assert (settlement.limit_octets, settlement.lots) == (0, ())
 
     @given(st.lists(st.integers(0, 2500), min_size=1, max_size=12), st.integers(1, 3), st.integers(1, 100))
     def test_nothing_rolls_over_for_longer_than_its_periods(

@@ -36,6 +36,7 @@ from domain.plan_rules import (
 )
 from domain.tariff import Tariff, Tier, TierModel
 from enforcement.entitlement import Refusal, Rule, fingerprint, prospects
+from enforcement.explanation import Effect
 from enforcement.periods import EVER, NEVER
 from enforcement.standing import AccountState, BurstLevel, Counter, Override, Standing, Usage
 from tests.unit.enforcement.entitled_line import (
@@ -125,6 +126,21 @@ class TestCap:
         assert line.admitted is (refusal is None)
         assert line.warnings == (80, 100)
         assert line.valid_until == NEXT_MONTH
+
+    def test_m15_what_ran_over_on_the_day_before_is_gone(self) -> None:
+        cap = Cap(100, Period.DAY, carries_overage=True)
+        for octets, refusal in ((79, None), (80, Refusal.CAP)):
+            line = ask(PlanRules(cap=cap), Standing(1, usage=used(octets), carried_octets=-20))
+            assert (line.refusal, line.valid_until) == (refusal, NEXT_DAY)
+            assert [rule.text() for rule in line.rules if rule.effect is Effect.REDUCES] == [
+                "Cap: 20 B ran over before, and are taken from it until 2025-06-19 05:00."
+            ]
+
+    def test_more_than_the_cap_that_ran_over_leaves_nothing_but_what_was_bought(self) -> None:
+        rules = PlanRules(cap=Cap(100, Period.DAY, carries_overage=True))
+        assert ask(rules, Standing(1, carried_octets=-130)).refusal is Refusal.CAP
+        bought = Standing(1, usage=used(5), carried_octets=-130, top_ups=(top_up(1, octets=6),))
+        assert ask(rules, bought).octets_left == 1
 
     def test_overage_at_its_ceiling_slows_the_line(self) -> None:
         tariff = Tariff((Tier(None, Decimal("0.50"), GIGA),), ceiling=Decimal(2))

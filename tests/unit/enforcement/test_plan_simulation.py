@@ -33,6 +33,7 @@ from domain.plan_rules import (
     Window,
 )
 from enforcement.entitlement import Refusal, Rule
+from enforcement.explanation import Effect
 from enforcement.plan_simulation import HOUR, Demand, HourRow, made_up_month, simulate
 from enforcement.standing import Override, Standing
 from tests.unit.enforcement.entitled_line import GARDEN, GIGA, MEGA, NOON, PLAN, ZONE, fixed, percent, top_up
@@ -137,6 +138,15 @@ def test_days_without_a_row_are_periods_too() -> None:
     rules = PlanRules(cap=Cap(10 * GIGA, Period.DAY, rollover=Rollover(50)))
     demand = [Demand(BEGINS, 0, 10 * GIGA), Demand(BEGINS + timedelta(days=3), 0, 30 * GIGA)]
     assert [row.octets_down for row in run(rules, demand)] == [10 * GIGA, 15 * GIGA]
+
+
+def test_m15_what_ran_over_is_gone_from_the_next_day() -> None:
+    cap = Cap(100 * MEGA, Period.DAY, action=CapAction.PERCENT, change=percent(100), carries_overage=True)
+    for second_day, warnings in ((80 * MEGA - 1, (80,)), (80 * MEGA, (80, 100))):
+        demand = [Demand(BEGINS, 0, 120 * MEGA), Demand(BEGINS + timedelta(days=1), 0, second_day)]
+        _, row = run(PlanRules(cap=cap), demand)
+        reduced = [rule.numbers[0] for rule in row.crossings if rule.effect is Effect.REDUCES]
+        assert (row.octets_down, row.warnings, reduced) == (second_day, warnings, [("carried_octets", 20 * MEGA)])
 
 
 def test_fair_use_has_its_own_month_and_time_on_line_counts() -> None:
