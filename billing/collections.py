@@ -2,19 +2,22 @@
 
 Rule: days are the operator's local ones and count from the due date of the oldest document that is not paid; reminders
 count each from the one before, deactivation from the blocking. A cut never falls on a day on which nothing is cut, nor
-before a promise has passed; a reminder is no cut. What an operator dated by hand stands as it is.
+before a promise has passed; a reminder is no cut. What an operator dated by hand stands as it is, for the debts that
+there were on that day: a later one follows the count again.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from typing import NamedTuple
 
 from domain.billing_terms import CollectionAct, CollectionRules
 
 _CUTS = (CollectionAct.SLOW, CollectionAct.REDIRECT, CollectionAct.BLOCK, CollectionAct.DEACTIVATE)
+_TRUSTED = (CollectionAct.SLOW, CollectionAct.REDIRECT, CollectionAct.BLOCK)
+"""From what days on trust save."""
 _MOST_POSTPONED = 60
 """Days without a working one are a mistake in the calendar, not a reason to wait for ever."""
 
@@ -26,6 +29,10 @@ class Debt(NamedTuple):
     due_on: date
     amount: int
     """Minor units that are open."""
+    dated: date = date.min
+    """The day of the document."""
+    is_recurring: bool = True
+    """Whether anything in it is charged more than once."""
 
 
 class Step(NamedTuple):
@@ -59,12 +66,20 @@ def calendar(rules: CollectionRules, situation: Situation) -> list[Step]:
     if not overdue:
         return []
     due_on = overdue[0].due_on
-    steps = list(_reminders(rules, due_on))
-    if rules.late_fee_after is not None and rules.late_fee:
-        steps.append(Step(due_on + timedelta(days=rules.late_fee_after), CollectionAct.LATE_FEE))
-    if sum(debt.amount for debt in overdue) > situation.minimum_debt:
-        steps += _cuts(rules, due_on, situation.promised_until)
+    meant = {act: day for act, day in rules.dates.items() if day >= overdue[0].dated}
+    rules = replace(rules, dates=meant)
+    steps = [*_reminders(rules, due_on), *_late_fee(rules, due_on)]
+    cutting = [debt for debt in overdue if debt.is_recurring or rules.one_time_cuts]
+    if cutting and sum(debt.amount for debt in cutting) > situation.minimum_debt:
+        steps += _cuts(rules, cutting[0].due_on, situation.promised_until)
     return sorted(steps, key=lambda step: (step.on, _ORDER[step.act], step.number))
+
+
+def after_trust(steps: Iterable[Step], trusted_until: date) -> list[Step]:
+    """Return a calendar in which lines are cut again on the day after days on trust, whatever day that is."""
+    ends = trusted_until + timedelta(days=1)
+    held = [step._replace(on=max(step.on, ends)) if step.act in _TRUSTED else step for step in steps]
+    return sorted(held, key=lambda step: (step.on, _ORDER[step.act], step.number))
 
 
 def standing(steps: Iterable[Step], today: date) -> CollectionAct | None:
@@ -82,7 +97,16 @@ def _reminders(rules: CollectionRules, due_on: date) -> Iterable[Step]:
     on = due_on
     for number, days in enumerate(rules.reminders, 1):
         on += timedelta(days=days)
+        if number == 1:
+            on = rules.dates.get(CollectionAct.REMINDER.value, on)
         yield Step(on, CollectionAct.REMINDER, number)
+
+
+def _late_fee(rules: CollectionRules, due_on: date) -> Iterable[Step]:
+    days = rules.late_fee_after
+    on = rules.dates.get(CollectionAct.LATE_FEE.value, None if days is None else due_on + timedelta(days=days))
+    if on is not None and rules.late_fee:
+        yield Step(on, CollectionAct.LATE_FEE)
 
 
 def _cuts(rules: CollectionRules, due_on: date, promised_until: date | None) -> Iterable[Step]:

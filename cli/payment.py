@@ -169,8 +169,16 @@ def promise(customer: str, until: str) -> None:
 @click.option("--from", "starts", type=DAY, required=True, help="The first day that is not charged.")
 @click.option("--to", "ends", type=DAY, help="The first day that is charged again.  [default: until further notice]")
 def pause(customer: str, starts: str, ends: str | None) -> None:
-    """Charge nothing for some days (vacation); what was charged for them is credited by the next run."""
+    """Let lines rest for some days (vacation), uncharged; what was charged for them is credited by the next run."""
     _order("rests", customer, {"starts": starts, "ends": ends})
+
+
+@account.command("resume", example="caudal account resume ana.garcia")
+@customer_argument
+@click.option("--on", type=DAY, help="The first day that is charged again.  [default: today]")
+def resume(customer: str, on: str | None) -> None:
+    """End a pause, and take back those that would begin later."""
+    _order("rest-ends", customer, {"on": on})
 
 
 @account.command("deactivate", example="caudal account deactivate ana.garcia")

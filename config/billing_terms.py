@@ -158,6 +158,7 @@ def _collection(table: Table) -> CollectionRules:
         late_fee=take("late_fee", _AMOUNT, Decimal(0)),
         reactivation_fee=take("reactivation_fee", _AMOUNT, Decimal(0)),
         minimum_debt=take("minimum_debt", _AMOUNT, Decimal(0)),
+        one_time_cuts=take("one_time_cuts", checks.boolean, True),
         no_cut_days=frozenset(take("no_cut_days", read_days, frozenset())),
         holidays=take("holidays", _holidays, ()),
         dates=_dates(table),

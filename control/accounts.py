@@ -63,6 +63,16 @@ def rest(ports: Ports, customer: Name, order: models.RestOrder) -> models.Done:
     return models.Done(text=f"{customer}: rests from {order.starts} {until}; these days are not charged")
 
 
+@routes.post("/rest-ends/{customer:path}")
+def end_rest(ports: Ports, customer: Name, order: models.RestEndOrder) -> models.Done:
+    """Let a customer's lines be used again after a pause; from that day on they are charged."""
+    with ports.engine.begin() as connection:
+        today = clock.today(connection)
+        on = order.on or today
+        collecting.resume(connection, reading.payer_id(connection, customer), on, today)
+    return models.Done(text=f"{customer}: goes on from {on}")
+
+
 @routes.post("/account-states/{customer:path}")
 def set_state(ports: Ports, customer: Name, order: models.StateOrder) -> models.Done:
     """Give a customer up, or take it back."""

@@ -384,6 +384,12 @@ class RestOrder(BaseModel):
 
 
 class UnlockOrder(BaseModel):
+class RestEndOrder(BaseModel):
+    """The first day on which a paused customer's lines are used again; None: today."""
+
+    on: date | None = None
+
+
     """Days on trust for a customer whose line is cut."""
 
     made_by: Text = ""

@@ -119,12 +119,14 @@ class CollectionRules:
     reactivation_fee: Decimal = Decimal(0)
     minimum_debt: Decimal = Decimal(0)
     """Up to so much nothing is cut."""
+    one_time_cuts: bool = True
+    """Whether lines are cut for documents, too, of which all is charged once."""
     no_cut_days: frozenset[int] = frozenset()
     """Monday is 0."""
     holidays: tuple[str, ...] = ()
     """`2027-01-06`, or `12-25` of every year."""
     dates: Mapping[str, date] = field(default_factory=lambda: MappingProxyType({}))
-    """Days that an operator set for steps of this account."""
+    """Days that an operator set for steps of this account; that of reminders is the first one's."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -336,7 +336,7 @@ rest = Table(
     metadata,
     Column("id", BigInteger, Identity(always=True), primary_key=True),
     Column("customer_id", BigInteger, ForeignKey("customer.id"), nullable=False),
-    Column("cause", Text, CheckConstraint("cause IN ('vacation', 'no_balance', 'debt')"), nullable=False),
+    Column("cause", Text, CheckConstraint("cause IN ('vacation', 'no_balance', 'debt', 'given_up')"), nullable=False),
     Column("starts", Date, nullable=False),
     Column("ends", Date),
     Column("made_at", _INSTANT, nullable=False, server_default=func.now()),

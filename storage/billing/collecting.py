@@ -35,17 +35,21 @@ def pause(connection: Connection, customer_id: int, starts: date, ends: date | N
         text("INSERT INTO rest (customer_id, cause, starts, ends) VALUES (:customer, 'vacation', :starts, :ends)"),
         {"customer": customer_id, "starts": starts, "ends": ends},
     )
-    connection.execute(
-        text("""UPDATE subscription AS s SET revised_from = least(s.revised_from, :starts)
-            FROM customer AS c WHERE c.id = s.customer_id AND coalesce(c.payer_id, c.id) = :customer"""),
-        {"customer": customer_id, "starts": starts},
-    )
-    connection.execute(
-        text("""UPDATE account SET next_bill_on = least(next_bill_on, :today), next_look_on = :today
-            WHERE customer_id = :customer"""),
-        {"customer": customer_id, "today": today},
-    )
-    gate.reassess(connection, [customer_id], today)
+    _look_again(connection, customer_id, starts, today)
+
+
+def resume(connection: Connection, customer_id: int, on: date, today: date) -> None:
+    """End the pause of an account on a day, and take back pauses that would begin later. Raise OrderRefused."""
+    _lock(connection, customer_id)
+    changed = connection.scalars(
+        text("""UPDATE rest SET ends = greatest(starts, :on)
+            WHERE customer_id = :customer AND cause = 'vacation' AND coalesce(ends > :on, true) AND ends IS DISTINCT
+                FROM starts RETURNING starts"""),
+        {"customer": customer_id, "on": on},
+    ).all()
+    if not changed:
+        raise OrderRefused(f"this account has no pause that goes on beyond {on}; see `caudal account pause`")
+    _look_again(connection, customer_id, on, today)
 
 
 def set_active(connection: Connection, customer_id: int, is_active: bool, today: date) -> None:
@@ -74,6 +78,9 @@ def trust(connection: Connection, customer_id: int, today: date, made_by: str = 
         raise NotTrusted("this account gets no days on trust; set trust_unlock in its billing terms")
     if standing.trusted_until:
         raise NotTrusted("this account is trusted already; see `caudal calendar`")
+    if standing.state == "inactive" or not gate.is_cut(standing, today):
+        why = "is given up" if standing.state == "inactive" else "is not cut"
+        raise NotTrusted(f"this account {why}, so days on trust would change nothing; see `caudal account show`")
     month = today.replace(day=1)
     given = connection.scalar(
         text("SELECT count(*) FROM trust_unlock WHERE customer_id = :customer AND from_day >= :month"),
@@ -93,5 +100,23 @@ def trust(connection: Connection, customer_id: int, today: date, made_by: str = 
     return until
 
 
+def _look_again(connection: Connection, customer_id: int, since: date, today: date) -> None:
+    """Let the next run bill what an account pays for anew from a day on, and the lines follow."""
+    connection.execute(
+        text("""UPDATE subscription AS s SET revised_from = least(s.revised_from, :since)
+            FROM customer AS c WHERE c.id = s.customer_id AND coalesce(c.payer_id, c.id) = :customer"""),
+        {"customer": customer_id, "since": since},
+    )
+    connection.execute(
+        text("""UPDATE account SET next_bill_on = least(next_bill_on, :today), next_look_on = :today
+            WHERE customer_id = :customer"""),
+        {"customer": customer_id, "today": today},
+    )
+    gate.reassess(connection, [customer_id], today)
+
+
 def _lock(connection: Connection, customer_id: int) -> None:
-    connection.execute(text("SELECT FROM account WHERE customer_id = :id FOR UPDATE"), {"id": customer_id})
+    """Hold the row of an account. Raise OrderRefused where there is none."""
+    query = text("SELECT customer_id FROM account WHERE customer_id = :id FOR UPDATE")
+    if connection.scalar(query, {"id": customer_id}) is None:
+        raise OrderRefused("nothing was ever sold to this customer, so there is no account; see `caudal subscription`")

@@ -16,7 +16,8 @@ from typing import Any
 from sqlalchemy import text
 from sqlalchemy.engine import Connection
 
-from billing.collections import Debt, Situation, Step, calendar, next_step, standing
+from billing.collections import Debt, Situation, Step, after_trust, calendar, next_step, standing
+from billing.generation import ONE_OFF
 from config import billing_terms
 from domain.billing_terms import BillingTerms, CollectionAct
 from domain.money import minor_units, rounded
@@ -24,6 +25,8 @@ from domain.network import AccountState
 from storage import overrides
 from storage.billing import coming_changes
 
+_NOTED = (CollectionAct.REMINDER, CollectionAct.LATE_FEE, CollectionAct.BLOCK)
+"""What is done, or noted, once for each document."""
 _STATES = {
     None: AccountState.ACTIVE,
     CollectionAct.SLOW: AccountState.SLOWED,
@@ -43,6 +46,8 @@ class Standing:
     out_of_balance: bool
     trusted_until: date | None
     """The last day on trust, if it is not over."""
+    gave_up: bool
+    """Whether it is inactive for a debt, and not by an order."""
     situation: Situation
     steps: list[Step] = field(default_factory=list)
 
@@ -84,7 +89,11 @@ def _standing(row: Any, debts: list[Debt]) -> Standing:
     minimum = rounded(minor_units(terms.collection.minimum_debt, terms.currency))
     situation = Situation(debts, row.promised, minimum)
     steps = [] if terms.billing.is_prepaid else calendar(terms.collection, situation)
-    return Standing(row.customer_id, terms, row.state, row.out_of_balance, row.trusted_until, situation, steps)
+    if row.trusted_until is not None:
+        steps = after_trust(steps, row.trusted_until)
+    return Standing(
+        row.customer_id, terms, row.state, row.out_of_balance, row.trusted_until, row.gave_up, situation, steps
+    )
 
 
 def reassess(connection: Connection, customer_ids: Sequence[int], today: date) -> list[Reminder]:
@@ -92,7 +101,8 @@ def reassess(connection: Connection, customer_ids: Sequence[int], today: date) -
     coming_changes.follow_due(connection, customer_ids, today)
     found = load(connection, customer_ids, today)
     reminders = [reminder for each in found for reminder in _do_steps(connection, each, today)]
-    acts = {each.customer_id: _act(each, today) for each in found}
+    acts = {each.customer_id: standing(each.steps, today) for each in found}
+    _take_back(connection, [each for each in found if each.gave_up and acts[each.customer_id] is None], today)
     states = {each.customer_id: _line_state(each, acts[each.customer_id]) for each in found}
     services = connection.execute(text(_SERVICES), {"ids": list(states), "today": today})
     overrides.set_billing_state(
@@ -103,9 +113,21 @@ def reassess(connection: Connection, customer_ids: Sequence[int], today: date) -
     return reminders
 
 
-def _act(each: Standing, today: date) -> CollectionAct | None:
-    act = standing(each.steps, today)
-    return None if each.trusted_until and act is not CollectionAct.DEACTIVATE else act
+def _take_back(connection: Connection, paid: Sequence[Standing], today: date) -> None:
+    """Let those be served and billed again from today who were given up for a debt that is paid."""
+    if not paid:
+        return
+    for each in paid:
+        each.state = "blocked"
+    connection.execute(
+        text(f"UPDATE account SET state = 'blocked', next_bill_on = :today WHERE customer_id {_AMONG}"),
+        {"ids": [each.customer_id for each in paid], "today": today},
+    )
+
+
+def is_cut(each: Standing, today: date) -> bool:
+    """Tell whether anything of an account is cut for a debt or an empty wallet."""
+    return each.out_of_balance or standing(each.steps, today) is not None
 
 
 def _line_state(each: Standing, act: CollectionAct | None) -> AccountState:
@@ -117,18 +139,18 @@ def _line_state(each: Standing, act: CollectionAct | None) -> AccountState:
 
 
 def _do_steps(connection: Connection, each: Standing, today: date) -> Iterable[Reminder]:
-    """Yield reminders that are due and were not sent; charge the fees that are due."""
+    """Yield reminders that are due and were not sent; charge the fees that are due; note that a debt blocks."""
     if not each.situation.debts:
         return
     document_id = min(each.situation.debts, key=lambda debt: (debt.due_on, debt.document_id)).document_id
     for step in each.steps:
-        if step.on > today or step.act not in (CollectionAct.REMINDER, CollectionAct.LATE_FEE):
+        if step.on > today or step.act not in _NOTED:
             continue
         if not _is_new(connection, each.customer_id, document_id, step):
             continue
         if step.act is CollectionAct.LATE_FEE:
             charge(connection, each.customer_id, each.terms.collection.late_fee, today, f"late-fee/{document_id}")
-        else:
+        elif step.act is CollectionAct.REMINDER:
             yield Reminder(each.customer_id, document_id, step.number)
 
 
@@ -170,13 +192,12 @@ def _move_accounts(
         act = acts[each.customer_id]
         if state in ("active", "blocked"):
             state = "blocked" if act in (CollectionAct.BLOCK, CollectionAct.DEACTIVATE) else "active"
-        if act is CollectionAct.DEACTIVATE:
+        if act is CollectionAct.DEACTIVATE and state != "inactive":
             state = "inactive"
+            connection.execute(text(_GIVING_UP), {"customer": each.customer_id, "today": today})
         if state == "active" and each.state == "blocked" and each.terms.collection.reactivation_fee:
-            charge(
-                connection, each.customer_id, each.terms.collection.reactivation_fee, today,
-                f"reactivation-fee/{each.customer_id}/{today}",
-            )  # fmt: skip
+            key = f"reactivation-fee/{_blocking(connection, each.customer_id) or f'{each.customer_id}/{today}'}"
+            charge(connection, each.customer_id, each.terms.collection.reactivation_fee, today, key)
         looks = [following.on] if following is not None else []
         if each.trusted_until is not None:
             # Whatever happens until then, trust ends.
@@ -197,6 +218,14 @@ def _move_accounts(
             "today": today,
         },
     )
+
+
+def _blocking(connection: Connection, customer_id: int) -> int | None:
+    """Return what blocked a customer the last time; who was let in on trust is blocked again by the same."""
+    found: int | None = connection.scalar(
+        text("SELECT max(id) FROM collection_step WHERE customer_id = :id AND kind = 'block'"), {"id": customer_id}
+    )
+    return found
 
 
 def _rest_inactive(connection: Connection, payer_ids: Sequence[int], today: date) -> None:
@@ -225,13 +254,15 @@ def look_at_due(connection: Connection, today: date, limit: int) -> tuple[int, l
 
 
 _RESTING = """INSERT INTO rest (customer_id, cause, starts)
-    SELECT a.customer_id, 'debt', :today FROM customer AS c JOIN account AS a ON a.customer_id = c.id
+    SELECT a.customer_id, 'given_up', :today FROM customer AS c JOIN account AS a ON a.customer_id = c.id
     WHERE coalesce(c.payer_id, c.id) = ANY(CAST(:ids AS bigint[])) AND a.state = 'inactive' AND NOT EXISTS (
-        SELECT FROM rest AS r WHERE r.customer_id = c.id AND r.cause = 'debt' AND r.ends IS NULL)"""
+        SELECT FROM rest AS r WHERE r.customer_id = c.id AND r.cause IN ('debt', 'given_up') AND r.ends IS NULL)"""
+_GIVING_UP = "INSERT INTO rest (customer_id, cause, starts) VALUES (:customer, 'debt', :today)"
 _BACK = """UPDATE rest AS r SET ends = greatest(r.starts, :today)
     FROM account AS a JOIN customer AS c ON c.id = a.customer_id
     WHERE r.customer_id = a.customer_id AND coalesce(c.payer_id, c.id) = ANY(CAST(:ids AS bigint[]))
-        AND a.state <> 'inactive' AND r.cause = 'debt' AND r.ends IS NULL RETURNING r.customer_id, r.starts"""
+        AND a.state <> 'inactive' AND r.cause IN ('debt', 'given_up') AND r.ends IS NULL
+    RETURNING r.customer_id, r.starts"""
 _AMONG = "= ANY(CAST(:ids AS bigint[]))"
 _ACCOUNTS = f"""SELECT a.customer_id, a.currency, a.terms || jsonb_build_object('type', a.billing) AS terms, a.state,
         r.document AS partner, i.billing AS isp,
@@ -239,12 +270,16 @@ _ACCOUNTS = f"""SELECT a.customer_id, a.currency, a.terms || jsonb_build_object(
             AS promised,
         EXISTS (SELECT FROM rest AS x WHERE x.customer_id = a.customer_id AND x.cause = 'no_balance'
             AND x.starts <= :today AND x.ends IS NULL) AS out_of_balance,
+        (a.state = 'inactive' AND EXISTS (SELECT FROM rest AS x WHERE x.customer_id = a.customer_id
+            AND x.cause = 'debt' AND x.ends IS NULL)) AS gave_up,
         (SELECT max(until) FROM trust_unlock AS t WHERE t.customer_id = a.customer_id
             AND t.from_day <= :today AND t.until >= :today) AS trusted_until
     FROM account AS a JOIN customer AS c ON c.id = a.customer_id JOIN partner AS r ON r.id = c.partner_id
         CROSS JOIN isp AS i
     WHERE a.customer_id {_AMONG}"""
-_DEBTS = f"""SELECT customer_id, kind = 'proforma', id, due_on, open_amount FROM document
+_DEBTS = f"""SELECT customer_id, kind = 'proforma', id, due_on, open_amount, dated,
+        EXISTS (SELECT FROM document_line AS l WHERE l.document_id = d.id AND NOT starts_with(l.component, '{ONE_OFF}'))
+    FROM document AS d
     WHERE customer_id {_AMONG} AND kind IN ('invoice', 'proforma') AND open_amount > 0 AND due_on IS NOT NULL
     ORDER BY due_on, id"""
 _CREDIT = f"""SELECT customer_id, sum(amount)::bigint FROM (
@@ -254,7 +289,9 @@ _CREDIT = f"""SELECT customer_id, sum(amount)::bigint FROM (
             WHERE customer_id {_AMONG} AND kind = 'credit-note' AND open_amount > 0
     ) AS each GROUP BY 1"""
 _SERVICES = f"""SELECT s.id, coalesce(c.payer_id, c.id) AS payer,
-        (a.state IS DISTINCT FROM 'inactive' AND coalesce(x.last IN ('start', 'resume'), x.id IS NULL)) AS is_sold
+        (a.state IS DISTINCT FROM 'inactive' AND coalesce(x.last IN ('start', 'resume'), x.id IS NULL)
+            AND NOT EXISTS (SELECT FROM rest AS r WHERE r.customer_id IN (c.id, c.payer_id) AND r.cause = 'vacation'
+                AND r.starts <= :today AND coalesce(r.ends > :today, true))) AS is_sold
     FROM customer AS c JOIN service AS s ON s.customer_id = c.id LEFT JOIN account AS a ON a.customer_id = c.id
     LEFT JOIN LATERAL (
         SELECT x.id, (SELECT e.kind FROM subscription_event AS e WHERE e.subscription_id = x.id
@@ -263,8 +300,12 @@ _SERVICES = f"""SELECT s.id, coalesce(c.payer_id, c.id) AS payer,
         FROM subscription AS x WHERE x.service_id = s.id AND x.code IS NULL ORDER BY x.id DESC LIMIT 1
     ) AS x ON true
     WHERE coalesce(c.payer_id, c.id) {_AMONG} ORDER BY s.id"""
-_TURNS = """SELECT min(e.on_day) FROM customer AS c JOIN subscription AS s ON s.customer_id = c.id
-    JOIN subscription_event AS e ON e.subscription_id = s.id
-    WHERE (c.id = a.customer_id OR c.payer_id = a.customer_id) AND e.on_day > :today AND e.cancelled_at IS NULL
-        AND (e.waits OR (s.service_id IS NOT NULL AND s.code IS NULL AND e.kind <> 'change'))"""
+_TURNS = """SELECT min(turn.on_day) FROM customer AS c CROSS JOIN LATERAL (
+        SELECT e.on_day FROM subscription AS s JOIN subscription_event AS e ON e.subscription_id = s.id
+        WHERE s.customer_id = c.id AND e.cancelled_at IS NULL
+            AND (e.waits OR (s.service_id IS NOT NULL AND s.code IS NULL AND e.kind <> 'change'))
+        UNION ALL
+        SELECT unnest(ARRAY[r.starts, r.ends]) FROM rest AS r WHERE r.customer_id = c.id AND r.cause = 'vacation'
+    ) AS turn
+    WHERE (c.id = a.customer_id OR c.payer_id = a.customer_id) AND turn.on_day > :today"""
 """The next day on which the sale of a line begins, rests, goes on or ends, or something becomes another product."""

@@ -196,6 +196,8 @@ def test_a_pause_is_not_charged(caudal: Command) -> None:
     assert ok(caudal("invoice", "run", "--json")).json["totals"] == {"EUR": "-12.10"}
     wrong = caudal("account", "pause", "ana", "--from", str(NEXT), "--to", str(FIRST))
     assert (wrong.status, wrong.err.count("\n")) == (1, 1)
+    assert f"ana: goes on from {today()}" in ok(caudal("account", "resume", "ana")).out
+    assert "no pause that goes on" in caudal("account", "resume", "ana").err
 
 
 def test_a_price_moves_those_whom_the_dry_run_showed(caudal: Command) -> None:

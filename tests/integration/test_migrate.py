@@ -9,11 +9,14 @@ from concurrent.futures import ThreadPoolExecutor
 import psycopg2
 import pytest
 import sqlalchemy
+from alembic import command
+from alembic.config import Config
+from alembic.script import ScriptDirectory
 from sqlalchemy import text
 
 from storage.database import create_engine, ensure_database
 from storage.errors import DatabaseUnavailableError, SchemaError
-from storage.migrate import migrate, pending
+from storage.migrate import MIGRATIONS, migrate, pending
 from tests.postgres import PostgresForTests
 
 
@@ -34,6 +37,27 @@ def test_a_new_database_gets_every_migration_once(empty_engine: sqlalchemy.Engin
     assert migrate(empty_engine) == expected
     assert pending(empty_engine) == []
     assert migrate(empty_engine) == []
+
+
+def test_0014_counts_who_is_inactive_as_given_up(empty_engine: sqlalchemy.Engine) -> None:
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    before = ScriptDirectory.from_config(config).get_revision("0014").down_revision
+    with empty_engine.connect() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, str(before))
+        with connection.begin():
+            for statement in (
+                "INSERT INTO partner (name) VALUES ('one') ON CONFLICT DO NOTHING",
+                "INSERT INTO customer (login, name, partner_id) SELECT 'ana', 'Ana', id FROM partner LIMIT 1",
+                """INSERT INTO rest (customer_id, cause, starts, ends)
+                    SELECT id, cause, '2026-01-01', ends FROM customer,
+                    (VALUES ('debt', NULL), ('debt', DATE '2026-01-09'), ('vacation', NULL)) AS v (cause, ends)""",
+            ):
+                connection.execute(text(statement))
+        command.upgrade(config, "0014")
+        causes = connection.execute(text("SELECT cause, ends IS NULL FROM rest ORDER BY id")).all()
+    assert [tuple(row) for row in causes] == [("given_up", True), ("debt", False), ("vacation", True)]
 
 
 def test_daemons_that_migrate_at_once_do_not_race(empty_engine: sqlalchemy.Engine) -> None:

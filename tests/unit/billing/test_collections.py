@@ -64,6 +64,30 @@ def test_a_day_that_an_operator_set_stands_as_it_is() -> None:
     assert ("2012-06-10", "block") in acts(rules)
 
 
+def test_a_day_that_an_operator_set_is_not_for_what_was_billed_after_it() -> None:
+    rules = replace(RULES, dates={"block": date(2012, 6, 10)})
+    later = Situation([Debt(1, DUE, 1000, date(2012, 6, 11))])
+    assert ("2012-07-20", "block") in acts(rules, later)
+    assert ("2012-06-10", "block") in acts(rules, Situation([Debt(1, DUE, 1000, date(2012, 6, 10))]))
+
+
+def test_each_step_may_have_its_day_by_hand() -> None:
+    dates = {act.value: DUE + timedelta(days=20 + place) for place, act in enumerate(CollectionAct)}
+    rules = CollectionRules(reminders=(3, 4), late_fee=Decimal(3), dates=dates)
+    assert acts(rules) == [
+        ("2012-06-20", "reminder"), ("2012-06-21", "late-fee"), ("2012-06-22", "slow"), ("2012-06-23", "redirect"),
+        ("2012-06-24", "reminder"), ("2012-06-24", "block"), ("2012-06-25", "deactivate"),
+    ]  # fmt: skip
+
+
+def test_what_is_charged_once_reminds_and_cuts_only_where_the_rules_say_so() -> None:
+    once, monthly = Debt(1, DUE, 1000, is_recurring=False), Debt(2, DUE + timedelta(days=1), 1000)
+    rules = replace(RULES, reminders=(3,), one_time_cuts=False)
+    assert acts(rules, Situation([once])) == [("2012-06-03", "reminder")]
+    assert ("2012-07-01", "slow") in acts(rules, Situation([once, monthly]))
+    assert ("2012-06-30", "slow") in acts(replace(rules, one_time_cuts=True), Situation([once, monthly]))
+
+
 def test_a_late_fee_is_a_step_of_its_own() -> None:
     rules = CollectionRules(late_fee_after=5, late_fee=Decimal(3))
     assert acts(rules) == [("2012-06-05", "late-fee")]
