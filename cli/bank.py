@@ -16,7 +16,7 @@ from cli.client import ControlClient, Item
 from cli.command import Group
 from cli.errors import DaemonError
 from cli.line import operator
-from cli.money import amount, shown
+from cli.money import AMOUNT, RATE, amount, shown
 from cli.names import customer_argument
 from cli.options import Paging, data_directory, json_option, paging_options
 from cli.progress import followed
@@ -94,15 +94,21 @@ def list_entries(only_open: bool, paging: Paging) -> None:
 @_ENTRY
 @customer_argument
 @click.option("--invoice", "invoices", multiple=True, metavar="NUMBER", help="Pay this one first; may be repeated.")
+@click.option("--rate", type=RATE, help="Of an entry in another currency: what one unit is worth in the account's.")
+@click.option("--worth", type=AMOUNT, help="Instead of --rate: what all of it is worth in the account's currency.")
 @json_option
-def assign(entry: int, customer: str, invoices: tuple[str, ...], as_json: bool) -> None:
+def assign(
+    entry: int, customer: str, invoices: tuple[str, ...], rate: str | None, worth: str | None, as_json: bool
+) -> None:
     """Book an entry that is open as a customer's payment."""
-    order = {"customer": customer, "invoices": [*invoices], "made_by": operator()}
+    order = {"customer": customer, "invoices": [*invoices], "made_by": operator(), "rate": rate, "worth": worth}
     answer = ControlClient(data_directory()).post_json(f"/v1/bank-entries/{entry}/assign", order)
     if as_json:
         write_json(answer)
         return
-    click.echo(f"receipt {answer['receipt']}: {shown(answer['amount'], answer['currency'])} of {customer}")
+    foreign = answer["foreign_amount"]
+    came = "" if foreign is None else f", came as {shown(foreign, answer['foreign_currency'])}"
+    click.echo(f"receipt {answer['receipt']}: {shown(answer['amount'], answer['currency'])} of {customer}{came}")
     for paid in answer["paid"]:
         click.echo(f"  pays {paid}")
 

@@ -15,15 +15,17 @@ from fastapi.responses import StreamingResponse
 
 from billing import bank_camt, bank_csv
 from billing.bank_file import LARGEST_FILE_OCTETS, BankEntry, BankFileError
+from billing.exchange import Foreign
 from control import bank_models as models
 from control import uploads
+from control.amounts import worth_of
 from control.billing_models import Done, PaymentBooked
 from control.errors import bad_request
 from control.models import Listing, Problem
 from control.ports import ControlPorts
 from control.questions import DEFAULT_LIMIT, AfterNumber, Limit, Number, Ports, before, following
 from domain.money import decimal_text
-from storage.billing import bank, reading
+from storage.billing import bank, bank_booking, reading
 
 PROGRESS_STEP = 20
 routes = APIRouter(tags=["billing"])
@@ -90,15 +92,15 @@ def _book(
     ports: ControlPorts, report: models.BankReport, intake: bank.Intake, made_by: str
 ) -> Iterator[models.BankProgress | models.BankReport]:
     """Book what the file matched, in its order."""
-    ours = bank.numbers_of(ports.engine, [each.key for each in intake.new if each.state == "matched"])
+    ours = bank_booking.numbers_of(ports.engine, [each.key for each in intake.new if each.state == "matched"])
     by_key = {each.key: each.entry for each in intake.new}
     booked: list[BankEntry] = []
     left_open = 0
-    with bank.booking(ports.engine):
-        for done, (entry_id, key) in enumerate(ours, 1):
-            result = bank.book(ports.engine, entry_id, made_by)
+    with bank_booking.booking(ports.engine):
+        keys = dict(ours)
+        for done, result in enumerate(bank_booking.book_each(ports.engine, [*keys], made_by), 1):
             if result.state == "booked":
-                booked.append(by_key[key])
+                booked.append(by_key[keys[result.id]])
             else:
                 left_open += 1
             if done % PROGRESS_STEP == 0:
@@ -148,8 +150,13 @@ def assign_entry(ports: Ports, number: Number, order: models.AssignOrder) -> Pay
     """Book an entry as a customer's payment."""
     with ports.engine.begin() as connection:
         payer, chosen = reading.paid_for(connection, order.customer, order.invoices)
-        booked = bank.assign(connection, number, payer, chosen, order.made_by)
         currency = reading.account(connection, payer)["currency"]
+        came = Foreign(*bank_booking.money_of(connection, number))
+        worth = worth_of(came, currency, order.rate, order.worth)
+        foreign = None if came.currency == currency else came
+        booked = bank_booking.assign(
+            connection, number, payer, chosen, order.made_by, None if foreign is None else worth
+        )
         paid = [
             f"{reading.document(connection, each.document_id)[0]['number']}: {decimal_text(each.amount, currency)}"
             for each in booked.payment.allocated
@@ -163,6 +170,8 @@ def assign_entry(ports: Ports, number: Number, order: models.AssignOrder) -> Pay
         paid=paid,
         unused=decimal_text(booked.payment.unused, currency),
         again=False,
+        foreign_amount=None if foreign is None else decimal_text(*foreign),
+        foreign_currency=None if foreign is None else foreign.currency,
     )
 
 

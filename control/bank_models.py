@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field
 
-from control.billing_models import Text
+from control.billing_models import Amount, Rate, Text
 from control.models import Answer
 
 
@@ -59,6 +59,8 @@ class AssignOrder(BaseModel):
     customer: Annotated[str, Field(max_length=253, pattern=r"^[^\x00]*$")]
     invoices: list[str] = []
     made_by: Text = ""
+    rate: Rate | None = None
+    worth: Amount | None = None
 
 
 class IgnoreOrder(BaseModel):

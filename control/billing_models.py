@@ -14,6 +14,7 @@ from pydantic import BaseModel, Field
 from control.models import Answer
 
 Amount = Annotated[str, Field(pattern=r"^-?[0-9]{1,15}(\.[0-9]{1,6})?$", description="Decimal text, such as `12.10`.")]
+Rate = Annotated[str, Field(pattern=r"^[0-9]{1,9}(\.[0-9]{1,12})?$")]
 Key = Annotated[str, Field(min_length=1, max_length=200, description="Two orders with one key are done once.")]
 Method = Annotated[str, Field(min_length=1, max_length=40, pattern=r"^[a-z][a-z0-9-]*$")]
 Text = Annotated[str, Field(max_length=500, pattern=r"^[^\x00]*$")]
@@ -206,7 +207,7 @@ class PaymentOrder(BaseModel):
     currency: Annotated[str, Field(pattern="^[A-Z]{3}$")] | None = Field(
         default=None, description="That of the amount; the account's own if left out."
     )
-    rate: Annotated[str, Field(pattern=r"^[0-9]{1,9}(\.[0-9]{1,12})?$")] | None = Field(
+    rate: Rate | None = Field(
         default=None, description="What one unit of another currency is worth in the account's, such as `0.926`."
     )
     worth: Amount | None = Field(
@@ -383,13 +384,13 @@ class RestOrder(BaseModel):
     ends: date | None = None
 
 
-class UnlockOrder(BaseModel):
 class RestEndOrder(BaseModel):
     """The first day on which a paused customer's lines are used again; None: today."""
 
     on: date | None = None
 
 
+class UnlockOrder(BaseModel):
     """Days on trust for a customer whose line is cut."""
 
     made_by: Text = ""

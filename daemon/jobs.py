@@ -19,7 +19,7 @@ from billing.card_gateway import CardGateway
 from config.settings import Settings
 from domain.errors import CaudalError, one_line
 from storage import housekeeping, overrides, rollup
-from storage.billing import bank, cards, clock, gate, invoice_runs, numbers, run, wallets
+from storage.billing import bank_booking, cards, clock, gate, invoice_runs, numbers, run, wallets
 
 ROLL_UP_SECONDS = 30
 STALE_SECONDS = 15
@@ -193,7 +193,7 @@ class Jobs:
 
     def _book_bank(self) -> None:
         """Go on with files of the bank whose booking was interrupted."""
-        for booked in bank.book_waiting(self._engine):
+        for booked in bank_booking.book_waiting(self._engine):
             self._log.info("bank entry", entry=booked.id, state=booked.state, why=booked.why)
 
     def _settle_cards(self) -> None:

@@ -1,32 +1,25 @@
-"""Entries of the bank: taken in with their file, matched, booked as payments, and what operators say of the others.
+"""Entries of the bank: taken in with their file, matched, listed, and ignored by operators.
 
-Rule: a file is taken whole in one transaction, an entry once for ever by its key. Each that is matched is then booked
-in a transaction of its own: the payment, its receipt, what it pays, the state of the lines, and the entry. Whoever is
-ended in between leaves matched entries, which the next one books.
+Rule: a file is taken whole in one transaction, an entry once for ever by its key. What is matched waits for
+`storage.billing.bank_booking`.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from datetime import date
-from typing import Any, NamedTuple
+from typing import Any
 
 from sqlalchemy import RowMapping, text
-from sqlalchemy.engine import Connection, Engine
+from sqlalchemy.engine import Connection
 
 from billing.bank_file import BankEntry, keys
 from billing.bank_matching import Claim, Match, Payer, compact, logins, match, numbers, words
 from config import billing_terms
 from domain.bank import BankCsv
-from storage.billing import clock, payments
 from storage.errors import OrderRefused
 
-METHOD = "transfer"
-BOOKING_LOCK = 7_021_953
-"""The advisory lock of whoever books entries."""
 PAID_OUT = "was paid out"
 
 
@@ -52,21 +45,6 @@ class Intake:
     known: int
 
 
-class Assigned(NamedTuple):
-    """An entry that was assigned: its amount, and the payment that it made."""
-
-    amount: int
-    payment: payments.Booked
-
-
-class Booked(NamedTuple):
-    """An entry that was tried; `state` is booked, or open with its reason."""
-
-    id: int
-    state: str
-    why: str
-
-
 def csv_form(connection: Connection) -> tuple[BankCsv, str]:
     """Return how the ISP's bank writes CSV, and the ISP's currency."""
     row = connection.execute(text("SELECT billing, currency FROM isp")).one()
@@ -83,7 +61,7 @@ def take(connection: Connection, file: str, entries: Sequence[BankEntry], *, dry
     )
     known = {bytes(key) for key in known}
     fresh = {key: entry for key, entry in by_key.items() if key not in known}
-    claims, payers = _claims(connection, [*fresh.values()]), _payers(connection, [*fresh.values()])
+    claims, payers = claims_of(connection, [*fresh.values()]), _payers(connection, [*fresh.values()])
     new = [Taken(entry, key, *_judged(entry, claims, payers)) for key, entry in fresh.items()]
     if not dry_run:
         stored = _store(connection, file, new)
@@ -135,7 +113,7 @@ def _document(taken: Taken) -> str:
     return json.dumps(document | {"documents": taken.found.document_ids}, ensure_ascii=False)
 
 
-def _claims(connection: Connection, entries: Sequence[BankEntry]) -> dict[str, list[Claim]]:
+def claims_of(connection: Connection, entries: Sequence[BankEntry]) -> dict[str, list[Claim]]:
     """Return the invoices that entries may name: the open ones however written, the others as they are numbered."""
     found: dict[str, list[Claim]] = {}
     parameters = {
@@ -161,151 +139,15 @@ def _payers(connection: Connection, entries: Sequence[BankEntry]) -> dict[str, l
     return found
 
 
-def waiting(engine: Engine) -> list[int]:
-    """Return the entries that are matched and not booked, in the order in which they came."""
-    with engine.connect() as connection:
-        return [*connection.scalars(text("SELECT id FROM bank_entry WHERE state = 'matched' ORDER BY id"))]
-
-
-def numbers_of(engine: Engine, wanted: Sequence[bytes]) -> list[tuple[int, bytes]]:
-    """Return the numbers of entries with their keys, in the order in which they came."""
-    with engine.connect() as connection:
-        rows = connection.execute(
-            text("SELECT id, key FROM bank_entry WHERE key = ANY(CAST(:keys AS bytea[])) ORDER BY id"),
-            {"keys": [*wanted]},
-        )
-        return [(row.id, bytes(row.key)) for row in rows]
-
-
-@contextmanager
-def booking(engine: Engine) -> Iterator[bool]:
-    """Tell whether nobody else books entries meanwhile: two at once are right, and only in each other's way."""
-    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        alone = bool(connection.scalar(text("SELECT pg_try_advisory_lock(:lock)"), {"lock": BOOKING_LOCK}))
-        try:
-            yield alone
-        finally:
-            if alone:
-                connection.execute(text("SELECT pg_advisory_unlock(:lock)"), {"lock": BOOKING_LOCK})
-
-
-def book_waiting(engine: Engine) -> Iterator[Booked]:
-    """Book what an interrupted import left matched, unless somebody books; yield what became of each entry."""
-    with booking(engine) as alone:
-        for entry_id in waiting(engine) if alone else ():
-            yield book(engine, entry_id)
-
-
-def book(engine: Engine, entry_id: int, made_by: str = "") -> Booked:
-    """Book an entry, or tell what another made of it. One that is refused stays open, with the reason."""
-    try:
-        with engine.begin() as connection:
-            row = _locked(connection, entry_id)
-            if row.state != "matched":
-                return Booked(entry_id, row.state, row.why)
-            return _booked(connection, row, made_by)
-    except OrderRefused as refused:
-        with engine.begin() as connection:
-            why = str(refused)
-            _set(connection, entry_id, "open", why, only="matched")
-        return Booked(entry_id, "open", why)
-
-
-def _booked(connection: Connection, row: Any, made_by: str) -> Booked:
-    today = clock.today(connection)
-    if row.amount < 0:
-        payment_id = _named_by_reversal(connection, row)
-        payments.give_back(connection, payment_id, -row.amount, f"bank/{row.id}", today, is_reversal=True)
-        why = f"took back payment {payment_id}"
-    else:
-        documents = row.entry.get("documents", ())
-        payment_id, why = _pay(connection, row, row.customer_id, documents, today, made_by).id, row.why
-    _set(connection, row.id, "booked", why, payment_id)
-    return Booked(row.id, "booked", why)
-
-
-def _pay(
-    connection: Connection, row: Any, customer_id: int, documents: Sequence[int], today: date, made_by: str
-) -> payments.Booked:
-    currency = connection.scalar(text("SELECT currency FROM account WHERE customer_id = :id"), {"id": customer_id})
-    if currency is not None and currency != row.currency:
-        raise BankEntryRefused(f"is in {row.currency}, and the customer's account in {currency}")
-    order = payments.Order(
-        customer_id,
-        row.amount,
-        METHOD,
-        f"bank/{row.id}",
-        row.entry.get("text", "") or ", ".join(row.entry.get("references", ())),
-        documents,
-        made_by,
-    )
-    return payments.add(connection, order, today)
-
-
-def _named_by_reversal(connection: Connection, row: Any) -> int:
-    """Return the payment that a reversal takes back: the one that was collected under its name. Raise OrderRefused."""
-    found = [
-        *connection.scalars(
-            text("""SELECT DISTINCT p.id FROM bank_entry AS b JOIN payment AS p ON p.id = b.payment_id
-                WHERE b.entry ->> 'end_to_end' = :name AND b.payment_id IS NOT NULL AND b.amount > 0
-                    AND coalesce(b.entry ->> 'account', '') = :account AND NOT p.reversed
-                    AND p.amount - p.refunded = :amount AND p.currency = :currency"""),
-            {
-                "name": row.entry.get("end_to_end"),
-                "account": row.entry.get("account", ""),
-                "amount": -row.amount,
-                "currency": row.currency,
-            },
-        )
-    ]
-    if not found:
-        found = _paid_with(connection, row)
-    if len(found) != 1:
-        how_many = "several payments" if found else "no payment of this amount that was not given back"
-        raise BankEntryRefused(f"takes back a payment, and names {how_many}; see `caudal payment reverse`")
-    return int(found[0])
-
-
-def _paid_with(connection: Connection, row: Any) -> list[int]:
-    """Return the transfers of a reversal's amount that paid an invoice which it names."""
-    entry = BankEntry(
-        0,
-        row.booked_on,
-        row.amount,
-        row.currency,
-        text=row.entry.get("text", ""),
-        references=tuple(row.entry.get("references", ())),
-        end_to_end=row.entry.get("end_to_end", ""),
-    )
-    named = [claim.document_id for each in _claims(connection, [entry]).values() for claim in each]
-    return [
-        *connection.scalars(
-            text("""SELECT DISTINCT p.id FROM allocation AS a JOIN payment AS p ON p.id = a.payment_id
-                WHERE a.document_id = ANY(CAST(:documents AS bigint[])) AND a.amount > 0 AND p.method = :method
-                    AND NOT p.reversed AND p.amount - p.refunded = :amount AND p.currency = :currency"""),
-            {"documents": named, "method": METHOD, "amount": -row.amount, "currency": row.currency},
-        )
-    ]
-
-
-def assign(connection: Connection, entry_id: int, customer_id: int, documents: Sequence[int], made_by: str) -> Assigned:
-    """Book an entry that was open as a payment of a customer. Raise BankEntryRefused or PaymentError."""
-    row = _unsettled(connection, entry_id)
-    if row.amount <= 0 or row.entry.get("is_reversal"):
-        raise BankEntryRefused(f"entry {entry_id} is no payment of a customer: it {row.why}; ignore it with a reason")
-    paid = _pay(connection, row, customer_id, documents, clock.today(connection), made_by)
-    _set(connection, entry_id, "booked", f"assigned by {made_by or 'an operator'}", paid.id)
-    return Assigned(row.amount, paid)
-
-
 def ignore(connection: Connection, entry_id: int, reason: str) -> None:
     """Leave an open entry unbooked for a reason. Raise BankEntryRefused."""
-    _unsettled(connection, entry_id)
-    _set(connection, entry_id, "ignored", reason)
+    unsettled(connection, entry_id)
+    set_state(connection, entry_id, "ignored", reason)
 
 
-def _unsettled(connection: Connection, entry_id: int) -> Any:
-    row = _locked(connection, entry_id)
+def unsettled(connection: Connection, entry_id: int) -> Any:
+    """Return and lock an entry that is open or ignored. Raise BankEntryRefused."""
+    row = locked(connection, entry_id)
     if row is None:
         raise BankEntryRefused(f"there is no entry {entry_id} of the bank; see `caudal bank list`")
     if row.state in ("matched", "booked"):
@@ -314,12 +156,13 @@ def _unsettled(connection: Connection, entry_id: int) -> Any:
     return row
 
 
-def _locked(connection: Connection, entry_id: int) -> Any:
+def locked(connection: Connection, entry_id: int) -> Any:
+    """Return and lock an entry."""
     query = text("SELECT * FROM bank_entry WHERE id = :id FOR UPDATE")
     return connection.execute(query, {"id": entry_id}).one_or_none()
 
 
-def _set(
+def set_state(
     connection: Connection,
     entry_id: int,
     state: str,
@@ -328,6 +171,7 @@ def _set(
     *,
     only: str | None = None,
 ) -> None:
+    """Say what became of an entry; `only`: if it was in that state."""
     connection.execute(
         text("""UPDATE bank_entry SET state = :state, why = :why, payment_id = coalesce(:payment, payment_id),
                 customer_id = coalesce((SELECT customer_id FROM payment AS p WHERE p.id = :payment), customer_id)

@@ -24,28 +24,48 @@ class SeriesBook:
     """The series of all partners, opened with what their terms say, in a transaction that is to be committed."""
 
     def __init__(self, connection: Connection) -> None:
-        self._ids = {
-            (partner_id, kind): _open(connection, partner_id, kind)
-            for partner_id in connection.scalars(text("SELECT id FROM partner ORDER BY id")).all()
-            for kind in DocumentKind
-        }
+        self._ids: dict[tuple[int, DocumentKind], int] = {}
+        for partner_id in connection.scalars(text("SELECT id FROM partner ORDER BY id")).all():
+            self._ids |= _of_partner(connection, partner_id)
 
     def id_of(self, partner_id: int, kind: DocumentKind) -> int:
         """Return the id of a series."""
         return self._ids[partner_id, kind]
 
 
-def series_of(connection: Connection, partner_id: int, kind: DocumentKind) -> int:
-    """Return the id of a series; it is opened where it is missing."""
-    found = connection.scalar(
-        text("SELECT id FROM series WHERE partner_id = :partner AND kind = :kind"),
-        {"partner": partner_id, "kind": kind.value},
+class SeriesOnDemand(SeriesBook):
+    """The same for the present transaction alone: those of a partner are opened when one is asked for."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._ids = {}
+
+    def id_of(self, partner_id: int, kind: DocumentKind) -> int:
+        """Return the id of a series."""
+        if (partner_id, kind) not in self._ids:
+            self._ids |= _of_partner(self._connection, partner_id)
+        return self._ids[partner_id, kind]
+
+
+def _of_partner(connection: Connection, partner_id: int) -> dict[tuple[int, DocumentKind], int]:
+    """Return the series of a partner, opened and changed to what its terms say, always in the same order.
+
+    What is as it should be is not written, so that nobody waits for it.
+    """
+    wanted = terms_of(connection, partner_id)
+    rows = connection.execute(
+        text("SELECT id, kind, pattern, reset FROM series WHERE partner_id = :id"), {"id": partner_id}
     )
-    return int(found) if found is not None else _open(connection, partner_id, kind)
+    found = {DocumentKind(row.kind): row for row in rows}
+    ids = {}
+    for kind, terms in wanted.items():
+        row = found.get(kind)
+        is_right = row is not None and (row.pattern, row.reset) == (terms.pattern, terms.reset)
+        ids[partner_id, kind] = row.id if row is not None and is_right else _open(connection, partner_id, kind, terms)
+    return ids
 
 
-def _open(connection: Connection, partner_id: int, kind: DocumentKind) -> int:
-    terms = terms_of(connection, partner_id, kind)
+def _open(connection: Connection, partner_id: int, kind: DocumentKind, terms: SeriesTerms) -> int:
     return int(
         connection.execute(
             text("""INSERT INTO series AS s (partner_id, kind, pattern, reset)
@@ -57,14 +77,14 @@ def _open(connection: Connection, partner_id: int, kind: DocumentKind) -> int:
     )
 
 
-def terms_of(connection: Connection, partner_id: int, kind: DocumentKind) -> SeriesTerms:
-    """Return how a partner's numbers are written."""
+def terms_of(connection: Connection, partner_id: int) -> dict[DocumentKind, SeriesTerms]:
+    """Return how a partner's numbers are written, by kind."""
     row = connection.execute(
         text("SELECT i.billing, r.document, i.currency FROM isp AS i CROSS JOIN partner AS r WHERE r.id = :id"),
         {"id": partner_id},
     ).one()
     said = billing_terms.resolve(row.billing, row.document, currency=row.currency).series
-    return said.get(kind.value) or DEFAULT_SERIES[kind]
+    return {kind: said.get(kind.value) or DEFAULT_SERIES[kind] for kind in DocumentKind}
 
 
 def number_waiting(engine: Engine, on: date) -> int:

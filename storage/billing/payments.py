@@ -7,7 +7,7 @@ another currency is in the books as it came; the payment itself is what it was w
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from typing import Any
@@ -16,15 +16,15 @@ from sqlalchemy import text
 from sqlalchemy.engine import Connection
 
 from billing.allocation import Allocation, Claimed, Money, allocate, take_back
-from billing.digests import Said, digest
 from billing.exchange import Foreign
 from billing.ledger import WRITTEN_OFF, Posting, Transfer, receivable, received, wallet
-from domain.billing_terms import BillingType, DocumentKind
+from domain.billing_terms import BillingType
 from storage import outbox
-from storage.billing import accounts, allocations, gate, issuing, ledger, numbers, proformas, run
+from storage.billing import allocations, gate, ledger, numbers, proformas, receipts, run
+from storage.billing.allocations import Allocated
+from storage.billing.receipts import Receipt
 from storage.errors import OrderRefused
 from storage.outbox import Topic
-from storage.row_staging import copy
 
 
 class PaymentError(OrderRefused):
@@ -52,50 +52,93 @@ class Booked:
 
     id: int
     receipt: str | None
-    allocated: tuple[allocations.Allocated, ...]
+    allocated: tuple[Allocated, ...]
     unused: int
     again: bool = False
 
 
 def add(connection: Connection, order: Order, today: date) -> Booked:
     """Book a payment that came in today. Raise PaymentError or BooksClosed."""
-    account = _lock(connection, order.customer_id)
-    before = connection.execute(text("SELECT * FROM payment WHERE key = :key"), {"key": order.key}).one_or_none()
-    if before is not None:
-        return _again(connection, order, before)
+    (booked,) = add_each(connection, [order], today)
+    return booked
+
+
+def add_each(connection: Connection, orders: Sequence[Order], today: date) -> list[Booked]:
+    """Book payments that came in today, of each customer one at most. Raise PaymentError or BooksClosed."""
+    found = _lock(connection, [order.customer_id for order in orders])
+    before = _before(connection, [order.key for order in orders])
+    new = [order for order in orders if order.key not in before]
+    made = _book(connection, new, found, today) if new else {}
+    return [made.get(order.key) or _again(connection, order, before[order.key]) for order in orders]
+
+
+def _book(connection: Connection, orders: Sequence[Order], found: Mapping[int, Any], today: date) -> dict[str, Booked]:
     ledger.require_open(connection, today)
-    is_prepaid = BillingType(account.billing).is_prepaid
-    payment_id = int(
-        connection.execute(
-            text("""INSERT INTO payment (customer_id, method, currency, amount, unused, received_on, reference, key,
-                    made_by)
-                VALUES (:customer, :method, :currency, :amount, :unused, :on, :reference, :key, :by) RETURNING id"""),
-            {
-                "customer": order.customer_id,
-                "method": order.method,
-                "currency": account.currency,
-                "amount": order.amount,
-                "unused": 0 if is_prepaid else order.amount,
-                "on": today,
-                "reference": order.reference,
-                "key": order.key,
-                "by": order.made_by,
-            },
-        ).scalar_one()
+    ids = _insert(connection, orders, found, today)
+    transfers = []
+    for order in orders:
+        account = found[order.customer_id]
+        credited = _customers(account)(order.customer_id, -order.amount, account.currency)
+        transfers.append(_transfer(account, ids[order.key], "payment", f"payment/{order.key}", credited, order, today))
+    ledger.post(connection, transfers)
+    series = numbers.SeriesOnDemand(connection)
+    later = [order for order in orders if not _is_prepaid(found[order.customer_id])]
+    paid = _by_customer(connection, _pay(connection, later, ids, today, series)) if later else {}
+    wanted = [
+        Receipt(ids[each.key], found[each.customer_id], each.amount, each.method, each.reference, each.foreign)
+        for each in orders
+        if each.method != WRITTEN_OFF
+    ]
+    receipts.store(connection, wanted, series, today)
+    for order in orders:
+        if _is_prepaid(found[order.customer_id]):
+            run.bill_one(connection, order.customer_id, today)
+            _look_again(connection, order.customer_id)
+    issued = receipts.number(connection, wanted, series, today)
+    gate.reassess(connection, sorted(order.customer_id for order in orders), today)
+    unused = _unused(connection, list(ids.values()))
+    return {
+        order.key: Booked(id_, issued.get(id_), paid.get(order.customer_id, ()), unused[id_])
+        for order, id_ in ((order, ids[order.key]) for order in orders)
+    }
+
+
+def _is_prepaid(account: Any) -> bool:
+    return BillingType(account.billing).is_prepaid
+
+
+def _customers(account: Any) -> Callable[[int, int, str], Posting]:
+    """Return what makes a posting to the customer's own account in the books."""
+    return wallet if _is_prepaid(account) else receivable
+
+
+def _insert(connection: Connection, orders: Sequence[Order], found: Mapping[int, Any], today: date) -> dict[str, int]:
+    """Store payments; return their ids by their keys."""
+    accounts_ = [found[order.customer_id] for order in orders]
+    rows = connection.execute(
+        text("""INSERT INTO payment
+                (customer_id, method, currency, amount, unused, received_on, reference, key, made_by)
+            SELECT customer, method, currency, amount, unused, :on, reference, key, made_by
+            FROM unnest(CAST(:customers AS bigint[]), CAST(:methods AS text[]), CAST(:currencies AS text[]),
+                CAST(:amounts AS bigint[]), CAST(:unused AS bigint[]), CAST(:references AS text[]),
+                CAST(:keys AS text[]), CAST(:makers AS text[])) WITH ORDINALITY
+                AS u(customer, method, currency, amount, unused, reference, key, made_by, place)
+            ORDER BY place RETURNING key, id"""),
+        {
+            "on": today,
+            "customers": [order.customer_id for order in orders],
+            "methods": [order.method for order in orders],
+            "currencies": [account.currency for account in accounts_],
+            "amounts": [order.amount for order in orders],
+            "unused": [
+                0 if _is_prepaid(account) else order.amount for order, account in zip(orders, accounts_, strict=True)
+            ],
+            "references": [order.reference for order in orders],
+            "keys": [order.key for order in orders],
+            "makers": [order.made_by for order in orders],
+        },
     )
-    credited = (wallet if is_prepaid else receivable)(order.customer_id, -order.amount, account.currency)
-    _post(connection, account, payment_id, "payment", f"payment/{order.key}", credited, order, today)
-    allocated: list[allocations.Allocated] = []
-    if not is_prepaid:
-        allocated += _pay(connection, payment_id, order, today)
-    number = None
-    if order.method != WRITTEN_OFF:
-        number = _receipt(connection, account, payment_id, order, today)
-    if is_prepaid:
-        run.bill_one(connection, order.customer_id, today)
-        _look_again(connection, order.customer_id)
-    gate.reassess(connection, [order.customer_id], today)
-    return Booked(payment_id, number, tuple(allocated), _unused(connection, payment_id))
+    return {key: int(id_) for key, id_ in rows}
 
 
 def give_back(
@@ -108,7 +151,7 @@ def give_back(
     row = connection.execute(text("SELECT * FROM payment WHERE id = :id"), {"id": payment_id}).one_or_none()
     if row is None:
         raise PaymentError(f"there is no payment {payment_id}; see `caudal payment list`")
-    account = _lock(connection, row.customer_id)
+    account = _lock(connection, [row.customer_id])[row.customer_id]
     row = connection.execute(text("SELECT * FROM payment WHERE id = :id FOR UPDATE"), {"id": payment_id}).one()
     known = connection.scalar(text("SELECT id FROM transfer WHERE key = :key"), {"key": f"refund/{key}"})
     if known is not None:
@@ -118,20 +161,20 @@ def give_back(
     if not 0 < given <= left:
         raise PaymentError(f"of payment {payment_id} {left} minor units are left to give back, not {given}")
     ledger.require_open(connection, today)
-    is_prepaid = BillingType(account.billing).is_prepaid
+    is_prepaid = _is_prepaid(account)
     if not is_prepaid and row.unused < given:
         _free(connection, payment_id, given - row.unused)
     connection.execute(
-        text("""UPDATE payment SET refunded = refunded + :given, unused = unused - :unused, reversed = :reversed
-            WHERE id = :id"""),
+        text("""UPDATE payment SET refunded = refunded + :given, unused = unused - :unused,
+                reversed = reversed OR :reversed WHERE id = :id"""),
         {"given": given, "unused": 0 if is_prepaid else given, "reversed": is_reversal, "id": payment_id},
     )
     came = foreign_of(connection, row.key, row.currency)
     returned = None if came is None else came.given_back(row.amount, row.refunded, given)
     order = Order(row.customer_id, -given, row.method, key, foreign=returned)
-    debited = (wallet if is_prepaid else receivable)(row.customer_id, given, row.currency)
+    debited = _customers(account)(row.customer_id, given, row.currency)
     kind = "reversal" if is_reversal else "refund"
-    _post(connection, account, payment_id, kind, f"refund/{key}", debited, order, today)
+    ledger.post(connection, [_transfer(account, payment_id, kind, f"refund/{key}", debited, order, today)])
     allocations.use_credit(connection, [row.customer_id])
     if is_prepaid:
         run.bill_one(connection, row.customer_id, today)
@@ -166,28 +209,29 @@ def _again(connection: Connection, order: Order, before: Any) -> Booked:
     return Booked(before.id, number, (), before.unused, again=True)
 
 
-def _lock(connection: Connection, customer_id: int) -> Any:
-    row = connection.execute(
+def _before(connection: Connection, keys: Sequence[str]) -> dict[str, Any]:
+    rows = connection.execute(text("SELECT * FROM payment WHERE key = ANY(CAST(:keys AS text[]))"), {"keys": [*keys]})
+    return {row.key: row for row in rows}
+
+
+def _lock(connection: Connection, customer_ids: Sequence[int]) -> dict[int, Any]:
+    rows = connection.execute(
         text("""SELECT a.*, c.partner_id, c.name, c.login, c.email, c.details FROM account AS a
-            JOIN customer AS c ON c.id = a.customer_id WHERE a.customer_id = :id FOR UPDATE OF a"""),
-        {"id": customer_id},
-    ).one_or_none()
-    if row is None:
-        raise PaymentError(f"customer {customer_id} has no account; sell something to it first")
-    return row
+            JOIN customer AS c ON c.id = a.customer_id WHERE a.customer_id = ANY(CAST(:ids AS bigint[]))
+            ORDER BY a.customer_id FOR UPDATE OF a"""),
+        {"ids": [*customer_ids]},
+    )
+    found = {row.customer_id: row for row in rows}
+    for customer_id in customer_ids:
+        if customer_id not in found:
+            raise PaymentError(f"customer {customer_id} has no account; sell something to it first")
+    return found
 
 
-def _post(
-    connection: Connection,
-    account: Any,
-    payment_id: int,
-    kind: str,
-    key: str,
-    opposite: Posting,
-    order: Order,
-    today: date,
-) -> None:
-    transfer = Transfer(
+def _transfer(
+    account: Any, payment_id: int, kind: str, key: str, opposite: Posting, order: Order, today: date
+) -> Transfer:
+    return Transfer(
         today,
         kind,
         key,
@@ -198,16 +242,33 @@ def _post(
         text=order.reference,
         made_by=order.made_by,
     )
-    ledger.post(connection, [transfer])
 
 
-def _pay(connection: Connection, payment_id: int, order: Order, today: date) -> list[allocations.Allocated]:
-    """Let a payment pay what was chosen, then what is open; proformas that are paid so become invoices."""
-    series = numbers.SeriesBook(connection)
-    chosen = proformas.accept(connection, order.documents, order.amount, today, series)
-    paid = _pay_chosen(connection, payment_id, replace(order, documents=chosen))
-    paid += allocations.use_credit(connection, [order.customer_id])
-    return paid + run.settle(connection, order.customer_id, today, series)
+def _pay(
+    connection: Connection, orders: Sequence[Order], ids: Mapping[str, int], today: date, series: numbers.SeriesBook
+) -> list[Allocated]:
+    """Let payments pay what was chosen, then what is open; proformas that are paid so become invoices."""
+    orders = _accepted(connection, orders, today, series)
+    paid = _pay_chosen(connection, orders, ids)
+    customers = sorted(order.customer_id for order in orders)
+    paid += allocations.use_credit(connection, customers)
+    for customer_id in proformas.asked(connection, customers):
+        paid += run.settle(connection, customer_id, today, series)
+    return paid
+
+
+def _by_customer(connection: Connection, paid: Sequence[Allocated]) -> dict[int, tuple[Allocated, ...]]:
+    """Return what was paid now by whose it was, also by what had waited as credit."""
+    rows = connection.execute(
+        text("SELECT id, customer_id FROM document WHERE id = ANY(CAST(:ids AS bigint[]))"),
+        {"ids": [each.document_id for each in paid]},
+    )
+    whose: dict[int, int] = dict(map(tuple, rows))
+    found: dict[int, tuple[Allocated, ...]] = {}
+    for each in paid:
+        customer_id = whose[each.document_id]
+        found[customer_id] = (*found.get(customer_id, ()), each)
+    return found
 
 
 def _look_again(connection: Connection, payer_id: int) -> None:
@@ -221,20 +282,35 @@ def _look_again(connection: Connection, payer_id: int) -> None:
     outbox.add(connection, Topic.TERMS, list(services))
 
 
-def _pay_chosen(connection: Connection, payment_id: int, order: Order) -> list[allocations.Allocated]:
-    if not order.documents:
+def _accepted(connection: Connection, orders: Sequence[Order], today: date, series: numbers.SeriesBook) -> list[Order]:
+    """Return orders for invoices alone: those of the proformas that were chosen and are paid."""
+    asking = proformas.among(connection, [id_ for order in orders for id_ in order.documents])
+    return [
+        replace(order, documents=proformas.accept(connection, order.documents, order.amount, today, series))
+        if asking.intersection(order.documents)
+        else order
+        for order in orders
+    ]
+
+
+def _pay_chosen(connection: Connection, orders: Sequence[Order], ids: Mapping[str, int]) -> list[Allocated]:
+    documents = [id_ for order in orders for id_ in order.documents]
+    if not documents:
         return []
     rows = connection.execute(
-        text("""SELECT id, open_amount FROM document
-            WHERE id = ANY(CAST(:ids AS bigint[])) AND customer_id = :customer AND kind = 'invoice'"""),
-        {"ids": [*order.documents], "customer": order.customer_id},
+        text("""SELECT id, customer_id, open_amount FROM document
+            WHERE id = ANY(CAST(:ids AS bigint[])) AND kind = 'invoice'"""),
+        {"ids": documents},
     )
-    opened = dict(map(tuple, rows))
-    for document_id in order.documents:
-        if document_id not in opened:
-            raise PaymentError(f"document {document_id} is no invoice of this customer; see `caudal invoice list`")
-    claimed = [Claimed(document_id, opened[document_id]) for document_id in order.documents]
-    return allocations.write(connection, [*allocate([Money(True, payment_id, order.amount)], claimed)])
+    opened = {(row.customer_id, row.id): row.open_amount for row in rows}
+    paid: list[Allocation] = []
+    for order in orders:
+        for document_id in order.documents:
+            if (order.customer_id, document_id) not in opened:
+                raise PaymentError(f"document {document_id} is no invoice of this customer; see `caudal invoice list`")
+        claimed = [Claimed(document_id, opened[order.customer_id, document_id]) for document_id in order.documents]
+        paid += allocate([Money(True, ids[order.key], order.amount)], claimed)
+    return allocations.write(connection, paid)
 
 
 def _free(connection: Connection, payment_id: int, amount: int) -> None:
@@ -249,54 +325,8 @@ def _free(connection: Connection, payment_id: int, amount: int) -> None:
     allocations.write(connection, list(take_back(paid, amount)))
 
 
-def _unused(connection: Connection, payment_id: int) -> int:
-    return int(connection.execute(text("SELECT unused FROM payment WHERE id = :id"), {"id": payment_id}).scalar_one())
-
-
-def _pays(connection: Connection, payment_id: int) -> list[list[object]]:
-    """Return the numbers of the documents that a payment pays, with the amounts."""
+def _unused(connection: Connection, payment_ids: Sequence[int]) -> dict[int, int]:
     rows = connection.execute(
-        text("""SELECT coalesce(d.number, CAST(d.id AS text)), sum(a.amount)::bigint FROM allocation AS a
-            JOIN document AS d ON d.id = a.document_id WHERE a.payment_id = :id
-            GROUP BY d.id ORDER BY d.due_on, d.id"""),
-        {"id": payment_id},
+        text("SELECT id, unused FROM payment WHERE id = ANY(CAST(:ids AS bigint[]))"), {"ids": [*payment_ids]}
     )
-    return [[number, amount] for number, amount in rows]
-
-
-def _receipt(connection: Connection, account: Any, payment_id: int, order: Order, today: date) -> str:
-    """Issue the receipt of a payment, with its number, and with those of what it pays."""
-    terms = run.terms_of(account.terms, account.currency, connection, account.partner_id)
-    series_id = numbers.series_of(connection, account.partner_id, DocumentKind.RECEIPT)
-    (document_id,) = list(ledger.Ids(connection, "document_id", issuing.DOCUMENT_STEP, 1))[:1]
-    frozen = {
-        "seller": accounts.seller(terms),
-        "buyer": {"login": account.login, "name": account.name, "email": account.email} | account.details,
-        "payment": {
-            "method": order.method,
-            "reference": order.reference,
-            "amount": order.amount,
-            "pays": _pays(connection, payment_id),
-        }
-        | ({} if order.foreign is None else {"foreign": [*order.foreign]}),
-    }
-    said = Said(
-        DocumentKind.RECEIPT.value, account.partner_id, order.customer_id, account.currency, today, None, order.amount,
-        0, order.amount, terms.language, frozen, payment_id=payment_id,
-    )  # fmt: skip
-    copy(
-        connection,
-        "document",
-        (
-            "id", "kind", "partner_id", "customer_id", "currency", "dated", "net", "tax", "gross", "open_amount",
-            "series_id", "digest", "language", "frozen", "payment_id",
-        ),
-        [
-            (
-                document_id, DocumentKind.RECEIPT.value, account.partner_id, order.customer_id, account.currency, today,
-                order.amount, 0, order.amount, 0, series_id, digest(said), terms.language, frozen, payment_id,
-            )
-        ],
-    )  # fmt: skip
-    numbers.number_documents(connection, [series_id], today)
-    return str(connection.execute(text("SELECT number FROM document WHERE id = :id"), {"id": document_id}).scalar_one())
+    return dict(map(tuple, rows))

@@ -133,6 +133,18 @@ def become_invoices(
     return ids
 
 
+def among(connection: Connection, document_ids: Sequence[int]) -> set[int]:
+    """Return which of some documents are proformas, or were replaced."""
+    rows = connection.scalars(text(f"SELECT id FROM document WHERE id {_AMONG} AND {_ASKED}"), {"ids": [*document_ids]})
+    return {*rows} if document_ids else set()
+
+
+def asked(connection: Connection, customer_ids: Sequence[int]) -> list[int]:
+    """Return which of some customers were ever asked by a proforma."""
+    query = f"SELECT DISTINCT customer_id FROM document WHERE customer_id {_AMONG} AND kind = 'proforma' ORDER BY 1"
+    return [*connection.scalars(text(query), {"ids": [*customer_ids]})]
+
+
 def accept(
     connection: Connection, chosen: Sequence[int], money: int, on: date, series: numbers.SeriesBook
 ) -> list[int]:
@@ -242,6 +254,7 @@ _CREDIT = f"""SELECT customer_id, currency, sum(amount)::bigint FROM (
     ) AS each GROUP BY 1, 2"""
 _OPEN = f"""SELECT customer_id, currency, id, open_amount FROM document
     WHERE customer_id {_AMONG} AND kind = 'proforma' AND open_amount > 0 ORDER BY due_on, id"""
+_ASKED = "(kind = 'proforma' OR superseded_by IS NOT NULL)"
 _HEADS = f"SELECT * FROM document WHERE id {_AMONG}"
 _LINES = f"""SELECT l.*, coalesce(l.subscription_id, p.subscription_id) AS subscription_id, r.kind
     FROM document_line AS l LEFT JOIN proforma_line AS p ON p.line_id = l.id JOIN product AS r ON r.id = l.product_id

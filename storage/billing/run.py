@@ -101,7 +101,7 @@ def bill_one(
     """
     progress = Progress()
     ledger.require_open(connection, on)
-    catalogue, series = Catalogue.read(connection), numbers.SeriesBook(connection)
+    catalogue, series = Catalogue.read(connection), numbers.SeriesOnDemand(connection)
     given, day = {"on": on, "id": customer_id}, None
     while day != on:
         before = day

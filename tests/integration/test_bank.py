@@ -11,7 +11,7 @@ from sqlalchemy import event
 from billing import bank_camt, bank_csv
 from billing.bank_file import BankEntry
 from domain.bank import BankCsv
-from storage.billing import bank, clock, ledger, payments
+from storage.billing import bank, bank_booking, clock, ledger, payments
 from storage.billing.bank import BankEntryRefused
 from storage.exporting import export
 from tests.integration.billed_isp import (
@@ -54,10 +54,10 @@ def take(engine: sqlalchemy.Engine, entries: list[BankEntry], *, dry_run: bool =
         return bank.take(connection, "a file", entries, dry_run=dry_run)
 
 
-def imported(engine: sqlalchemy.Engine, document: bytes) -> list[bank.Booked]:
+def imported(engine: sqlalchemy.Engine, document: bytes) -> list[bank_booking.Booked]:
     """Take a statement in, and book it."""
     take(engine, bank_camt.parse(document))
-    return [*bank.book_waiting(engine)]
+    return [*bank_booking.book_waiting(engine)]
 
 
 def test_a_payment_that_names_its_invoice_is_booked_with_its_receipt_and_lets_the_line_in(
@@ -91,14 +91,14 @@ def test_what_names_nobody_stays_open_and_is_assigned_or_ignored_once(isp: sqlal
     (first,), (second,) = rows(isp, "SELECT id FROM bank_entry ORDER BY id")
     (luis,) = rows(isp, "SELECT id FROM customer WHERE login = 'luis.diaz'")[0]
     with isp.begin() as connection:
-        assigned = bank.assign(connection, first, luis, (), "noc")
+        assigned = bank_booking.assign(connection, first, luis, (), "noc")
     assert (assigned.amount, assigned.payment.receipt) == (500, "R2026-000001")
     with isp.begin() as connection:
         bank.ignore(connection, second, "interest")
     assert rows(isp, STATES) == [("booked", "assigned by noc"), ("ignored", "interest")]
     assert documents(isp, "luis.diaz")[0][5] == 593 - 500
     with pytest.raises(BankEntryRefused, match="was booked as payment"), isp.begin() as connection:
-        bank.assign(connection, first, luis, (), "noc")
+        bank_booking.assign(connection, first, luis, (), "noc")
     with pytest.raises(BankEntryRefused, match="there is no entry 999"), isp.begin() as connection:
         bank.ignore(connection, 999, "why")
 
@@ -136,10 +136,86 @@ def test_a_transfer_sent_back_is_found_by_the_invoice_that_it_paid(isp: sqlalche
 def test_what_went_out_is_ignored_and_another_currency_stays_open(isp: sqlalchemy.Engine) -> None:
     foreign = entry("5", detail(text="F2026-000001")).replace("EUR", "USD")
     imported(isp, statement(entry("5", detail(text="F2026-000001"), direction="DBIT"), foreign))
-    assert rows(isp, STATES) == [
-        ("ignored", "was paid out"), ("open", "is in USD, and the customer's account in EUR"),
-    ]  # fmt: skip
+    why = "is in USD, and the customer's account in EUR: assign it with --rate or --worth"
+    assert rows(isp, STATES) == [("ignored", "was paid out"), ("open", why)]
     assert rows(isp, "SELECT count(*) FROM payment") == [(0,)]
+
+
+def test_an_entry_in_another_currency_is_booked_for_what_it_is_worth_and_taken_back_as_it_came(
+    isp: sqlalchemy.Engine,
+) -> None:
+    detailed = detail(text="F2026-000001", end_to_end="DD-1")
+    foreign, returned = (
+        entry("10", detailed, direction=direction, reference=reference, more=more).replace("EUR", "USD")
+        for direction, reference, more in (("CRDT", "B1", ""), ("DBIT", "B2", "<RvslInd>true</RvslInd>"))
+    )
+    imported(isp, statement(foreign))
+    (ana,) = rows(isp, "SELECT id FROM customer WHERE login = 'ana'")[0]
+    with isp.begin() as connection:
+        assigned = bank_booking.assign(connection, 1, ana, (), "noc", worth=926)
+    assert (assigned.amount, documents(isp, "ana")[0][5]) == (926, 1210 - 926)
+    balances = rows(
+        isp,
+        """SELECT a.currency, sum(b.amount) FROM balance AS b JOIN ledger_account AS a ON a.id = b.ledger_account_id
+        WHERE a.kind = 'cash' GROUP BY 1""",
+    )
+    assert balances == [("USD", 1000)]
+    assert [each.state for each in imported(isp, statement(returned, name="S2"))] == ["booked"]
+    assert documents(isp, "ana")[0][5] == 1210
+    assert_books_are_right(isp)
+
+
+def test_entries_that_are_booked_together_are_what_they_are_one_by_one(isp: sqlalchemy.Engine) -> None:
+    """Among them a customer twice, and one entry that was booked before."""
+    texts = ("F2026-000001", "luis.diaz", "F2026-000001", "F2026-000002", "luis.diaz")
+    entries = (entry("1", detail(text=each), reference=f"B{number}") for number, each in enumerate(texts))
+    take(isp, bank_camt.parse(statement(*entries)))
+    waiting = bank_booking.waiting(isp)
+    bank_booking.book(isp, waiting[1])
+    booked = [*bank_booking.book_each(isp, waiting)]
+    assert [(each.id, each.state) for each in booked] == [(id_, "booked") for id_ in waiting]
+    assert rows(isp, "SELECT count(*), sum(amount) FROM payment") == [(5, 500)]
+    assert rows(isp, "SELECT count(*) FROM bank_entry WHERE payment_id IS NULL") == [(0,)]
+    numbers = [number for (number,) in rows(isp, "SELECT number FROM document WHERE kind = 'receipt' ORDER BY number")]
+    assert numbers == [f"R2026-00000{n}" for n in range(1, 6)]
+    assert [*bank_booking.book_each(isp, waiting)] == booked
+    assert_books_are_right(isp)
+
+
+def test_one_that_is_refused_leaves_its_neighbours_booked(isp: sqlalchemy.Engine) -> None:
+    foreign = entry("5", detail(text="F2026-000001")).replace("EUR", "USD")
+    take(isp, bank_camt.parse(statement(foreign, entry("1", detail(text="luis.diaz")))))
+    assert [each.state for each in bank_booking.book_waiting(isp)] == ["open", "booked"]
+    assert_books_are_right(isp)
+
+
+def test_a_run_of_entries_that_is_killed_at_any_statement_is_booked_once(isp: sqlalchemy.Engine) -> None:
+    take(isp, bank_camt.parse(statement(entry("1", detail(text="F2026-000001")), entry("2", detail(text="luis.diaz")))))
+    statements = 0
+    done: list[bank_booking.Booked] = []
+    while not done:
+        left = statements
+
+        def kill(*_: object) -> None:
+            nonlocal left
+            if left == 0:
+                raise KeyboardInterrupt
+            left -= 1
+
+        event.listen(isp, "before_cursor_execute", kill)
+        try:
+            done = [*bank_booking.book_each(isp, bank_booking.waiting(isp))]
+        except KeyboardInterrupt:
+            event.remove(isp, "before_cursor_execute", kill)
+            assert rows(isp, "SELECT DISTINCT state FROM bank_entry") == [("matched",)]
+            assert rows(isp, "SELECT count(*) FROM payment") == [(0,)]
+            statements += 1
+        else:
+            event.remove(isp, "before_cursor_execute", kill)
+    assert statements > 10
+    assert [each.state for each in done] == ["booked", "booked"]
+    assert rows(isp, "SELECT count(*) FROM payment") == [(2,)]
+    assert_books_are_right(isp)
 
 
 def test_a_dry_run_tells_everything_and_writes_nothing(isp: sqlalchemy.Engine) -> None:
@@ -152,7 +228,7 @@ def test_a_dry_run_tells_everything_and_writes_nothing(isp: sqlalchemy.Engine) -
 def test_booking_that_was_interrupted_is_gone_on_with_and_books_once(isp: sqlalchemy.Engine) -> None:
     """Killed at each statement of a booking in turn: the entry waits, nothing of it is there, the next try books it."""
     take(isp, bank_camt.parse(statement(entry("12.10", detail(text="F2026-000001")))))
-    (waiting,) = bank.waiting(isp)
+    (waiting,) = bank_booking.waiting(isp)
     statements = 0
     while True:
         left = statements
@@ -165,7 +241,7 @@ def test_booking_that_was_interrupted_is_gone_on_with_and_books_once(isp: sqlalc
 
         event.listen(isp, "before_cursor_execute", kill)
         try:
-            bank.book(isp, waiting)
+            bank_booking.book(isp, waiting)
         except KeyboardInterrupt:
             event.remove(isp, "before_cursor_execute", kill)
             assert rows(isp, "SELECT state, payment_id FROM bank_entry") == [("matched", None)]
@@ -175,7 +251,7 @@ def test_booking_that_was_interrupted_is_gone_on_with_and_books_once(isp: sqlalc
             event.remove(isp, "before_cursor_execute", kill)
             break
     assert statements > 10
-    assert bank.book(isp, waiting).state == "booked", "a second one finds it done"
+    assert bank_booking.book(isp, waiting).state == "booked", "a second one finds it done"
     assert rows(isp, "SELECT count(*) FROM payment") == [(1,)]
     assert_books_are_right(isp)
 

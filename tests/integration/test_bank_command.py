@@ -33,6 +33,22 @@ def test_a_clerk_imports_a_statement_and_settles_what_is_left(
     assert "was booked as payment" in caudal("bank", "ignore", str(left["id"]), "--reason", "none").err
 
 
+def test_an_entry_in_another_currency_is_assigned_for_what_it_is_worth(
+    caudal: Command, engine: sqlalchemy.Engine, tmp_path: Path
+) -> None:
+    caudal("invoice", "run", "--date", str(FIRST))
+    file = tmp_path / "statement.xml"
+    file.write_bytes(statement(entry("10", detail(text="luis")).replace("EUR", "USD")))
+    assert "1 left open" in caudal("bank", "import", str(file)).err
+    (left,) = caudal("bank", "list", "--open", "--json").json
+    assert "assign it with --rate or --worth" in left["why"]
+    refused = caudal("bank", "assign", str(left["id"]), "luis")
+    assert "the account is in EUR: say what 10.00 USD are worth" in refused.err
+    told = "9.26 EUR of luis, came as 10.00 USD"
+    assert told in caudal("bank", "assign", str(left["id"]), "luis", "--rate", "0.926").out
+    assert rows(engine, "SELECT amount, currency FROM payment") == [(926, "EUR")]
+
+
 def test_a_bad_file_is_told_by_line_and_changes_nothing(
     caudal: Command, engine: sqlalchemy.Engine, tmp_path: Path
 ) -> None:

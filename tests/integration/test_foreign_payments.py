@@ -141,7 +141,7 @@ def test_the_command_books_a_payment_by_rate_or_by_worth(caudal: Command) -> Non
 @pytest.mark.parametrize(
     ("told", "why"),
     [
-        (("--currency", "USD"), "say what 10 USD are worth"),
+        (("--currency", "USD"), "say what 10.00 USD are worth"),
         (("--currency", "USD", "--rate", "0.9", "--worth", "9"), "either --rate or --worth"),
         (("--rate", "0.9"), "the account is in EUR itself"),
         (("--currency", "USD", "--rate", "0.00001"), "more than nothing"),
