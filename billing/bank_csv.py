@@ -9,6 +9,7 @@ import csv
 import io
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import date, datetime
 from decimal import Decimal
 
@@ -17,6 +18,8 @@ from domain.bank import BankCsv, Column
 from domain.money import minor_units
 
 USUAL_DELIMITERS = (";", ",", "\t")
+USUAL_CURRENCIES = frozenset({"currency", "divisa", "moneda"})
+"""What banks call the column of the currency: none but the ISP's may be taken for it."""
 LONGEST_FIELD = 10_000
 _NUMBERS = {
     ".": re.compile(r"[+-]?([0-9]{1,15}|[0-9]{1,3}([,'][0-9]{3}){1,4})(\.[0-9]+)?"),
@@ -49,6 +52,7 @@ def parse(document: bytes, form: BankCsv, currency: str) -> list[BankEntry]:
                 continue
             line = form.skip_lines + rows.line_num
             if places is None:
+                form = _with_currency(form, row)
                 places = _named(form, row, line)
                 continue
             try:
@@ -90,6 +94,12 @@ def _named(form: BankCsv, header: Sequence[str], line: int) -> dict[Column, int]
             ]
         )
     return {column: places[_plain(str(column))] for column in form.columns}
+
+
+def _with_currency(form: BankCsv, header: Sequence[str]) -> BankCsv:
+    """Return how a file is written; a column that is called so says the currency, also where nobody named it."""
+    found = next((name for name in header if _plain(name) in USUAL_CURRENCIES), None)
+    return form if found is None or form.currency is not None else replace(form, currency=_plain(found))
 
 
 def _plain(name: str) -> str:

@@ -35,6 +35,13 @@ def test_a_file_of_a_spanish_bank_is_read_as_described() -> None:
     ]  # fmt: skip
 
 
+def test_dollars_are_not_taken_for_euro_where_nobody_named_the_column() -> None:
+    for name in ("Currency", "divisa", "Moneda"):
+        text = f"date,amount,reference,{name}\n2026-01-20,5,one,USD\n2026-01-20,5,two,\n"
+        found = [each.currency for each in bank_csv.parse(text.encode(), BankCsv(), "EUR")]
+        assert found == ["USD", "EUR"]
+
+
 def test_columns_may_be_numbers_and_debits_a_column_of_their_own() -> None:
     form = BankCsv(date=1, amount=3, debit=2, reference=(4,))
     assert read("2026-01-20,,5,came\n2026-01-21,7,,went\n", form) == [
