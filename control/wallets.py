@@ -54,7 +54,7 @@ def post_reservation(ports: Ports, number: int, order: models.SpendOrder) -> mod
 def void_reservation(ports: Ports, number: int) -> models.Reservation:
     """Let what was kept be free again."""
     with ports.engine.begin() as connection:
-        wallets.release(connection, number)
+        wallets.release(connection, number, clock.today(connection))
         return _answer(wallets.reservation(connection, number))
 
 

@@ -152,9 +152,9 @@ class Jobs:
             overrides.forget_ended(connection, datetime.now(UTC))
 
     def _expire_reservations(self) -> None:
-        """They kept nothing any more from their end on; only the state of the row is left."""
+        """They kept nothing any more from their end on; the row is left, and wallets that may pay again."""
         with self._engine.begin() as connection:
-            wallets.expire(connection)
+            wallets.expire(connection, clock.today(connection))
 
     def _bill_day(self) -> None:
         """Let wallets pay what is due today; make the previews that are due; issue what was confirmed or waits no more.

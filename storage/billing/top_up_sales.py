@@ -15,9 +15,8 @@ from typing import Any
 from sqlalchemy import text
 from sqlalchemy.engine import Connection
 
-from billing.cycle import monthly
-from billing.documents import Draft, assemble
-from billing.generation import OneOff, one_off_line
+from billing.documents import Draft
+from billing.generation import OneOff
 from config import plan_rules
 from domain.billing_terms import BillingType
 from domain.catalogue import ProductKind
@@ -27,18 +26,7 @@ from domain.plan_rules import TopUpOffer
 from enforcement.allowance import bought
 from enforcement.periods import cap_span
 from storage import top_ups
-from storage.billing import (
-    account_types,
-    accounts,
-    allocations,
-    clock,
-    currencies,
-    daily,
-    drafting,
-    issuing,
-    ledger,
-    numbers,
-)
+from storage.billing import account_types, accounts, at_once, clock, currencies, ledger
 from storage.billing.accounts import Account, Catalogue
 from storage.errors import OrderRefused
 from storage.top_ups import Bought, Charge, Order, Origin
@@ -109,7 +97,7 @@ def sell(
     if charge is not Charge.NONE:
         one_off = _one_off(connection, order.offer, buyer, price, f"top-up/{made.id}", today)
         if charge is Charge.INVOICE:
-            _wake(connection, buyer, today)
+            at_once.wake(connection, buyer.payer_id, today)
         else:
             _settle_at_once(connection, buyer, one_off, order.offer.name, charge, today)
     return made
@@ -203,51 +191,19 @@ def _one_off(connection: Connection, offer: TopUpOffer, buyer: _Buyer, price: De
     return OneOff(row.id, buyer.customer_id, today, price, Decimal(1), row.product_id)
 
 
-def _wake(connection: Connection, buyer: _Buyer, on: date) -> None:
-    """Let a run look at the account on a day."""
-    connection.execute(
-        text("""UPDATE account SET next_bill_on = least(next_bill_on, :on),
-            state = CASE state WHEN 'new' THEN 'active' ELSE state END WHERE customer_id = :payer"""),
-        {"on": on, "payer": buyer.payer_id},
-    )
-
-
 def _settle_at_once(
     connection: Connection, buyer: _Buyer, one_off: OneOff, name: str, charge: Charge, today: date
 ) -> None:
     """Bill one thing now and let it be paid. Raise CannotPay."""
     ledger.require_open(connection, today)
-    catalogue, series = Catalogue.read(connection), numbers.SeriesBook(connection)
+    catalogue = Catalogue.read(connection)
     (account,) = accounts.load(connection, [buyer.payer_id], today, catalogue)
-    draft = _draft(account, catalogue, one_off, today)
+    draft = at_once.draft(account, catalogue, one_off, today)
     if charge is Charge.VOUCHER:
         draft.paid_by = VOUCHER
     else:
         _require_paid(connection, account, draft, name)
-    if account.terms.billing is BillingType.PREPAID_DAILY:
-        daily.charge(connection, [draft], today)
-        # Its document is made when the period is over, also where nothing else is sold.
-        _wake(connection, buyer, monthly(account.terms.billing_day).next_begin(today))
-        return
-    issuing.issue(connection, [draft], today, series)
-    allocations.use_credit(connection, [account.customer_id])
-    numbers.number_documents(connection, [series.id_of(account.partner_id, draft.kind)], today)
-
-
-def _draft(account: Account, catalogue: Catalogue, one_off: OneOff, today: date) -> Draft:
-    draft = assemble(
-        [one_off_line(one_off, catalogue.products, account.terms.currency)],
-        account.terms,
-        catalogue.products,
-        catalogue.applied,
-        {},
-        customer_id=account.customer_id,
-        partner_id=account.partner_id,
-        dated=today,
-        begun=drafting.begun(account, today),
-    )
-    draft.frozen = drafting.frozen(account, draft)
-    return draft
+    at_once.bill(connection, account, draft, today)
 
 
 def _require_paid(connection: Connection, account: Account, draft: Draft, name: str) -> None:

@@ -19,11 +19,11 @@ from sqlalchemy.engine import Connection
 from billing import prepaid
 from billing.difference import IssuedLine
 from billing.documents import Draft
-from billing.generation import Coupon, Subscription
+from billing.generation import Coupon, OneOff, Subscription
 from billing.tax import TaxableLine, settle
 from domain.billing_terms import TaxRounding
 from domain.money import decimal, decimal_text
-from storage.billing import accounts, drafting, run, taken_by_day
+from storage.billing import accounts, at_once, drafting, ledger, run, taken_by_day
 from storage.billing.accounts import Account, Catalogue
 from storage.errors import OrderRefused
 
@@ -62,8 +62,8 @@ def days_left(account: Account, catalogue: Catalogue, today: date) -> int:
         account.coupons = [_less(coupon, drafts) for coupon in account.coupons]
         return drafting.taken(drafts)
 
-    cost(today)
-    return prepaid.days_left(account.wallet, today, cost)
+    due = cost(today)
+    return prepaid.days_left(account.wallet.after(due), today, cost) if account.wallet.pays(due) else 0
 
 
 def _with(subscription: Subscription, line: IssuedLine) -> Subscription:
@@ -112,11 +112,14 @@ def post(connection: Connection, reservation_id: int, product: str, amount: int,
     product_id = connection.scalar(text("SELECT id FROM product WHERE code = :code"), {"code": product})
     if product_id is None:
         raise OrderRefused(f"there is no product {product!r}; see the [[product]] tables of `caudal export`")
+    ledger.require_open(connection, today)
     connection.execute(
         text("UPDATE reservation SET posted = :amount, state = 'posted' WHERE id = :id"),
         {"amount": amount, "id": reservation_id},
     )
-    price = _price(connection, row.customer_id, product_id, amount, today)
+    catalogue = Catalogue.read(connection)
+    (account,) = accounts.load(connection, [row.customer_id], today, catalogue)
+    price = _price(account, catalogue, product_id, amount, today)
     one_off = connection.scalar(
         text("""INSERT INTO one_off (customer_id, product_id, on_day, unit_price, text, key)
             VALUES (:customer, :product, :on, :price, nullif(:text, ''), :key) RETURNING id"""),
@@ -125,15 +128,14 @@ def post(connection: Connection, reservation_id: int, product: str, amount: int,
             "key": f"reservation/{reservation_id}",
         },
     )  # fmt: skip
+    sold = OneOff(int(one_off), row.customer_id, today, price, Decimal(1), product_id, text=row.text or None)
+    # By itself: a wallet that does not pay what else is due pays what was kept of it.
+    at_once.bill(connection, account, at_once.draft(account, catalogue, sold, today), today)
     run.bill_one(connection, row.customer_id, today)
-    if not connection.scalar(text("SELECT billed FROM one_off WHERE id = :id"), {"id": one_off}):
-        raise OrderRefused(f"the account of reservation {reservation_id} cannot be billed; see `caudal invoice parked`")
 
 
-def _price(connection: Connection, customer_id: int, product_id: int, amount: int, today: date) -> Decimal:
+def _price(account: Account, catalogue: Catalogue, product_id: int, amount: int, today: date) -> Decimal:
     """Return the price, as the product states prices, that with its tax comes to an amount, and never to more."""
-    catalogue = Catalogue.read(connection)
-    (account,) = accounts.load(connection, [customer_id], today, catalogue)
     product, currency = catalogue.products[product_id], account.terms.currency
     taxes, is_exempt = catalogue.applied(product.taxes, today), bool(account.terms.tax_exempt)
     if product.price_includes_tax and is_exempt:
@@ -144,21 +146,42 @@ def _price(connection: Connection, customer_id: int, product_id: int, amount: in
     return decimal(settled.net - (settled.gross > amount), currency)
 
 
-def release(connection: Connection, reservation_id: int) -> None:
-    """Free what was reserved, if it still is. Raise OrderRefused."""
-    if _locked(connection, reservation_id).state == "posted":
+def release(connection: Connection, reservation_id: int, today: date) -> None:
+    """Free what was reserved, if it still is; a line that it kept from being paid goes on. Raise OrderRefused."""
+    row = _locked(connection, reservation_id)
+    if row.state == "posted":
         raise OrderRefused(f"reservation {reservation_id} was charged; see `caudal invoice credit`")
     connection.execute(
         text("UPDATE reservation SET state = 'void' WHERE id = :id AND state = 'pending'"), {"id": reservation_id}
     )
+    if _ask_again(connection, [row.customer_id], today):
+        run.bill_one(connection, row.customer_id, today)
 
 
-def expire(connection: Connection) -> int:
-    """Free what was reserved for a time that is over; return how many reservations."""
-    ended: Any = connection.execute(
-        text("UPDATE reservation SET state = 'expired' WHERE state = 'pending' AND expires_at <= now()")
+def expire(connection: Connection, today: date) -> int:
+    """Free what was reserved for a time that is over; return how many reservations.
+
+    The run of today asks wallets again that did not pay.
+    """
+    ended = "state = 'pending' AND expires_at <= now()"
+    ids = connection.scalars(text(f"SELECT DISTINCT customer_id FROM reservation WHERE {ended}")).all()
+    given = {"ids": [*ids]}
+    among = "customer_id = ANY(CAST(:ids AS bigint[]))"
+    connection.execute(text(f"SELECT FROM account WHERE {among} ORDER BY customer_id FOR UPDATE"), given)
+    freed: Any = connection.execute(text(f"UPDATE reservation SET state = 'expired' WHERE {ended} AND {among}"), given)
+    _ask_again(connection, ids, today)
+    return int(freed.rowcount)
+
+
+def _ask_again(connection: Connection, customer_ids: Sequence[int], today: date) -> bool:
+    """Let the run of today ask wallets that have not paid; tell whether there were any."""
+    asked: Any = connection.execute(
+        text("""UPDATE account AS a SET next_bill_on = least(next_bill_on, :today)
+            WHERE customer_id = ANY(CAST(:ids AS bigint[])) AND EXISTS (SELECT FROM rest AS r
+                WHERE r.customer_id = a.customer_id AND r.cause = 'no_balance' AND r.ends IS NULL)"""),
+        {"ids": [*customer_ids], "today": today},
     )
-    return int(ended.rowcount)
+    return bool(asked.rowcount)
 
 
 def reservation(connection: Connection, id_: int) -> RowMapping:

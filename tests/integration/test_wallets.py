@@ -6,12 +6,14 @@ from datetime import UTC, date, datetime, timedelta
 
 import pytest
 import sqlalchemy
+from sqlalchemy import text
 
 from storage.billing import payments, wallets
 from storage.billing.payments import Order
 from storage.billing.wallets import BalanceTooLow
 from storage.errors import OrderRefused
-from tests.integration.billed_isp import HEAD, assert_books_are_right, bill, customer, documents, provide, rows
+from tests.integration.billed_isp import HEAD, assert_books_are_right, bill, customer, documents, provide, rows, sold
+from tests.integration.test_payments import LINE, PLAN, line_state
 
 DAY = date(2026, 1, 1)
 SOON = datetime.now(UTC) + timedelta(hours=1)
@@ -78,7 +80,7 @@ def test_what_is_reserved_cannot_be_reserved_again_until_it_is_free(engine: sqla
     with pytest.raises(BalanceTooLow, match=r"0\.10 EUR are available"), engine.begin() as connection:
         wallets.reserve(connection, ana, 11, "third", SOON, DAY)
     with engine.begin() as connection:
-        wallets.release(connection, held)
+        wallets.release(connection, held, DAY)
         wallets.reserve(connection, ana, 30, "third", SOON, DAY)
         with pytest.raises(OrderRefused, match="free again"):
             wallets.post(connection, held, "film", 20, DAY)
@@ -90,9 +92,55 @@ def test_a_reservation_that_has_run_out_holds_nothing(engine: sqlalchemy.Engine,
         wallets.reserve(connection, ana, 30, "third", SOON, DAY)
         with pytest.raises(OrderRefused, match="free again"):
             wallets.post(connection, late, "film", 30, DAY)
-        assert wallets.expire(connection) == 1
-        assert wallets.expire(connection) == 0
+        assert wallets.expire(connection, DAY) == 1
+        assert wallets.expire(connection, DAY) == 0
     assert [state(engine, key) for key in ("second", "third")] == [("expired", 0), ("pending", 0)]
+
+
+@pytest.mark.parametrize("how", ["given back", "run out"])
+def test_a_line_that_a_reservation_kept_from_being_paid_goes_on_when_it_is_free(
+    engine: sqlalchemy.Engine, how: str
+) -> None:
+    provide(
+        engine, HEAD, PLAN, customer("ana", 'billing = { type = "prepaid-daily" }'), LINE,
+        sold("ana", "television", "2026-01-01"),
+    )  # fmt: skip
+    id_ = int(rows(engine, "SELECT id FROM customer")[0][0])
+    with engine.begin() as connection:
+        payments.add(connection, Order(id_, 100, "cash", "one"), DAY)
+        held = wallets.reserve(connection, id_, 50, "film", SOON, DAY)
+    bill(engine, "2026-01-02")
+    assert line_state(engine) == "no_balance"
+    next_day = date(2026, 1, 2)
+    with engine.begin() as connection:
+        if how == "given back":
+            wallets.release(connection, held, next_day)
+        else:
+            connection.execute(text("UPDATE reservation SET expires_at = now()"))
+            assert wallets.expire(connection, next_day) == 1
+    if how == "run out":
+        bill(engine, "2026-01-02")
+    assert line_state(engine) == "active"
+    assert_books_are_right(engine)
+
+
+def test_what_was_kept_is_charged_also_where_the_wallet_does_not_pay_the_day(engine: sqlalchemy.Engine) -> None:
+    provide(
+        engine, HEAD, PRODUCTS, PLAN, customer("ana", 'billing = { type = "prepaid-daily" }'), LINE,
+        sold("ana", "television", "2026-01-01"),
+    )  # fmt: skip
+    id_ = int(rows(engine, "SELECT id FROM customer")[0][0])
+    with engine.begin() as connection:
+        payments.add(connection, Order(id_, 100, "cash", "one"), DAY)
+        held = wallets.reserve(connection, id_, 50, "film", SOON, DAY)
+    bill(engine, "2026-01-02")
+    assert line_state(engine) == "no_balance"
+    with engine.begin() as connection:
+        wallets.post(connection, held, "film", 50, date(2026, 1, 2))
+    assert state(engine, "film") == ("posted", 50)
+    assert rows(engine, "SELECT amount FROM document_line ORDER BY id DESC LIMIT 1") == [(50,)]
+    assert line_state(engine) == "no_balance"
+    assert_books_are_right(engine)
 
 
 def test_a_part_is_charged_with_its_tax_once_and_the_rest_is_free(engine: sqlalchemy.Engine, ana: int) -> None:
@@ -107,7 +155,7 @@ def test_a_part_is_charged_with_its_tax_once_and_the_rest_is_free(engine: sqlalc
     with engine.begin() as connection:
         wallets.reserve(connection, ana, 6, "third", SOON, DAY)
         with pytest.raises(OrderRefused, match="was charged"):
-            wallets.release(connection, held)
+            wallets.release(connection, held, DAY)
     assert bill(engine, "2026-01-01", "ana").documents == 0
     assert_books_are_right(engine)
 
