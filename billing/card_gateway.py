@@ -45,6 +45,32 @@ class CardEvent(NamedTuple):
     outcome: Outcome
 
 
+class Back(Enum):
+    """What the gateway did to the money of a charge afterwards."""
+
+    REFUNDED = "refunded"
+    REFUND_FAILED = "refund-failed"
+    """What was to be given back is here again."""
+    DISPUTED = "disputed"
+    """Its bank took it back."""
+    REINSTATED = "reinstated"
+    """A dispute was won."""
+
+
+class MoneyBack(NamedTuple):
+    """What the gateway told by itself about the money of a charge of its own name; `id` is that of the message."""
+
+    id: str
+    what: Back
+    name: str
+    """The gateway's, of the refund or dispute."""
+    charge_id: str
+    amount: int
+    """Minor units."""
+    key: str = ""
+    """Ours, of a refund that we ordered."""
+
+
 @dataclass(frozen=True, slots=True)
 class ChargeOrder:
     """So many minor units from a stored card; `payer` and `token` are the gateway's words for customer and card."""

@@ -13,7 +13,16 @@ from hashlib import sha256
 from typing import Any
 from urllib.parse import quote, urlencode
 
-from billing.card_gateway import CardEvent, ChargeOrder, GatewayAway, Movement, Outcome, WebhookRefused
+from billing.card_gateway import (
+    Back,
+    CardEvent,
+    ChargeOrder,
+    GatewayAway,
+    MoneyBack,
+    Movement,
+    Outcome,
+    WebhookRefused,
+)
 
 VERSION = "2024-06-20"
 """The version of the API that is spoken, whatever the account's own is."""
@@ -29,7 +38,13 @@ _STATES = {
     "pending": Movement.PENDING,
     "requires_capture": Movement.PENDING,
 }
-_TOLD = ("payment_intent.succeeded", "payment_intent.payment_failed", "payment_intent.canceled")
+_CHARGES = ("payment_intent.succeeded", "payment_intent.payment_failed", "payment_intent.canceled")
+_REFUNDS = ("refund.created", "refund.updated", "refund.failed", "charge.refund.updated")
+_DISPUTES = {
+    "charge.dispute.funds_withdrawn": Back.DISPUTED,
+    "charge.dispute.funds_reinstated": Back.REINSTATED,
+}
+_OF_REFUND = {Movement.SUCCEEDED: Back.REFUNDED, Movement.FAILED: Back.REFUND_FAILED}
 
 
 def charge_form(order: ChargeOrder) -> str:
@@ -96,18 +111,24 @@ def read_found(status: int, body: bytes, key: str) -> Outcome | None:
     return None
 
 
-def read_event(body: bytes, signature: str, secret: bytes, now: int) -> CardEvent | None:
-    """Return what a signed message tells of a charge of ours, None: nothing. Raise WebhookRefused."""
+def read_event(body: bytes, signature: str, secret: bytes, now: int) -> CardEvent | MoneyBack | None:
+    """Return what a signed message tells of a charge, None: nothing that is asked for. Raise WebhookRefused."""
     _verify(body, signature, secret, now)
     try:
         message = json.loads(body)
-        told, thing = str(message["type"]), message["data"]["object"]
-        key = (thing.get("metadata") or {}).get(KEY)
-        if told not in _TOLD or not key:
-            return None
-        return CardEvent(str(message["id"]), str(key), outcome(thing))
+        return _told(str(message["id"]), str(message["type"]), message["data"]["object"])
     except (ValueError, KeyError, TypeError, AttributeError):
         raise WebhookRefused("the message is no event") from None
+
+
+def _told(id_: str, told: str, thing: Mapping[str, Any]) -> CardEvent | MoneyBack | None:
+    key = str((thing.get("metadata") or {}).get(KEY) or "")
+    if told in _CHARGES:
+        return CardEvent(id_, key, outcome(thing)) if key else None
+    what = _OF_REFUND.get(outcome(thing).movement) if told in _REFUNDS else _DISPUTES.get(told)
+    if what is None:
+        return None
+    return MoneyBack(id_, what, str(thing["id"]), str(thing["payment_intent"]), int(thing["amount"]), key)
 
 
 def sign(body: bytes, secret: bytes, at: int) -> str:

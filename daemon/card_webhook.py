@@ -1,4 +1,4 @@
-"""Where the gateway of cards tells by itself what became of a charge: one POST, signed.
+"""Where the gateway of cards tells by itself what became of a charge, also long after: one POST, signed.
 
 Rule: what is not signed by the gateway, or is too old, changes nothing; an event is booked once, and is answered only
 when it is. TLS is the reverse proxy's in front.
@@ -20,12 +20,12 @@ from twisted.internet.threads import deferToThread
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request, Site
 
-from billing.card_gateway import WebhookRefused
+from billing.card_gateway import MoneyBack, WebhookRefused
 from billing.stripe_dialect import read_event
 from daemon.datagrams import CannotListen
 from domain.errors import CaudalError, one_line
 from domain.secret import Secret
-from storage.billing import cards
+from storage.billing import card_returns, cards
 
 LARGEST_EVENT_OCTETS = 512 * 1024
 IDLE_SECONDS = 30
@@ -65,7 +65,10 @@ def take(engine: Engine, secret: Secret, body: bytes, signature: str, now: int) 
         return HTTPStatus.REQUEST_ENTITY_TOO_LARGE
     try:
         event = read_event(body, signature, secret.reveal(), now)
-        if event is not None and cards.take_event(engine, event):
+        if isinstance(event, MoneyBack):
+            if card_returns.take(engine, event):
+                log.info("card event", id=event.id, movement=event.what.value, name=event.name)
+        elif event is not None and cards.take_event(engine, event):
             log.info("card event", id=event.id, movement=event.outcome.movement.value)
     except WebhookRefused as refused:
         log.warning("card event refused", reason=str(refused))

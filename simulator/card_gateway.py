@@ -145,10 +145,10 @@ class SimulatedCardGateway:
         self._server.shutdown()
         self._server.server_close()
 
-    def event(self, thing: dict[str, Any], number: int) -> bytes:
-        """Return the message that tells what became of a charge."""
+    def event(self, thing: dict[str, Any], number: int, told: str = "") -> bytes:
+        """Return the message that tells what became of a charge; or another one, by its type, of a thing."""
         word = "succeeded" if thing["status"] == "succeeded" else "payment_failed"
-        message = {"id": f"evt_{number}", "type": f"payment_intent.{word}", "data": {"object": thing}}
+        message = {"id": f"evt_{number}", "type": told or f"payment_intent.{word}", "data": {"object": thing}}
         return json.dumps(message).encode()
 
 

@@ -69,7 +69,7 @@ def begin_charge(
     opened = _open_of(connection, customer_id, documents)
     wanted = opened if amount is None else amount
     if wanted <= 0:
-        raise CardError("nothing is open that could be charged; give an --amount")
+        raise CardError("nothing is open that is not being charged already; give an --amount")
     return int(
         connection.execute(
             text("""INSERT INTO card_charge (customer_id, payer, token, amount, currency, documents, key, gateway_key,
@@ -100,13 +100,16 @@ def _open_of(connection: Connection, customer_id: int, documents: Sequence[int])
     for document_id in documents:
         if document_id not in opened:
             raise CardError(f"document {document_id} is no invoice of this customer; see `caudal invoice list`")
+    pending = connection.execute(
+        text("""SELECT coalesce(sum(amount), 0)::bigint AS all,
+                coalesce(sum(amount) FILTER (WHERE documents && CAST(:documents AS bigint[])), 0)::bigint AS of_these
+            FROM card_charge WHERE customer_id = :id AND state = 'pending'"""),
+        {"id": customer_id, "documents": [*documents]},
+    ).one()
+    left = sum(opened.values()) - pending.all
     if documents:
-        return sum(opened[document_id] for document_id in documents)
-    pending = connection.scalar(
-        text("SELECT coalesce(sum(amount), 0) FROM card_charge WHERE customer_id = :id AND state = 'pending'"),
-        {"id": customer_id},
-    )
-    return sum(opened.values()) - int(pending or 0)
+        left = min(left, sum(opened[document_id] for document_id in {*documents}) - pending.of_these)
+    return int(left)
 
 
 def settle_charge(engine: Engine, gateway: CardGateway, charge_id: int, now: datetime) -> Charge:
@@ -235,13 +238,14 @@ def settle_refund(engine: Engine, gateway: CardGateway, refund_id: int, now: dat
         return _told(row)._replace(why=str(away))
     try:
         with engine.begin() as connection:
-            _book_refund(connection, refund_id, outcome)
+            book_refund(connection, refund_id, outcome)
             return _told(_refund(connection, refund_id))
     except OrderRefused as refused:
         return _told(row)._replace(why=f"the gateway is done with it, and it cannot be booked yet: {refused}")
 
 
-def _book_refund(connection: Connection, refund_id: int, outcome: Outcome) -> None:
+def book_refund(connection: Connection, refund_id: int, outcome: Outcome) -> None:
+    """Book what the gateway says of a refund that is pending."""
     row = _refund(connection, refund_id, lock=True)
     if row.state != Movement.PENDING.value:
         return

@@ -10,11 +10,11 @@ import sqlalchemy
 from sqlalchemy import event, text
 
 from billing import stripe_dialect as stripe
-from billing.card_gateway import Movement
+from billing.card_gateway import CardEvent, MoneyBack, Movement
 from daemon.card_gateway import CardSettingsError, StripeGateway
 from domain.secret import Secret
 from simulator.card_gateway import CardFault, SimulatedCardGateway
-from storage.billing import cards, clock, ledger
+from storage.billing import card_returns, cards, clock, ledger, payments
 from storage.billing.cards import CardError
 from tests.integration.billed_isp import HEAD, assert_books_are_right, bill, customer, documents, provide, rows, sold
 from tests.integration.test_payments import LINE, PLAN, line_state, look
@@ -161,7 +161,7 @@ def test_a_message_books_what_no_answer_told_and_its_repetition_nothing(
     for number, booked in ((1, True), (1, False), (2, True)):
         body = gateway.event(thing, number)
         told = stripe.read_event(body, stripe.sign(body, b"secret", 1), b"secret", 1)
-        assert told is not None
+        assert isinstance(told, CardEvent)
         assert cards.take_event(engine, told) is booked
     assert resolve(engine, spoken(gateway)) == []
     assert rows(engine, "SELECT count(*) FROM payment") == [(1,)]
@@ -201,6 +201,105 @@ def test_money_that_moved_while_the_books_are_closed_is_booked_when_they_open(
         connection.execute(text("UPDATE closed_books SET through = '2026-01-01'"))
     assert [each.state for each in resolve(engine, spoken(gateway))] == [Movement.SUCCEEDED]
     assert len(gateway.book.moved("payment_intent")) == 1
+
+
+def tell(engine: sqlalchemy.Engine, gateway: SimulatedCardGateway, kind: str, number: int, **thing: object) -> bool:
+    """Take a signed message about money that went back, or came again."""
+    told = {"payment_intent": "pi_1", "amount": 1210, "status": "succeeded", "metadata": {}, **thing}
+    body = gateway.event(told, number, kind)
+    read = stripe.read_event(body, stripe.sign(body, b"secret", 1), b"secret", 1)
+    return isinstance(read, MoneyBack) and card_returns.take(engine, read)
+
+
+def charged(engine: sqlalchemy.Engine, ana: int, gateway: SimulatedCardGateway) -> int:
+    """Charge the open 12.10 and return the payment."""
+    charge = cards.settle_charge(engine, spoken(gateway), begin(engine, ana), now())
+    assert charge.payment_id is not None
+    return charge.payment_id
+
+
+def test_a_refund_that_was_ordered_at_the_gateway_is_booked_once(
+    engine: sqlalchemy.Engine, ana: int, gateway: SimulatedCardGateway
+) -> None:
+    charged(engine, ana, gateway)
+    assert not tell(engine, gateway, "refund.created", 1, id="re_9", amount=210, status="pending")
+    assert tell(engine, gateway, "refund.updated", 2, id="re_9", amount=210)
+    assert not tell(engine, gateway, "refund.updated", 2, id="re_9", amount=210), "one message comes twice"
+    assert not tell(engine, gateway, "charge.refund.updated", 3, id="re_9", amount=210), "another tells the same"
+    assert tell(engine, gateway, "refund.created", 4, id="re_10", amount=1000)
+    assert rows(engine, "SELECT refunded, reversed FROM payment") == [(1210, False)]
+    assert documents(engine, "ana")[0][5] == 1210
+    assert line_state(engine) == "blocked"
+    assert tell(engine, gateway, "refund.failed", 5, id="re_10", amount=1000, status="failed")
+    assert not tell(engine, gateway, "refund.failed", 6, id="re_10", amount=1000, status="failed")
+    assert documents(engine, "ana")[0][5] == 210
+    assert_books_are_right(engine)
+
+
+def test_a_dispute_takes_the_payment_back_and_cuts_the_line_and_a_won_one_brings_it_again(
+    engine: sqlalchemy.Engine, ana: int, gateway: SimulatedCardGateway
+) -> None:
+    charged(engine, ana, gateway)
+    assert line_state(engine) == "active"
+    assert not tell(engine, gateway, "charge.dispute.created", 1, id="dp_1", status="needs_response")
+    assert tell(engine, gateway, "charge.dispute.funds_withdrawn", 2, id="dp_1", status="needs_response")
+    assert not tell(engine, gateway, "charge.dispute.funds_withdrawn", 3, id="dp_1", status="needs_response")
+    assert rows(engine, "SELECT refunded, reversed FROM payment") == [(1210, True)]
+    assert line_state(engine) == "blocked"
+    assert tell(engine, gateway, "charge.dispute.funds_reinstated", 4, id="dp_1", status="won")
+    assert not tell(engine, gateway, "charge.dispute.funds_reinstated", 5, id="dp_1", status="won")
+    assert (line_state(engine), documents(engine, "ana")[0][5]) == ("active", 0)
+    assert_books_are_right(engine)
+
+
+def test_a_dispute_that_an_operator_booked_already_takes_nothing_more(
+    engine: sqlalchemy.Engine, ana: int, gateway: SimulatedCardGateway
+) -> None:
+    payment_id = charged(engine, ana, gateway)
+    with engine.begin() as connection:
+        payments.give_back(connection, payment_id, None, "by hand", clock.today(connection), is_reversal=True)
+    assert not tell(engine, gateway, "charge.dispute.funds_withdrawn", 1, id="dp_1")
+    assert not tell(engine, gateway, "charge.dispute.funds_reinstated", 2, id="dp_1")
+    assert rows(engine, "SELECT refunded FROM payment") == [(1210,)]
+    assert_books_are_right(engine)
+
+
+def test_a_message_tells_what_became_of_a_refund_that_had_no_answer(
+    engine: sqlalchemy.Engine, ana: int, gateway: SimulatedCardGateway
+) -> None:
+    payment_id = charged(engine, ana, gateway)
+    with engine.begin() as connection:
+        refund_id = cards.begin_refund(connection, payment_id, 210, "back")
+    gateway.book.faults.append(CardFault.LOST_ANSWER)
+    cards.settle_refund(engine, spoken(gateway), refund_id, now())
+    (thing,) = gateway.book.moved("refund")
+    assert tell(engine, gateway, "refund.created", 1, **thing)
+    assert not tell(engine, gateway, "refund.updated", 2, **thing)
+    assert resolve(engine, spoken(gateway)) == []
+    assert rows(engine, "SELECT refunded FROM payment") == [(210,)]
+    assert tell(engine, gateway, "refund.failed", 3, **thing | {"status": "failed"})
+    assert documents(engine, "ana")[0][5] == 0
+    assert_books_are_right(engine)
+
+
+def test_money_that_goes_back_of_a_charge_without_its_answer_is_told_again_later(
+    engine: sqlalchemy.Engine, ana: int, gateway: SimulatedCardGateway
+) -> None:
+    assert not tell(engine, gateway, "refund.created", 1, id="re_9", payment_intent="pi_of_another_shop")
+    gateway.book.faults.append(CardFault.LOST_ANSWER)
+    cards.settle_charge(engine, spoken(gateway), begin(engine, ana), now())
+    with pytest.raises(CardError, match="still waits for its answer"):
+        tell(engine, gateway, "refund.created", 2, id="re_9")
+    resolve(engine, spoken(gateway))
+    assert tell(engine, gateway, "refund.created", 2, id="re_9")
+
+
+def test_two_clerks_who_charge_one_invoice_charge_it_once(engine: sqlalchemy.Engine, ana: int) -> None:
+    (invoice,) = rows(engine, "SELECT id FROM document WHERE kind = 'invoice'")[0]
+    with engine.begin() as connection:
+        cards.begin_charge(connection, ana, None, (invoice,), "one", "")
+    with pytest.raises(CardError, match="not being charged already"), engine.begin() as connection:
+        cards.begin_charge(connection, ana, None, (invoice,), "two", "")
 
 
 def test_no_card_number_is_stored_and_no_key_goes_without_tls(engine: sqlalchemy.Engine, ana: int) -> None:

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from billing import stripe_dialect as stripe
-from billing.card_gateway import GatewayAway, Movement, WebhookRefused
+from billing.card_gateway import Back, CardEvent, GatewayAway, MoneyBack, Movement, WebhookRefused
 
 SECRET = b"whsec_test"
 NOW = 1_800_000_000
@@ -54,10 +54,30 @@ def event(**more: object) -> bytes:
 
 def test_a_signed_message_tells_of_the_charge_with_its_key() -> None:
     told = stripe.read_event(event(), stripe.sign(event(), SECRET, NOW), SECRET, NOW + stripe.TOLERANCE_SECONDS)
-    assert told is not None
+    assert isinstance(told, CardEvent)
     assert (told.id, told.key, told.outcome.movement) == ("evt_1", "k", Movement.SUCCEEDED)
     foreign = event(metadata={})
     assert stripe.read_event(foreign, stripe.sign(foreign, SECRET, NOW), SECRET, NOW) is None
+
+
+@pytest.mark.parametrize(
+    ("told", "status", "what"),
+    [
+        ("refund.created", "succeeded", Back.REFUNDED),
+        ("refund.created", "pending", None),
+        ("refund.updated", "failed", Back.REFUND_FAILED),
+        ("refund.failed", "failed", Back.REFUND_FAILED),
+        ("charge.dispute.funds_withdrawn", "needs_response", Back.DISPUTED),
+        ("charge.dispute.funds_reinstated", "won", Back.REINSTATED),
+        ("charge.dispute.created", "needs_response", None),
+        ("charge.refunded", "succeeded", None),
+    ],
+)
+def test_a_signed_message_tells_of_money_that_goes_back(told: str, status: str, what: Back | None) -> None:
+    thing = {"id": "re_1", "payment_intent": "pi_1", "amount": 210, "status": status}
+    body = json.dumps({"id": "evt_1", "type": told, "data": {"object": thing}}).encode()
+    read = stripe.read_event(body, stripe.sign(body, SECRET, NOW), SECRET, NOW)
+    assert read == (None if what is None else MoneyBack("evt_1", what, "re_1", "pi_1", 210))
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,1 @@
+Refunds ordered at the gateway of cards, refunds that fail, and disputes are booked by its signed messages, with what they open and the lines they cut; two clerks who charge one invoice charge it once.
