@@ -23,6 +23,7 @@ LARGEST_PAGE = 1000
 """What the API gives at once."""
 ANSWER_SECONDS = 60.0
 """The slowest question, a listing over a hundred million sessions, takes a third of it."""
+PIECE_OCTETS = 65_536
 
 Item = dict[str, Any]
 Parameters = Mapping[str, object]
@@ -176,11 +177,21 @@ def _target(path: str, parameters: Parameters | None) -> str:
 
 
 def _objects(response: http.client.HTTPResponse) -> Iterator[Item]:
-    for line in response:
+    for line in _lines(response):
         item = json.loads(line)
         if "error" in item:
             raise _error(item["error"])
         yield item
+
+
+def _lines(response: http.client.HTTPResponse) -> Iterator[bytes]:
+    """Yield lines as they come. Raise IncompleteRead where the answer breaks off: `readline` takes that for its end."""
+    rest = b""
+    while piece := response.read1(PIECE_OCTETS):
+        *lines, rest = (rest + piece).split(b"\n")
+        yield from lines
+    if rest:
+        yield rest
 
 
 def _refuse(response: http.client.HTTPResponse) -> None:

@@ -330,10 +330,9 @@ def credited(year: Year) -> None:
 
 
 def came_back(year: Year) -> None:
-    """Pay all debts, and be a customer again."""
+    """Pay all debts, and so be a customer again."""
     assert year.line_state("debtor") == "blocked"
     year.pays_all("debtor")
-    year.order("account", "activate", "debtor")
 
 
 def play(year: Year) -> dict[str, date]:

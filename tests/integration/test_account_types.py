@@ -59,9 +59,9 @@ def test_an_account_with_a_wallet_gets_no_invoices_before_the_wallet_is_empty(en
     provide(engine, customer("ana", 'billing = { type = "recurring" }'))
     bill(engine, "2026-01-11", "ana")
     bill(engine, "2026-02-01", "ana")
-    # The ten days that the wallet had paid are on a document at once, the rest of the month on the next billing day.
+    # What is left of the month fell due on its first day, so it is billed at once, as the ten days are told.
     found = [(net, left) for kind, _, net, _, _, left in documents(engine, "ana") if kind == "invoice"]
-    assert found == [(323, 0), (1677, 2029)]
+    assert found == [(677, 819), (323, 0), (1000, 1210)]
     assert_books_are_right(engine)
 
 
