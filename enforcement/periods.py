@@ -238,9 +238,3 @@ class Timetable:
 def timetable(windows: tuple[Window, ...], zone: tzinfo) -> Timetable:
     """Return the timetable of `windows` in `zone`."""
     return Timetable(windows, zone)
-
-
-def next_edge(windows: tuple[Window, ...], now: datetime, zone: tzinfo) -> datetime | None:
-    """Return the next instant at which another of the windows, or none of them, is the first that holds."""
-    ends = timetable(windows, zone).at(now).ends
-    return None if ends is NEVER else ends

@@ -27,7 +27,6 @@ LARGEST_VALUE = 253
 """RFC 2865 §5: the length octet counts itself and the type."""
 NO_AUTHENTICATOR = bytes(16)
 
-_HEADER = Struct("!BBH16s")
 _VENDOR = Struct("!I")
 _MESSAGE_AUTHENTICATOR = b"\x50\x12" + NO_AUTHENTICATOR
 _MESSAGE_AUTHENTICATOR_HEAD = b"\x50\x12"

@@ -20,17 +20,6 @@ UNKNOWN_CAUSE = "NAS-Session-Unknown"
 """The terminate cause of sessions of which their NAS said that it has none such (Error-Cause 503)."""
 
 
-def services_after(connection: Connection, after: int, limit: int) -> list[int]:
-    """Return the next services with an open session, by id."""
-    return list(
-        connection.scalars(
-            text("""SELECT DISTINCT service_id FROM session WHERE state = 0 AND service_id > :after
-                ORDER BY service_id LIMIT :limit"""),
-            {"after": after, "limit": limit},
-        )
-    )
-
-
 def close_unknown(connection: Connection, session_ids: Collection[int]) -> int:
     """Close sessions provisionally that their NAS does not know; a late record revives them. Return how many."""
     statement = text(closing("state = 0", UNKNOWN_CAUSE))

@@ -19,7 +19,6 @@ from enforcement.periods import (
     cap_span,
     is_inside,
     midnight,
-    next_edge,
     timetable,
 )
 
@@ -216,15 +215,15 @@ class TestWindows:
         ],
     )
     def test_the_next_edge(self, zone: ZoneInfo, window: Window, now: str, edge: str) -> None:
-        assert next_edge((window,), utc(now), zone) == utc(edge)
+        assert timetable((window,), zone).at(utc(now)).ends == utc(edge)
 
     def test_what_never_changes_has_no_edge(self) -> None:
-        assert next_edge((), utc("2025-06-18T05:00"), BOGOTA) is None
-        assert next_edge((Window(),), utc("2025-06-18T05:00"), BOGOTA) is None
-        assert next_edge((Window(begins=720, ends=720),), utc("2025-06-18T05:00"), BOGOTA) is None
+        assert timetable((), BOGOTA).at(utc("2025-06-18T05:00")).ends is NEVER
+        assert timetable((Window(),), BOGOTA).at(utc("2025-06-18T05:00")).ends is NEVER
+        assert timetable((Window(begins=720, ends=720),), BOGOTA).at(utc("2025-06-18T05:00")).ends is NEVER
         halves = (Window(ends=720), Window(begins=720))
         assert Timetable(halves, BOGOTA, alike=True).at(utc("2025-06-18T05:00")).ends is NEVER
-        assert next_edge(halves, utc("2025-06-18T05:00"), BOGOTA) == utc("2025-06-18T17:00")
+        assert timetable(halves, BOGOTA).at(utc("2025-06-18T05:00")).ends == utc("2025-06-18T17:00")
 
     @given(zones, st.lists(windows, min_size=1, max_size=3).map(tuple), instants)
     def test_a_segment_is_what_the_clocks_say_minute_by_minute(
