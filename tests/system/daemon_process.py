@@ -111,7 +111,7 @@ format = "json"
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 self._command(),
-                env={**os.environ, "NOTIFY_SOCKET": str(self.notifications.path), **environment},
+                env={**_inherited(), "NOTIFY_SOCKET": str(self.notifications.path), **environment},
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
@@ -326,3 +326,8 @@ def _is_worker(pid: int) -> bool:
         return b"daemon.worker" in Path(f"/proc/{pid}/cmdline").read_bytes()
     except OSError:
         return False
+
+
+def _inherited() -> dict[str, str]:
+    """Return the environment that a service would have: nothing of the test, whose name may hold a password."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
