@@ -22,7 +22,7 @@ from billing.claims import Key
 from billing.cycle import Period
 from billing.discounts import Discount
 from billing.documents import ChargedLine
-from billing.generation import BEGINNING, Coupon, Line, OneOff, Subscription
+from billing.generation import BEGINNING, Coupon, Line, OneOff, Subscription, UsagePeriod
 from billing.history import Event, EventKind, phases
 from billing.intervals import FOREVER, union
 from billing.prepaid import Wallet
@@ -164,88 +164,98 @@ def load(
     """
     ids = {"ids": [*customer_ids]}
     accounts = {account.customer_id: account for account in map(_account, connection.execute(text(_ACCOUNTS), ids))}
-    payer_of = _members(connection, ids, accounts)
-    members = {"ids": [*payer_of]}
+    payers = _payers(connection, ids, accounts)
+    members = {"ids": [*payers]}
     for row in connection.execute(text(_PROFORMAS), ids):
         accounts[row.payer].proformas.append(_proforma(row))
-    _take_discounts(connection, members, accounts, payer_of, on)
+    _take_discounts(connection, members, payers, on)
     for row in connection.execute(text(_ONE_OFFS), members):
-        accounts[payer_of[row.customer_id]].one_offs.append(OneOff(*row))
-    by_day = [id_ for id_, payer in payer_of.items() if accounts[payer].terms.billing is BillingType.PREPAID_DAILY]
+        payers[row.customer_id].one_offs.append(OneOff(*row))
+    by_day = [id_ for id_, account in payers.items() if account.terms.billing is BillingType.PREPAID_DAILY]
     for customer_id, line in taken_by_day.read(connection, by_day):
-        accounts[payer_of[customer_id]].daily.append(line)
-    rested = _rests(connection, members, accounts, payer_of, on)
-    found = list(connection.execute(text(_SUBSCRIPTIONS), members))
-    events = events_of(connection, [row.id for row in found])
-    billed = issued.floors(found, _sharing(accounts), payer_of)
-    needed = dict(billed)
-    for row in found:
-        if billed[row.id] > BEGINNING:
-            cycle = account_cycle(accounts[payer_of[row.customer_id]].terms)
-            needed[row.id] = needed_since(cycle, phases(events[row.id]), catalogue.products, billed[row.id])
-    lines = issued.read(connection, needed)
-    for customer_id, line_id, charged in lines.charged:
-        accounts[payer_of[customer_id]].charged[line_id] = charged
-    floors = {id_: min(floor, since or FOREVER) for id_, floor in billed.items()}
-    carried = [
-        metering.Metered(row.id, row.service_id, row.period_day, phases(events[row.id]), floors[row.id], currency)
-        for row in found
-        if row.service_id is not None and any(event.product_id in catalogue.rules for event in events[row.id])
-        for currency in (accounts[payer_of[row.customer_id]].terms.currency,)
-    ]
-    usage = metering.charged(connection, carried, catalogue.rules, catalogue.zone, on) if carried else {}
-    reported = metered.reports(connection, events, catalogue.products)
-    for row in found:
-        account = accounts[payer_of[row.customer_id]]
-        if row.id in reported:
-            usage[row.id] = metered.usage(
-                events[row.id],
-                reported[row.id],
-                catalogue.products,
-                account.terms,
-                lines.by_subscription[row.id],
-                floors[row.id],
-                on,
-            )
-        account.subscriptions.append(
-            Subscription(
-                row.id,
-                row.customer_id,
-                events[row.id],
-                lines.by_subscription[row.id],
-                floors[row.id],
-                usage.get(row.id, ()),
-                rested=union([*rested[row.customer_id], *rested[payer_of[row.customer_id]]]),
-            )
-        )
+        payers[customer_id].daily.append(line)
+    _take_subscriptions(connection, members, payers, catalogue, on, since or FOREVER)
     return [accounts[customer_id] for customer_id in sorted(accounts)]
 
 
-def _sharing(accounts: Mapping[int, Account]) -> set[int]:
+def _take_subscriptions(
+    connection: Connection,
+    members: dict[str, list[int]],
+    payers: Mapping[int, Account],
+    catalogue: Catalogue,
+    on: date,
+    since: date,
+) -> None:
+    """Give accounts what is sold to them, with what was issued of it and may still change."""
+    rested = _rests(connection, members, payers, on)
+    found = list(connection.execute(text(_SUBSCRIPTIONS), members))
+    events = events_of(connection, [row.id for row in found])
+    billed = issued.floors(found, {id_: account.customer_id for id_, account in payers.items()}, _sharing(payers))
+    needed = dict(billed)
+    for row in found:
+        if billed[row.id] > BEGINNING:
+            cycle = account_cycle(payers[row.customer_id].terms)
+            needed[row.id] = needed_since(cycle, phases(events[row.id]), catalogue.products, billed[row.id])
+    lines = issued.read(connection, needed)
+    for customer_id, line_id, charged in lines.charged:
+        payers[customer_id].charged[line_id] = charged
+    floors = {id_: min(floor, since) for id_, floor in billed.items()}
+    usage = _usage(connection, found, events, floors, payers, catalogue, on)
+    reported = metered.reports(connection, events, catalogue.products)
+    for row in found:
+        account, history, of_it = payers[row.customer_id], events[row.id], lines.by_subscription[row.id]
+        used: Sequence[UsagePeriod] = usage.get(row.id, ())
+        if row.id in reported:
+            told = reported[row.id]
+            used = metered.usage(history, told, catalogue.products, account.terms, of_it, floors[row.id], on)
+        rests = union([*rested[row.customer_id], *rested[account.customer_id]])
+        account.subscriptions.append(
+            Subscription(row.id, row.customer_id, history, of_it, floors[row.id], used, rested=rests)
+        )
+
+
+def _usage(
+    connection: Connection,
+    found: Sequence[Any],
+    events: Mapping[int, Sequence[Event]],
+    floors: Mapping[int, date],
+    payers: Mapping[int, Account],
+    catalogue: Catalogue,
+    on: date,
+) -> Mapping[int, Sequence[UsagePeriod]]:
+    """Return what the traffic of those lines costs whose plans charge overage, by subscription."""
+    carried = [
+        metering.Metered(
+            row.id, row.service_id, row.period_day, phases(events[row.id]), floors[row.id],
+            payers[row.customer_id].terms.currency,
+        )
+        for row in found
+        if row.service_id is not None and any(event.product_id in catalogue.rules for event in events[row.id])
+    ]  # fmt: skip
+    return metering.charged(connection, carried, catalogue.rules, catalogue.zone, on) if carried else {}
+
+
+def _sharing(payers: Mapping[int, Account]) -> set[int]:
     """Return the accounts that are given something off for all that they have together."""
-    return {id_ for id_, account in accounts.items() if any(each.is_shared for each in account.discounts)}
+    return {each.customer_id for each in payers.values() if any(discount.is_shared for discount in each.discounts)}
 
 
-def _members(connection: Connection, ids: dict[str, list[int]], accounts: dict[int, Account]) -> dict[int, int]:
-    """Return who pays, by customer; accounts get the logins of those they pay for."""
-    payer_of: dict[int, int] = {}
+def _payers(connection: Connection, ids: dict[str, list[int]], accounts: Mapping[int, Account]) -> dict[int, Account]:
+    """Return the account that pays, by customer; accounts get the logins of those they pay for."""
+    payers = {}
     for row in connection.execute(text(_MEMBERS), ids):
-        payer_of[row.id] = row.payer
+        payers[row.id] = account = accounts[row.payer]
         if row.id != row.payer:
-            accounts[row.payer].members[row.id] = row.login
-    return payer_of
+            account.members[row.id] = row.login
+    return payers
 
 
 def _take_discounts(
-    connection: Connection,
-    members: dict[str, list[int]],
-    accounts: dict[int, Account],
-    payer_of: Mapping[int, int],
-    on: date,
+    connection: Connection, members: dict[str, list[int]], payers: Mapping[int, Account], on: date
 ) -> None:
     """Give accounts their discounts, and coupons that have something left and may be used on a day."""
     for row in connection.execute(text(_DISCOUNTS), members):
-        account = accounts[payer_of[row.customer_id]]
+        account = payers[row.customer_id]
         account.texts[row.id] = row.text
         if row.kind != "coupon":
             account.discounts.append(_discount(row, account.customer_id))
@@ -256,11 +266,7 @@ def _take_discounts(
 
 
 def _rests(
-    connection: Connection,
-    members: dict[str, list[int]],
-    accounts: dict[int, Account],
-    payer_of: Mapping[int, int],
-    on: date,
+    connection: Connection, members: dict[str, list[int]], payers: Mapping[int, Account], on: date
 ) -> dict[int, list[Period]]:
     """Return the days that are not charged, by customer; those without money are all of a payer's."""
     rested: dict[int, list[Period]] = defaultdict(list)
@@ -268,8 +274,8 @@ def _rests(
         ends = row.ends or FOREVER
         if row.cause == "no_balance" and row.ends is None:
             ends = max(on, row.starts)
-            accounts[payer_of[row.customer_id]].starved_since = row.starts
-        whose = payer_of[row.customer_id] if row.cause == "no_balance" else row.customer_id
+            payers[row.customer_id].starved_since = row.starts
+        whose = payers[row.customer_id].customer_id if row.cause == "no_balance" else row.customer_id
         rested[whose].append(Period(row.starts, ends))
     return rested
 

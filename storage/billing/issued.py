@@ -29,7 +29,7 @@ class Issued(NamedTuple):
     charged: Sequence[tuple[int, int, ChargedLine]]
 
 
-def floors(rows: Sequence[Any], sharing: Collection[int], payer_of: Mapping[int, int]) -> dict[int, date]:
+def floors(rows: Sequence[Any], payer_of: Mapping[int, int], sharing: Collection[int]) -> dict[int, date]:
     """Return before which day everything was billed and has not changed since, by subscription.
 
     What an account in `sharing` is given off depends on all that it has: there a change of one is a change of all.
