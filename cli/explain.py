@@ -42,6 +42,17 @@ _SPANISH = {
     "overshot the last threshold by {octets}": "rebasó el último umbral en {octets}",
     "An order lets it in again: {command}": "Una orden la admite de nuevo: {command}",
     "Where billing has stopped it, a payment does: {command}": "Si la cortó la facturación, basta un pago: {command}",
+    "sale": "venta",
+    "pending": "pendiente",
+    "paused": "en pausa",
+    "stopped": "terminada",
+    "It is sold from a later day on: caudal subscription list": "Se vende desde otro día: caudal subscription list",
+    "Its sale goes on: caudal subscription resume {service}, or caudal account resume CUSTOMER": (
+        "Se reanuda la venta: caudal subscription resume {service}, o caudal account resume CUSTOMER"
+    ),
+    "It is sold again: caudal subscription start CUSTOMER PLAN --service {service}": (
+        "Se vende de nuevo: caudal subscription start CUSTOMER PLAN --service {service}"
+    ),
     "blocked": "bloqueada",
     "no balance": "sin saldo",
     "cap": "tope",
@@ -60,6 +71,12 @@ _REFUSALS = {"no_balance": "no balance", "fup": "fair use", "hours": "outside th
 _PROOFS = {"coa": "CoA", "read_back": "read-back", "api": "API", "disconnect": "Disconnect"}
 """Names of the API that people would not say."""
 _ENDED_BY_AN_ORDER = frozenset({"blocked", "no_balance"})
+_NOT_SOLD = {
+    "pending": "It is sold from a later day on: caudal subscription list",
+    "paused": "Its sale goes on: caudal subscription resume {service}, or caudal account resume CUSTOMER",
+    "stopped": "It is sold again: caudal subscription start CUSTOMER PLAN --service {service}",
+}
+"""What lets a line in again on whose sale it depends; a payment does not."""
 
 
 def _word(english: str, spoken: str) -> str:
@@ -138,6 +155,7 @@ def _verdict(found: Item, spoken: str) -> list[tuple[str, str]]:
     return [
         (_word("service", spoken), found["service"]),
         (_word("plan", spoken), found["plan"]),
+        (_word("sale", spoken), _word(found["sale"], spoken) if found["sale"] in _NOT_SOLD else ""),
         (_word("now", spoken), shown),
         (_word("rates", spoken), _rates_of(found, spoken) if admitted else ""),
         (_word("burst", spoken), bursts),
@@ -165,6 +183,8 @@ def _way_out(found: Item, spoken: str) -> list[str]:
     if found["refusal"] not in _ENDED_BY_AN_ORDER:
         return []
     ordered = any(rule["rule"] == "override" for rule in found["rules"]) and found["refusal"] == "blocked"
+    if found["refusal"] == "blocked" and not ordered and found["sale"] in _NOT_SOLD:
+        return [_word(_NOT_SOLD[found["sale"]], spoken).format(service=shlex.quote(found["service"]))]
     blocked = any(rule["rule"] in ("blocked", "prepaid") for rule in found["rules"])
     command = "release" if ordered and not blocked else "unblock"
     order = f"caudal line {command} {shlex.quote(found['service'])}"

@@ -52,7 +52,7 @@ def explain(
     """Tell what the line of a service may do now, the rules that led there, and what would change it."""
     known = service_of(ports, service)
     with ports.engine.connect() as connection:
-        return _find(ports, connection, known).explanation(language)
+        return _find(ports, connection, known).explanation(language, known.state)
 
 
 @routes.get("/lines")
@@ -178,13 +178,14 @@ class _Found:
             upload_bits_per_second=now.upload,
         )
 
-    def explanation(self, language: Language) -> models.Explanation:
-        """Return it with everything that led there."""
+    def explanation(self, language: Language, sale: str | None) -> models.Explanation:
+        """Return it with everything that led there, and how the sale of the line stands."""
         now = self.entitlement
         outlook = prospects(self.plan, self.plan.rules, self._blocking, self.loaded.standing, self.zone, self._now)
         return models.Explanation(
             **self.verdict().model_dump(),
             plan=self.plan.name,
+            sale=sale,
             at=self._now,
             timezone=self.zone.key,
             burst=None if now.burst_seconds is None else _burst(now),

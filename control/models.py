@@ -395,6 +395,7 @@ class Explanation(Verdict):
     """What a line may do now, why, and what would change it."""
 
     plan: str
+    sale: str | None = Field(description="Its sale today: pending, active, paused, stopped; null: it is not sold.")
     at: datetime
     timezone: str
     burst: BurstRates | None

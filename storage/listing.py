@@ -166,22 +166,28 @@ JOIN partner r ON r.id = c.partner_id
 LEFT JOIN customer p ON p.id = c.payer_id
 LEFT JOIN account a ON a.customer_id = c.id"""
 
-_SERVICE = """
+_TODAY = """(SELECT CAST((now() + coalesce((SELECT ahead FROM test_clock), interval '0')) AT TIME ZONE timezone AS date)
+    FROM isp)"""
+
+_SERVICE = f"""
 SELECT s.id, s.login, p.name AS plan, c.login AS customer, host(s.address) AS address, s.macs,
        ARRAY(SELECT name FROM router WHERE id = ANY(s.router_ids) ORDER BY name) AS routers,
        s.simultaneous, s.enabled, s.expires_at, s.attributes,
        (SELECT count(*) FROM session WHERE service_id = s.id AND state = 0) AS open_sessions,
-       (SELECT CASE (SELECT e.kind FROM subscription_event e WHERE e.subscription_id = x.id AND e.cancelled_at IS NULL
-                AND e.kind <> 'change' AND e.on_day <= (SELECT CAST(
-                    (now() + coalesce((SELECT ahead FROM test_clock), interval '0')) AT TIME ZONE timezone AS date)
-                    FROM isp)
-                ORDER BY e.on_day DESC, e.id DESC LIMIT 1)
-            WHEN 'stop' THEN 'stopped' WHEN 'pause' THEN 'paused' WHEN 'start' THEN 'active' WHEN 'resume' THEN 'active'
-            ELSE 'pending' END
-        FROM subscription x WHERE x.service_id = s.id AND x.code IS NULL ORDER BY x.id DESC LIMIT 1) AS state
+       CASE WHEN coalesce(sale.state, 'active') <> 'active' THEN sale.state WHEN EXISTS (SELECT FROM rest r
+                WHERE r.customer_id IN (c.id, c.payer_id) AND r.cause = 'vacation' AND r.starts <= {_TODAY}
+                    AND coalesce(r.ends > {_TODAY}, true))
+            THEN 'paused' ELSE sale.state END AS state
 FROM service s
 JOIN plan p ON p.id = s.plan_id
-LEFT JOIN customer c ON c.id = s.customer_id"""
+LEFT JOIN customer c ON c.id = s.customer_id
+LEFT JOIN LATERAL (
+    SELECT CASE (SELECT e.kind FROM subscription_event e WHERE e.subscription_id = x.id AND e.cancelled_at IS NULL
+                AND e.kind <> 'change' AND e.on_day <= {_TODAY} ORDER BY e.on_day DESC, e.id DESC LIMIT 1)
+            WHEN 'stop' THEN 'stopped' WHEN 'pause' THEN 'paused' WHEN 'start' THEN 'active' WHEN 'resume' THEN 'active'
+            ELSE 'pending' END AS state
+    FROM subscription x WHERE x.service_id = s.id AND x.code IS NULL ORDER BY x.id DESC LIMIT 1
+) AS sale ON true"""
 
 
 def is_there(engine: Engine, kind: str, name: str) -> bool:

@@ -194,6 +194,7 @@ def test_a_pause_is_not_charged(caudal: Command) -> None:
     ok(caudal("invoice", "run", "--json"))
     ok(caudal("account", "pause", "ana", "--from", str(FIRST), "--to", str(NEXT)))
     assert ok(caudal("invoice", "run", "--json")).json["totals"] == {"EUR": "-12.10"}
+    assert ok(caudal("service", "show", "ana-line", "--json")).json["state"] == "paused"
     wrong = caudal("account", "pause", "ana", "--from", str(NEXT), "--to", str(FIRST))
     assert (wrong.status, wrong.err.count("\n")) == (1, 1)
     assert f"ana: goes on from {today()}" in ok(caudal("account", "resume", "ana")).out

@@ -52,6 +52,7 @@ def answer(**changed: object) -> dict[str, Any]:
     return {
         "service": "ana.garcia",
         "plan": "Fibre 300",
+        "sale": "active",
         "admitted": True,
         "refusal": None,
         "walled": False,
@@ -140,6 +141,27 @@ def test_who_is_kept_out_by_an_order_is_shown_the_one_that_lets_it_in(
     result, _ = ask(monkeypatch, answer(admitted=False, refusal=code, rules=applied, prospects=[]))
     assert f"     An order lets it in again: caudal line {order} ana.garcia\n" in result.output
     assert "rates" not in result.output
+
+
+@pytest.mark.parametrize(
+    ("sale", "way"),
+    [
+        ("pending", "caudal subscription list"),
+        ("paused", "caudal subscription resume ana.garcia"),
+        ("stopped", "caudal subscription start CUSTOMER PLAN --service ana.garcia"),
+    ],
+)
+def test_a_line_that_is_not_sold_today_says_so_and_what_sells_it_again(
+    monkeypatch: pytest.MonkeyPatch, sale: str, way: str
+) -> None:
+    rules = [{"rule": "blocked", "text": "x"}]
+    result, _ = ask(monkeypatch, answer(admitted=False, refusal="blocked", sale=sale, rules=rules, prospects=[]))
+    assert f"sale     {sale}\n" in result.output
+    assert way in result.output
+    assert "payment" not in result.output
+    rules.append({"rule": "override", "text": "x"})
+    result, _ = ask(monkeypatch, answer(admitted=False, refusal="blocked", sale=sale, rules=rules, prospects=[]))
+    assert "caudal line unblock ana.garcia" in result.output
 
 
 @pytest.mark.parametrize("code", ["cap", "fup", "hours", "disabled", "expired"])
