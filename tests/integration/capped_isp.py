@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,13 +14,13 @@ from structlog.testing import capture_logs
 
 from control.ports import ControlPorts, RuntimeStatus
 from enforcement.reconcile import Problem, Proof
-from storage import lines, outbox, snapshot
+from storage import lines, outbox
 from storage.lines import Desire, Failure, Proven
-from storage.pipeline import PipelineConnection
 from storage.snapshot import Snapshot
 from storage.usage import usage
 from storage.vault import Vault
 from tests.integration.control_daemon import at_once, running
+from tests.integration.snapshots import read_snapshot
 
 VAULT = Vault(bytes(32))
 MEGABYTE = 1_000_000
@@ -77,16 +76,7 @@ class Isp:
 
     def read(self) -> Snapshot:
         """Read the configuration as the core does."""
-
-        async def ask() -> Snapshot:
-            connection = PipelineConnection(self._dsn, {}, application_name="test")
-            await connection.open()
-            try:
-                return await snapshot.read(connection, VAULT)
-            finally:
-                connection.close()
-
-        return asyncio.run(ask())
+        return read_snapshot(self._dsn, VAULT)
 
     def open_session(self, number: int, service: int = 1, router: int = 1) -> None:
         """Open a session that nobody has looked at."""

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 from datetime import date
 
 import pytest
 import sqlalchemy
-from sqlalchemy import event
 
 from billing import bank_camt, bank_csv
 from billing.bank_file import BankEntry
@@ -25,6 +25,7 @@ from tests.integration.billed_isp import (
     rows,
     sold,
 )
+from tests.integration.killed import Killed, killed_before
 from tests.integration.test_payments import LINE, PLAN, line_state, look
 from tests.unit.billing.camt_file import detail, entry, statement
 
@@ -191,28 +192,16 @@ def test_one_that_is_refused_leaves_its_neighbours_booked(isp: sqlalchemy.Engine
 
 def test_a_run_of_entries_that_is_killed_at_any_statement_is_booked_once(isp: sqlalchemy.Engine) -> None:
     take(isp, bank_camt.parse(statement(entry("1", detail(text="F2026-000001")), entry("2", detail(text="luis.diaz")))))
-    statements = 0
     done: list[bank_booking.Booked] = []
-    while not done:
-        left = statements
-
-        def kill(*_: object) -> None:
-            nonlocal left
-            if left == 0:
-                raise KeyboardInterrupt
-            left -= 1
-
-        event.listen(isp, "before_cursor_execute", kill)
+    for number in itertools.count(1):
         try:
-            done = [*bank_booking.book_each(isp, bank_booking.waiting(isp))]
-        except KeyboardInterrupt:
-            event.remove(isp, "before_cursor_execute", kill)
+            with killed_before(isp, number):
+                done = [*bank_booking.book_each(isp, bank_booking.waiting(isp))]
+            break
+        except Killed:
             assert rows(isp, "SELECT DISTINCT state FROM bank_entry") == [("matched",)]
             assert rows(isp, "SELECT count(*) FROM payment") == [(0,)]
-            statements += 1
-        else:
-            event.remove(isp, "before_cursor_execute", kill)
-    assert statements > 10
+    assert number > 11
     assert [each.state for each in done] == ["booked", "booked"]
     assert rows(isp, "SELECT count(*) FROM payment") == [(2,)]
     assert_books_are_right(isp)
@@ -229,28 +218,15 @@ def test_booking_that_was_interrupted_is_gone_on_with_and_books_once(isp: sqlalc
     """Killed at each statement of a booking in turn: the entry waits, nothing of it is there, the next try books it."""
     take(isp, bank_camt.parse(statement(entry("12.10", detail(text="F2026-000001")))))
     (waiting,) = bank_booking.waiting(isp)
-    statements = 0
-    while True:
-        left = statements
-
-        def kill(*_: object) -> None:
-            nonlocal left
-            if left == 0:
-                raise KeyboardInterrupt
-            left -= 1
-
-        event.listen(isp, "before_cursor_execute", kill)
+    for number in itertools.count(1):
         try:
-            bank_booking.book(isp, waiting)
-        except KeyboardInterrupt:
-            event.remove(isp, "before_cursor_execute", kill)
+            with killed_before(isp, number):
+                bank_booking.book(isp, waiting)
+            break
+        except Killed:
             assert rows(isp, "SELECT state, payment_id FROM bank_entry") == [("matched", None)]
             assert rows(isp, "SELECT count(*) FROM payment") == [(0,)]
-            statements += 1
-        else:
-            event.remove(isp, "before_cursor_execute", kill)
-            break
-    assert statements > 10
+    assert number > 11
     assert bank_booking.book(isp, waiting).state == "booked", "a second one finds it done"
     assert rows(isp, "SELECT count(*) FROM payment") == [(1,)]
     assert_books_are_right(isp)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
 import sqlalchemy
-from sqlalchemy import event, text
+from sqlalchemy import text
 
 from billing import stripe_dialect as stripe
 from billing.card_gateway import CardEvent, MoneyBack, Movement
@@ -17,6 +18,7 @@ from simulator.card_gateway import CardFault, SimulatedCardGateway
 from storage.billing import card_returns, cards, clock, ledger, payments
 from storage.billing.cards import CardError
 from tests.integration.billed_isp import HEAD, assert_books_are_right, bill, customer, documents, provide, rows, sold
+from tests.integration.killed import Killed, killed_before
 from tests.integration.test_payments import LINE, PLAN, line_state, look
 
 KEY = "sk_test_1"
@@ -104,27 +106,15 @@ def test_a_crash_at_any_statement_charges_once_and_books_once(
     engine: sqlalchemy.Engine, ana: int, gateway: SimulatedCardGateway
 ) -> None:
     charge_id = begin(engine, ana)
-    survived = -1
-    crashes = 0
-    while survived < 0:
-        left = crashes
-
-        def kill(*_: object) -> None:
-            nonlocal left
-            left -= 1
-            if left < 0:
-                raise KeyboardInterrupt
-
-        event.listen(engine, "before_cursor_execute", kill)
+    for number in itertools.count(1):
         try:
-            cards.settle_charge(engine, spoken(gateway), charge_id, now())
-            survived = crashes
-        except KeyboardInterrupt:
-            crashes += 1
-        finally:
-            event.remove(engine, "before_cursor_execute", kill)
-        assert rows(engine, "SELECT count(*) FROM payment") == [(int(survived >= 0),)]
-    assert crashes > 10
+            with killed_before(engine, number):
+                cards.settle_charge(engine, spoken(gateway), charge_id, now())
+            break
+        except Killed:
+            assert rows(engine, "SELECT count(*) FROM payment") == [(0,)]
+    assert rows(engine, "SELECT count(*) FROM payment") == [(1,)]
+    assert number > 11
     assert len(gateway.book.moved("payment_intent")) == 1
     assert_books_are_right(engine)
 

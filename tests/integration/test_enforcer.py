@@ -26,12 +26,12 @@ from enforcement.reconcile import LineState, Problem, Proof
 from enforcement.standing import Standing
 from radius import class_token
 from radius.dynamic_authorization import SessionNames
-from storage import lines, outbox, snapshot
+from storage import lines, outbox
 from storage.billing import clock, ledger, payments
 from storage.outbox import Topic
-from storage.pipeline import PipelineConnection
 from storage.snapshot import Snapshot
 from storage.vault import Vault
+from tests.integration.snapshots import read_snapshot
 
 VAULT = Vault(bytes(32))
 CLASS_KEY = VAULT.derive(b"class")
@@ -89,15 +89,7 @@ class Core:
         return evaluator
 
     def snapshot(self) -> Snapshot:
-        async def read() -> Snapshot:
-            connection = PipelineConnection(self._dsn, {}, application_name="test")
-            await connection.open()
-            try:
-                return await snapshot.read(connection, VAULT)
-            finally:
-                connection.close()
-
-        return asyncio.run(read())
+        return read_snapshot(self._dsn, VAULT)
 
     def given(self) -> bytes:
         """Return what the Class of a login on the present plan says."""

@@ -3,31 +3,25 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 import subprocess
 import sys
 import threading
 from datetime import date, timedelta
 from decimal import Decimal
-from typing import Any
 
 import pytest
 import sqlalchemy
-from sqlalchemy import event, text
-from sqlalchemy.engine import Connection
+from sqlalchemy import text
 
 from config.isp import SubscriptionEntry
 from daemon import invoice_runner
 from storage.billing import numbers, provisioning, run, verification
 from storage.database import create_engine
 from tests.integration.billed_isp import HEAD, assert_books_are_right, customer, provide, rows, sold
+from tests.integration.killed import Killed, killed_before
 
 DAY = date(2026, 1, 1)
 CUSTOMERS = 30
-
-
-class Killed(BaseException):
-    """The process is gone: nothing is caught, nothing more is sent."""
 
 
 @pytest.fixture
@@ -52,26 +46,18 @@ def assert_each_was_billed_once(engine: sqlalchemy.Engine, accounts: int) -> Non
     assert run.bill_due(engine, DAY).documents == 0
 
 
-def statements_of_a_run(dsn: str, most: int | None) -> int:
-    """Run and number, and be killed before the statement of that number; return how many there were."""
+def is_killed(dsn: str, number: int) -> bool:
+    """Run and number as a process that dies before the statement of that number; tell whether there was one."""
     engine = create_engine(dsn)
-    count = 0
-
-    def before(connection: Connection, cursor: Any, statement: str, *_more: Any) -> None:
-        nonlocal count
-        count += 1
-        if most is not None and count > most:
-            raise Killed
-
-    event.listen(engine, "before_cursor_execute", before)
     try:
-        run.bill_due(engine, DAY)
-        numbers.number_waiting(engine, DAY)
+        with killed_before(engine, number):
+            run.bill_due(engine, DAY)
+            numbers.number_waiting(engine, DAY)
     except Killed:
-        pass
+        return True
     finally:
         engine.dispose()
-    return count
+    return False
 
 
 def test_i8_a_run_that_is_killed_at_any_statement_bills_nobody_twice(
@@ -79,11 +65,11 @@ def test_i8_a_run_that_is_killed_at_any_statement_bills_nobody_twice(
 ) -> None:
     monkeypatch.setattr(run, "ACCOUNTS_PER_TRANSACTION", 7)
     monkeypatch.setattr(numbers, "PER_TRANSACTION", 11)
-    killed = 0
-    while statements_of_a_run(database_dsn, killed) > killed:
-        killed += 3
+    number = 1
+    while is_killed(database_dsn, number):
+        number += 3
         assert rows(engine, "SELECT count(*) - count(DISTINCT customer_id) FROM document") == [(0,)]
-    assert killed > 40, "every part of the run was killed"
+    assert number > 41, "every part of the run was killed"
     assert_each_was_billed_once(engine, accounts)
 
 
@@ -108,9 +94,9 @@ def test_n5_many_runs_at_once_bill_each_account_once_and_leave_no_gap(
     assert days == sorted(days)
 
 
-@pytest.mark.parametrize("killed_before", [2, 9, 23])
+@pytest.mark.parametrize("passed", [2, 9, 23])
 def test_n5_a_thousand_drafts_are_numbered_by_eight_workers_of_whom_one_is_killed(
-    engine: sqlalchemy.Engine, database_dsn: str, monkeypatch: pytest.MonkeyPatch, killed_before: int
+    engine: sqlalchemy.Engine, database_dsn: str, monkeypatch: pytest.MonkeyPatch, passed: int
 ) -> None:
     monkeypatch.setattr(numbers, "PER_TRANSACTION", 13)
     provide(engine, HEAD)
@@ -121,15 +107,7 @@ def test_n5_a_thousand_drafts_are_numbered_by_eight_workers_of_whom_one_is_kille
 
     def work(place: int) -> None:
         own = create_engine(database_dsn)
-        if place == 0:
-            left = itertools.count(1 - killed_before)
-
-            def before(*_given: Any) -> None:
-                if next(left) > 0:
-                    raise Killed
-
-            event.listen(own, "before_cursor_execute", before)
-        with contextlib.suppress(Killed):
+        with contextlib.suppress(Killed), killed_before(own, passed + 1 if place == 0 else sys.maxsize):
             numbers.number_waiting(own, DAY + timedelta(days=place % 3))
         own.dispose()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any
@@ -13,11 +12,9 @@ import sqlalchemy
 from sqlalchemy import text
 
 from daemon import enforcement_upkeep
-from storage import rollup, snapshot, standings, top_ups
+from storage import rollup, standings, top_ups
 from storage.billing import rating, top_up_sales
 from storage.exporting import export
-from storage.pipeline import PipelineConnection
-from storage.snapshot import Snapshot
 from storage.top_ups import Origin
 from tests.integration.billed_isp import (
     HEAD,
@@ -30,6 +27,7 @@ from tests.integration.billed_isp import (
     rows,
     sold,
 )
+from tests.integration.snapshots import read_snapshot
 from tests.integration.usage_facts import Fact, lane
 
 GIGA = 10**9
@@ -290,7 +288,7 @@ def test_rollover_bonus_and_top_ups_have_one_definition_for_enforcement_and_for_
     # 20 rolled over, 100 of the plan, 5 of bonus and 10 that were bought: 135.
     assert [(line[0], line[4], line[5]) for line in lines(engine)] == [(date(2026, 2, 1), 150, str(3 * GIGA))]
     now = datetime(2026, 4, 1, 1, tzinfo=UTC)
-    plans = asyncio.run(snapshot_of(database_dsn)).plans
+    plans = read_snapshot(database_dsn, VAULT).plans
     with engine.begin() as connection:
         loaded = standings.load(connection, [1], plans, MADRID, now)
         enforcement_upkeep.keep_up(connection, loaded, plans, MADRID, now)
@@ -315,7 +313,7 @@ def test_m15_what_ran_over_is_gone_from_the_next_day_for_the_line_and_for_the_bi
         statement = "INSERT INTO meter (service_id, carried_for) SELECT id, '2026-01-01T00:00+01:00' FROM service"
         connection.execute(text(statement))
     carry(engine, "2026-01-01", 120 * GIGA)
-    plans = asyncio.run(snapshot_of(database_dsn)).plans
+    plans = read_snapshot(database_dsn, VAULT).plans
     with engine.begin() as connection:
         now = datetime(2026, 1, 1, 23, tzinfo=UTC)
         loaded = standings.load(connection, [1], plans, MADRID, now)
@@ -328,23 +326,13 @@ def test_m15_what_ran_over_is_gone_from_the_next_day_for_the_line_and_for_the_bi
     carry(engine, "2026-01-02", 83 * GIGA)
     bill(engine, "2026-02-01")
     assert [(line[0], line[4]) for line in lines(engine)] == [(date(2026, 1, 2), 150)]
-    plans = asyncio.run(snapshot_of(database_dsn)).plans
+    plans = read_snapshot(database_dsn, VAULT).plans
     with engine.begin() as connection:
         now = datetime(2026, 1, 3, 12, tzinfo=UTC)
         loaded = standings.load(connection, [1], plans, MADRID, now)
         enforcement_upkeep.keep_up(connection, loaded, plans, MADRID, now)
     said = rows(engine, "SELECT limit_octets FROM usage_period ORDER BY begins")
     assert [limit // GIGA for (limit,) in said] == [100, 80]
-
-
-async def snapshot_of(dsn: str) -> Snapshot:
-    """Return routers and plans as enforcement knows them."""
-    connection = PipelineConnection(dsn, {}, application_name="test")
-    await connection.open()
-    try:
-        return await snapshot.read(connection, VAULT)
-    finally:
-        connection.close()
 
 
 def test_an_overage_comes_back_from_an_export(engine: sqlalchemy.Engine) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import select
 from collections.abc import Iterator
@@ -17,13 +16,12 @@ from config import plan_rules
 from config.provisioning import read
 from domain.network import QueueKind
 from domain.plan_rules import NO_RULES, Blocking, PlanRules
-from storage import outbox, snapshot, terms
+from storage import outbox, terms
 from storage.exporting import export
 from storage.importing import import_services
-from storage.pipeline import PipelineConnection
 from storage.provisioning import Action, ApplyReport, Change, apply
-from storage.snapshot import Snapshot
 from storage.vault import Vault
+from tests.integration.snapshots import read_snapshot
 from tests.unit.config import rules
 from tests.unit.config.test_plan_rules import RULES, WHOLE
 
@@ -67,18 +65,6 @@ plan = "bare"
 
 def applied(engine: sqlalchemy.Engine, document: str, *, dry_run: bool = False) -> ApplyReport:
     return apply(engine, VAULT, read(document, "isp.toml"), dry_run=dry_run)
-
-
-def read_snapshot(dsn: str) -> Snapshot:
-    async def once() -> Snapshot:
-        connection = PipelineConnection(dsn, {}, application_name="snapshot")
-        await connection.open()
-        try:
-            return await snapshot.read(connection, VAULT)
-        finally:
-            connection.close()
-
-    return asyncio.run(once())
 
 
 def execute(engine: sqlalchemy.Engine, statement: str, **values: object) -> list[tuple[object, ...]]:
@@ -126,10 +112,10 @@ def listener(database_dsn: str) -> Iterator[psycopg2.extensions.connection]:
 
 
 def test_workers_read_the_rules_the_blocking_and_the_zone(engine: sqlalchemy.Engine, database_dsn: str) -> None:
-    empty = read_snapshot(database_dsn)
+    empty = read_snapshot(database_dsn, VAULT)
     assert empty.blocking == Blocking()
     applied(engine, ISP)
-    found = read_snapshot(database_dsn)
+    found = read_snapshot(database_dsn, VAULT)
     assert {plan.name: plan.rules for plan in found.plans.values()} == {"p": RULES, "bare": NO_RULES}
     assert found.timezone == "America/Bogota"
     assert found.blocking.garden.pool == "garden"
@@ -178,7 +164,7 @@ def test_a_changed_rule_is_named_by_its_own_key(online: sqlalchemy.Engine) -> No
 
 def test_rules_that_are_left_out_are_taken_away(online: sqlalchemy.Engine, database_dsn: str) -> None:
     applied(online, '[[plan]]\nname = "p"\ndownload = "100M"\nupload = "50M"\n')
-    assert {plan.rules for plan in read_snapshot(database_dsn).plans.values()} == {NO_RULES}
+    assert {plan.rules for plan in read_snapshot(database_dsn, VAULT).plans.values()} == {NO_RULES}
 
 
 def test_the_state_of_an_account_changes_only_where_the_file_says_so(online: sqlalchemy.Engine) -> None:

@@ -183,12 +183,17 @@ def test_a_change_of_plan_gives_back_what_is_left_less_its_fee(engine: sqlalchem
     assert_books_are_right(engine)
 
 
-def test_a_plan_is_changed_on_a_day_to_come_and_not_before(engine: sqlalchemy.Engine) -> None:
+def small_line(engine: sqlalchemy.Engine) -> tuple[date, date]:
+    """Sell a line from the first of the month on and bill it; return today and a day to come."""
     provide(engine, HEAD, FASTER, customer("ana"), line("ana", "small"))
     day = today(engine)
-    first, comes = day.replace(day=1), day + timedelta(days=9)
-    begun_on(engine, first)
-    bill(engine, first.isoformat(), "ana")
+    begun_on(engine, day.replace(day=1))
+    bill(engine, day.replace(day=1).isoformat(), "ana")
+    return day, day + timedelta(days=9)
+
+
+def test_a_plan_is_changed_on_a_day_to_come_and_not_before(engine: sqlalchemy.Engine) -> None:
+    day, comes = small_line(engine)
     ordered(engine, subscriptions.change, "ana", Change("large"), comes)
     bill(engine, day.isoformat(), "ana")
     assert len(documents(engine, "ana")) == 1
@@ -212,11 +217,7 @@ def test_a_plan_is_changed_on_a_day_to_come_and_not_before(engine: sqlalchemy.En
 
 
 def test_a_change_that_is_taken_back_leaves_nothing(engine: sqlalchemy.Engine) -> None:
-    provide(engine, HEAD, FASTER, customer("ana"), line("ana", "small"))
-    day = today(engine)
-    first, comes = day.replace(day=1), day + timedelta(days=9)
-    begun_on(engine, first)
-    bill(engine, first.isoformat(), "ana")
+    day, comes = small_line(engine)
     ordered(engine, subscriptions.change, "ana", Change("large"), comes)
     ordered(engine, subscriptions.resume, "ana", day)
     line_state(engine, "ana", comes)

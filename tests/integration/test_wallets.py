@@ -47,6 +47,21 @@ def state(engine: sqlalchemy.Engine, key: str) -> tuple[str, int]:
     return found, posted
 
 
+def starved(engine: sqlalchemy.Engine) -> int:
+    """Let a line rest of whose wallet a half is reserved; return the reservation."""
+    provide(
+        engine, HEAD, PRODUCTS, PLAN, customer("ana", 'billing = { type = "prepaid-daily" }'), LINE,
+        sold("ana", "television", "2026-01-01"),
+    )  # fmt: skip
+    id_ = int(rows(engine, "SELECT id FROM customer")[0][0])
+    with engine.begin() as connection:
+        payments.add(connection, Order(id_, 100, "cash", "one"), DAY)
+        held = wallets.reserve(connection, id_, 50, "film", SOON, DAY)
+    bill(engine, "2026-01-02")
+    assert line_state(engine) == "no_balance"
+    return held
+
+
 def test_m18_a_reservation_beyond_the_balance_is_refused_when_it_is_made(engine: sqlalchemy.Engine, ana: int) -> None:
     told = r"0\.50 were to be reserved, and 0\.30 EUR are available"
     with pytest.raises(BalanceTooLow, match=told), engine.begin() as connection:
@@ -101,16 +116,7 @@ def test_a_reservation_that_has_run_out_holds_nothing(engine: sqlalchemy.Engine,
 def test_a_line_that_a_reservation_kept_from_being_paid_goes_on_when_it_is_free(
     engine: sqlalchemy.Engine, how: str
 ) -> None:
-    provide(
-        engine, HEAD, PLAN, customer("ana", 'billing = { type = "prepaid-daily" }'), LINE,
-        sold("ana", "television", "2026-01-01"),
-    )  # fmt: skip
-    id_ = int(rows(engine, "SELECT id FROM customer")[0][0])
-    with engine.begin() as connection:
-        payments.add(connection, Order(id_, 100, "cash", "one"), DAY)
-        held = wallets.reserve(connection, id_, 50, "film", SOON, DAY)
-    bill(engine, "2026-01-02")
-    assert line_state(engine) == "no_balance"
+    held = starved(engine)
     next_day = date(2026, 1, 2)
     with engine.begin() as connection:
         if how == "given back":
@@ -125,16 +131,7 @@ def test_a_line_that_a_reservation_kept_from_being_paid_goes_on_when_it_is_free(
 
 
 def test_what_was_kept_is_charged_also_where_the_wallet_does_not_pay_the_day(engine: sqlalchemy.Engine) -> None:
-    provide(
-        engine, HEAD, PRODUCTS, PLAN, customer("ana", 'billing = { type = "prepaid-daily" }'), LINE,
-        sold("ana", "television", "2026-01-01"),
-    )  # fmt: skip
-    id_ = int(rows(engine, "SELECT id FROM customer")[0][0])
-    with engine.begin() as connection:
-        payments.add(connection, Order(id_, 100, "cash", "one"), DAY)
-        held = wallets.reserve(connection, id_, 50, "film", SOON, DAY)
-    bill(engine, "2026-01-02")
-    assert line_state(engine) == "no_balance"
+    held = starved(engine)
     with engine.begin() as connection:
         wallets.post(connection, held, "film", 50, date(2026, 1, 2))
     assert state(engine, "film") == ("posted", 50)
