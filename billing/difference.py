@@ -67,17 +67,23 @@ class _Group:
     more: list[Period] = field(default_factory=list)
     """Days that fall due now and that nobody has charged."""
 
-    def charged(self, *, is_credit: bool) -> list[Period]:
-        """Return the days that were ever charged."""
-        return union(line.days for line in self.issued if line.amount and (line.amount < 0) == is_credit)
+    @property
+    def billed(self) -> int:
+        """What was charged, less what was credited."""
+        return sum(line.amount for line in self.issued)
 
-    def standing(self, *, is_credit: bool) -> list[Period]:
+    def charged(self) -> list[Period]:
+        """Return the days that were ever charged."""
+        charges = (line.days for line in self.issued if line.credits_line is None)
+        return union(days for days in charges if days.starts < days.ends)
+
+    def standing(self) -> list[Period]:
         """Return the days that are charged now. Raise InvalidCredit."""
         days: list[Period] = []
         for line in self.issued:
             if line.days.starts == line.days.ends:
                 continue
-            if line.credits_line is None or (line.amount < 0) == is_credit:
+            if line.credits_line is None:
                 days = union([*days, line.days])
             elif without([line.days], days):
                 raise InvalidCredit(line)
@@ -151,7 +157,7 @@ def _groups(issued: Sequence[IssuedLine]) -> dict[Key, dict[Period, _Group]]:
 def _of_key(
     claim: Claim, groups: dict[Period, _Group], floor: date, horizon: date, missing: Missing, on: date
 ) -> list[MissingLine]:
-    charged = union(day for group in groups.values() for day in group.charged(is_credit=claim.is_credit))
+    charged = union(day for group in groups.values() for day in group.charged())
     for days, period in claim.due(floor, horizon):
         rest = without([days], charged)
         if rest:
@@ -161,50 +167,44 @@ def _of_key(
 
 def _withdraw(key: Key, group: _Group, missing: Missing, on: date) -> list[MissingLine]:
     """Return the lines that take back all of a group whose claim is gone."""
-    billed = sum(line.amount for line in group.issued)
-    charges = [line.amount for line in group.issued if line.credits_line is None]
-    standing = group.standing(is_credit=bool(charges) and charges[0] < 0)
+    billed, standing = group.billed, group.standing()
     if not billed or not missing.due(standing[:1], on):
         return []
     return _credit(key, group, standing, _bounded(-billed, group))
 
 
 def _settle(claim: Claim, group: _Group, missing: Missing, on: date) -> list[MissingLine]:
-    """Return the lines that bring a group to what its days cost."""
+    """Return the lines that bring a group to what its days cost; none where that is what was billed."""
     if not group.issued:
         return _charge(claim, group, [], group.more, 0)
-    is_credit = claim.is_credit
-    billed = sum(line.amount for line in group.issued)
-    held = intersection(group.charged(is_credit=is_credit), claim.days)
-    standing = group.standing(is_credit=is_credit)
-    lines: list[MissingLine] = []
-    gone = missing.due(without(standing, held), on)
-    if gone:
-        standing = without(standing, gone)
-        change = _bounded(claim.amount(standing, group.period) - billed, group)
-        if (change > 0) == is_credit:
-            lines += _credit(claim.key, group, gone, change)
-            billed += change
-    more = union([*without(held, standing), *group.more])
+    billed, standing = group.billed, group.standing()
+    gone = missing.due(without(standing, claim.days), on)
+    kept = without(standing, gone)
+    more = sorted([*without(intersection(group.charged(), claim.days), standing), *group.more])
+    change = claim.amount(union([*kept, *more]), group.period) - billed
+    if not change:
+        return []
+    back = claim.amount(kept, group.period) - billed if gone else 0
+    back = _bounded(back, group) if _is_back(back, claim) else 0
+    rest = change - back
+    if _is_back(rest, claim):
+        # Also of days that are charged: they take from a rounding, or from what credit notes have given back already.
+        return _credit(claim.key, group, gone, _bounded(change, group))
+    lines = _credit(claim.key, group, gone, back)
     if more:
-        return lines + _charge(claim, group, standing, more, billed)
-    if gone or any(line.adjusted for line in group.issued):
-        return lines
-    return _correct(claim, group, standing, billed)
+        return lines + _charge(claim, group, kept, more, billed + back)
+    # Days that are gone had taken from a rounding, and credit nothing.
+    return [*lines, MissingLine(claim.key, group.period, _nothing_of(group.period), rest)] if rest else lines
 
 
-def _correct(claim: Claim, group: _Group, standing: list[Period], billed: int) -> list[MissingLine]:
-    """Return the lines that take back what days had added to a rounding that are gone, and had cost nothing alone."""
-    change = _bounded(claim.amount(standing, group.period) - billed, group) if standing else 0
-    return _credit(claim.key, group, [], change) if change else []
+def _is_back(change: int, claim: Claim) -> bool:
+    """Tell whether a change goes the other way than the price."""
+    return change != 0 and (change > 0) == claim.is_credit
 
 
 def _bounded(change: int, group: _Group) -> int:
     """Return a credit that takes no more than credit notes have left."""
-    left = sum(line.amount + line.adjusted for line in group.issued)
-    if left >= 0:
-        return max(change, -left) if change < 0 else change
-    return min(change, -left) if change > 0 else change
+    return _borne(change, sum(line.amount + line.adjusted for line in group.issued))
 
 
 def _charge(claim: Claim, group: _Group, standing: list[Period], more: list[Period], billed: int) -> list[MissingLine]:
@@ -222,6 +222,8 @@ def _charge(claim: Claim, group: _Group, standing: list[Period], more: list[Peri
 
 def _credit(key: Key, group: _Group, gone: list[Period], change: int) -> list[MissingLine]:
     """Divide a credit over the lines that had charged these days; what is more than is left of them over the others."""
+    if not change:
+        return []
     charges = {line.id: line for line in reversed(group.issued) if line.credits_line is None}
     left, days_left = _left(group)
     shares: list[tuple[Period, int]] = []
@@ -232,7 +234,7 @@ def _credit(key: Key, group: _Group, gone: list[Period], change: int) -> list[Mi
         rest = without(rest, found)
     shares.sort()
     # No days of theirs are gone: what the others give is of none.
-    others = [(Period(line.days.starts, line.days.starts), id_) for id_, line in charges.items()]
+    others = [(_nothing_of(line.days), id_) for id_, line in charges.items()]
     wanted = _wanted([(left[id_], Fraction(_days(days), days_left[id_])) for days, id_ in shares], change)
     lines, over = [], change - sum(wanted)
     for (days, id_), amount in zip([*shares, *others], [*wanted, *[0] * len(others)], strict=True):
@@ -272,8 +274,12 @@ def _days(period: Period) -> int:
     return (period.ends - period.starts).days
 
 
+def _nothing_of(days: Period) -> Period:
+    return Period(days.starts, days.starts)
+
+
 def _borne(change: int, left: int) -> int:
     """Return as much of a change as a line bears, of which so much is left: no credit is more than that."""
-    if left > 0:
-        return max(change, -left)
-    return min(change, -left) if left < 0 else 0
+    if change * left >= 0:
+        return 0
+    return max(change, -left) if left > 0 else min(change, -left)
