@@ -5,7 +5,7 @@ Rule: an order carries what makes it done once; amounts are exact decimal text.
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from decimal import Decimal
 
 from fastapi import APIRouter
@@ -27,7 +27,7 @@ def reserve(ports: Ports, customer: Name, order: models.ReserveOrder) -> models.
     with ports.engine.begin() as connection:
         payer = reading.payer_id(connection, customer)
         amount = _minor(order.amount, reading.account(connection, payer)["currency"])
-        expires = datetime.now(UTC) + timedelta(minutes=order.minutes)
+        expires = clock.now(connection) + timedelta(minutes=order.minutes)
         id_ = wallets.reserve(connection, payer, amount, order.key, expires, clock.today(connection), order.text)
         return _answer(wallets.reservation(connection, id_))
 

@@ -24,7 +24,7 @@ from billing.discounts import Discount
 from billing.documents import ChargedLine
 from billing.generation import BEGINNING, Coupon, Line, OneOff, Subscription, UsagePeriod
 from billing.history import Event, EventKind, phases
-from billing.intervals import FOREVER, union
+from billing.intervals import FOREVER, difference, union
 from billing.prepaid import Wallet
 from billing.proforma import Compared, OpenProforma, Place, compare
 from billing.recurrence import account_cycle, needed_since
@@ -268,15 +268,27 @@ def _take_discounts(
 def _rests(
     connection: Connection, members: dict[str, list[int]], payers: Mapping[int, Account], on: date
 ) -> dict[int, list[Period]]:
-    """Return the days that are not charged, by customer; those without money are all of a payer's."""
+    """Return the days that are not charged, by customer; those without money are all of a payer's.
+
+    Days on trust are served, and so are charged when there is money again.
+    """
     rested: dict[int, list[Period]] = defaultdict(list)
+    without_money: dict[int, list[Period]] = defaultdict(list)
     for row in connection.execute(text(_RESTS), members):
         ends = row.ends or FOREVER
-        if row.cause == "no_balance" and row.ends is None:
+        if row.cause != "no_balance":
+            rested[row.customer_id].append(Period(row.starts, ends))
+            continue
+        payer = payers[row.customer_id]
+        if row.ends is None:
             ends = max(on, row.starts)
-            payers[row.customer_id].starved_since = row.starts
-        whose = payers[row.customer_id].customer_id if row.cause == "no_balance" else row.customer_id
-        rested[whose].append(Period(row.starts, ends))
+            payer.starved_since = row.starts
+        without_money[payer.customer_id].append(Period(row.starts, ends))
+    trusted: dict[int, list[Period]] = defaultdict(list)
+    for customer_id, *days in connection.execute(text(_TRUSTED), {"ids": [*without_money]}) if without_money else ():
+        trusted[customer_id].append(Period(*days))
+    for customer_id, days in without_money.items():
+        rested[customer_id] += difference(union(days), trusted[customer_id])
     return rested
 
 
@@ -328,7 +340,7 @@ _ACCOUNTS = f"""SELECT a.customer_id, a.currency, a.state, c.login, c.name, c.em
         coalesce((SELECT -b.amount FROM balance AS b JOIN ledger_account AS l ON l.id = b.ledger_account_id
             WHERE l.kind = 'wallet' AND l.currency = a.currency AND b.customer_id = a.customer_id), 0) AS wallet,
         coalesce((SELECT sum(v.amount - v.posted) FROM reservation AS v WHERE v.customer_id = a.customer_id
-            AND v.state = 'pending' AND v.expires_at > now()), 0)::bigint AS reserved
+            AND v.state = 'pending' AND v.expires_at > {clock.NOW}), 0)::bigint AS reserved
     FROM account AS a JOIN customer AS c ON c.id = a.customer_id JOIN partner AS r ON r.id = c.partner_id
         CROSS JOIN isp AS i
     WHERE a.customer_id {_AMONG}"""
@@ -353,4 +365,5 @@ _DISCOUNTS = f"""SELECT d.id, d.customer_id, d.subscription_id, d.kind, d.value,
     FROM discount AS d WHERE d.customer_id {_AMONG} ORDER BY d.id"""
 _ONE_OFFS = f"""SELECT id, customer_id, on_day, unit_price, quantity, product_id, subscription_id, text FROM one_off
     WHERE customer_id {_AMONG} AND NOT billed AND withdrawn_at IS NULL ORDER BY id"""
+_TRUSTED = f"SELECT customer_id, from_day, until + 1 FROM trust_unlock WHERE customer_id {_AMONG} ORDER BY from_day"
 _RESTS = f"SELECT customer_id, cause, starts, ends FROM rest WHERE customer_id {_AMONG} ORDER BY starts"

@@ -18,6 +18,9 @@ from storage.errors import OrderRefused
 MOST_AHEAD = timedelta(days=31)
 """A day that is further ahead is a slip of the hand: what is billed on it would be billed for good."""
 
+NOW = "(clock_timestamp() + coalesce((SELECT ahead FROM test_clock), interval '0'))"
+"""The present instant of billing, in SQL."""
+
 
 class ClockError(OrderRefused):
     """The clock of billing cannot be moved so."""
@@ -25,9 +28,7 @@ class ClockError(OrderRefused):
 
 def now(connection: Connection) -> datetime:
     """Return the present instant of billing, aware UTC."""
-    instant: datetime = connection.execute(
-        text("SELECT clock_timestamp() + coalesce((SELECT ahead FROM test_clock), interval '0')")
-    ).scalar_one()
+    instant: datetime = connection.execute(text(f"SELECT {NOW}")).scalar_one()
     return instant.astimezone(UTC)
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from sqlalchemy import RowMapping, text
 from sqlalchemy.engine import Connection
 
+from storage.billing import clock
 from storage.errors import OrderRefused
 
 LONGEST_ID = 18
@@ -185,7 +186,7 @@ def account(connection: Connection, id_: int) -> RowMapping:
     """Return what an account owes, has in its wallet, and how it stands."""
     return (
         connection.execute(
-            text("""SELECT c.login AS customer, a.currency, a.billing, a.state, a.next_bill_on, a.parked,
+            text(f"""SELECT c.login AS customer, a.currency, a.billing, a.state, a.next_bill_on, a.parked,
                     ARRAY(SELECT m.login FROM customer AS m WHERE m.payer_id = c.id ORDER BY m.login) AS pays_for,
                     coalesce((SELECT sum(b.amount) FROM balance AS b JOIN ledger_account AS l
                         ON l.id = b.ledger_account_id WHERE l.kind = 'receivable' AND b.customer_id = c.id), 0)::bigint
@@ -194,7 +195,7 @@ def account(connection: Connection, id_: int) -> RowMapping:
                         ON l.id = b.ledger_account_id WHERE l.kind = 'wallet' AND b.customer_id = c.id), 0)::bigint
                         AS wallet,
                     coalesce((SELECT sum(v.amount) FROM reservation AS v WHERE v.customer_id = c.id
-                        AND v.state = 'pending' AND v.expires_at > now()), 0)::bigint AS reserved
+                        AND v.state = 'pending' AND v.expires_at > {clock.NOW}), 0)::bigint AS reserved
                 FROM account AS a JOIN customer AS c ON c.id = a.customer_id WHERE a.customer_id = :id"""),
             {"id": id_},
         )

@@ -23,7 +23,7 @@ from billing.generation import Coupon, OneOff, Subscription
 from billing.tax import TaxableLine, settle
 from domain.billing_terms import TaxRounding
 from domain.money import decimal, decimal_text
-from storage.billing import accounts, at_once, drafting, ledger, run, taken_by_day
+from storage.billing import accounts, at_once, clock, drafting, ledger, run, taken_by_day
 from storage.billing.accounts import Account, Catalogue
 from storage.errors import OrderRefused
 
@@ -163,7 +163,7 @@ def expire(connection: Connection, today: date) -> int:
 
     The run of today asks wallets again that did not pay.
     """
-    ended = "state = 'pending' AND expires_at <= now()"
+    ended = f"state = 'pending' AND expires_at <= {clock.NOW}"
     ids = connection.scalars(text(f"SELECT DISTINCT customer_id FROM reservation WHERE {ended}")).all()
     given = {"ids": [*ids]}
     among = "customer_id = ANY(CAST(:ids AS bigint[]))"
@@ -194,8 +194,8 @@ def reservation(connection: Connection, id_: int) -> RowMapping:
 
 def pending(connection: Connection, customer_id: int) -> Sequence[RowMapping]:
     """Return what is kept of a wallet now, oldest first."""
-    kept = f"{_RESERVATIONS} WHERE v.customer_id = :id AND v.state = 'pending' AND v.expires_at > now() ORDER BY v.id"
-    return connection.execute(text(kept), {"id": customer_id}).mappings().all()
+    kept = f"v.customer_id = :id AND v.state = 'pending' AND v.expires_at > {clock.NOW}"
+    return connection.execute(text(f"{_RESERVATIONS} WHERE {kept} ORDER BY v.id"), {"id": customer_id}).mappings().all()
 
 
 def _locked(connection: Connection, reservation_id: int) -> Any:
@@ -205,7 +205,7 @@ def _locked(connection: Connection, reservation_id: int) -> Any:
     return connection.execute(text(f"{_RESERVATIONS} WHERE v.id = :id"), {"id": reservation_id}).one()
 
 
-_RESERVATIONS = """SELECT v.id, v.customer_id, c.login AS customer, v.amount, v.posted, a.currency, v.state,
-        v.expires_at, v.expires_at <= now() AS has_run_out, v.text
+_RESERVATIONS = f"""SELECT v.id, v.customer_id, c.login AS customer, v.amount, v.posted, a.currency, v.state,
+        v.expires_at, v.expires_at <= {clock.NOW} AS has_run_out, v.text
     FROM reservation AS v JOIN customer AS c ON c.id = v.customer_id
         JOIN account AS a ON a.customer_id = v.customer_id"""

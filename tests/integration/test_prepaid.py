@@ -236,6 +236,38 @@ def test_days_on_trust_of_a_wallet_that_does_not_pay_end_too(engine: sqlalchemy.
     assert look(engine, "2026-01-03") == "no_balance"
 
 
+def test_days_on_trust_are_paid_as_soon_as_a_wallet_pays_again(engine: sqlalchemy.Engine) -> None:
+    terms = 'type = "prepaid-daily", trust_unlock = { days = 2, most_per_month = 1, price = "1" }'
+    ana = world(engine, terms, sold("ana", "television", "2026-01-01"))
+    each_day(engine, "2026-01-01", 2)
+    trusting(engine, ana, "2026-01-03")
+    each_day(engine, "2026-01-03", 4)
+    assert look(engine, "2026-01-06") == "no_balance"
+    # What trust costs, and three days: the third and fourth, which were served, and today.
+    pay(engine, ana, 100 + 96, "2026-01-06")
+    assert line_state(engine) == "no_balance"
+    pay(engine, ana, 1, "2026-01-06")
+    assert line_state(engine) == "active"
+    assert wallet(engine) == 0
+    charged = rows(engine, "SELECT starts, ends FROM document_line WHERE subscription_id IS NOT NULL ORDER BY id")
+    assert charged == [(date(2026, 1, 3), date(2026, 1, 5)), (date(2026, 1, 6), date(2026, 1, 7))]
+    assert_books_are_right(engine)
+
+
+def test_days_on_trust_of_a_period_are_paid_with_the_rest_of_it(engine: sqlalchemy.Engine) -> None:
+    terms = 'type = "prepaid-period", period_days = 10, trust_unlock = { days = 2 }'
+    ana = world(engine, terms, sold("ana", "television", "2026-01-01"))
+    bill(engine, "2026-01-01")
+    trusting(engine, ana, "2026-01-03")
+    each_day(engine, "2026-01-03", 3)
+    # A period begins with the first day on which it is served; the fifth day is not.
+    pay(engine, ana, 899, "2026-01-06")
+    assert line_state(engine) == "no_balance"
+    pay(engine, ana, 1, "2026-01-06")
+    assert (wallet(engine), line_state(engine)) == (0, "active")
+    assert_books_are_right(engine)
+
+
 def test_periods_of_some_days_are_paid_before_they_begin(engine: sqlalchemy.Engine) -> None:
     ana = world(engine, 'type = "prepaid-period", period_days = 10', sold("ana", "television", "2026-01-01"))
     pay(engine, ana, 2500, "2026-01-01")

@@ -8,7 +8,7 @@ import pytest
 import sqlalchemy
 from sqlalchemy import text
 
-from storage.billing import payments, wallets
+from storage.billing import clock, payments, wallets
 from storage.billing.payments import Order
 from storage.billing.wallets import BalanceTooLow
 from storage.errors import OrderRefused
@@ -110,6 +110,19 @@ def test_a_reservation_that_has_run_out_holds_nothing(engine: sqlalchemy.Engine,
         assert wallets.expire(connection, DAY) == 1
         assert wallets.expire(connection, DAY) == 0
     assert [state(engine, key) for key in ("second", "third")] == [("expired", 0), ("pending", 0)]
+
+
+def test_a_reservation_runs_out_by_the_clock_of_billing(engine: sqlalchemy.Engine, ana: int) -> None:
+    with engine.begin() as connection:
+        connection.execute(text("INSERT INTO test_clock (ahead) VALUES (interval '0')"))
+        late = wallets.reserve(connection, ana, 30, "second", SOON, DAY)
+        assert [row["id"] for row in wallets.pending(connection, ana)] == [late]
+        clock.advance(connection, timedelta(hours=2))
+        assert wallets.pending(connection, ana) == []
+        wallets.reserve(connection, ana, 30, "third", SOON + timedelta(hours=2), DAY)
+        with pytest.raises(OrderRefused, match="free again"):
+            wallets.post(connection, late, "film", 30, DAY)
+        assert wallets.expire(connection, DAY) == 1
 
 
 @pytest.mark.parametrize("how", ["given back", "run out"])
