@@ -17,6 +17,7 @@ from functools import lru_cache
 from config import checks
 from config.bank_csv import read_bank_csv
 from config.checks import Check
+from config.hours import NAMES
 from config.hours import days as read_days
 from config.problems import Mistake, Problems
 from config.table import Table
@@ -159,10 +160,17 @@ def _collection(table: Table) -> CollectionRules:
         reactivation_fee=take("reactivation_fee", _AMOUNT, Decimal(0)),
         minimum_debt=take("minimum_debt", _AMOUNT, Decimal(0)),
         one_time_cuts=take("one_time_cuts", checks.boolean, True),
-        no_cut_days=frozenset(take("no_cut_days", read_days, frozenset())),
+        no_cut_days=take("no_cut_days", _no_cut_days, frozenset()),
         holidays=take("holidays", _holidays, ()),
         dates=_dates(table),
     )
+
+
+def _no_cut_days(value: object) -> frozenset[int]:
+    found = read_days(value)
+    if len(found) == len(NAMES):
+        raise Mistake("must leave a day of the week on which lines are cut; without `block_after` none ever is")
+    return found
 
 
 def _trust_unlock(table: Table) -> TrustUnlock | None:

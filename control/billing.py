@@ -334,6 +334,7 @@ def refund_payment(ports: Ports, number: int, order: models.RefundOrder) -> mode
     if is_charged:
         return card_routes.give_back(ports, number, amount, order.key)
     with ports.engine.begin() as connection:
+        cards.require_none_under_way(connection, number)
         given = payments.give_back(
             connection, number, amount, order.key, clock.today(connection), is_reversal=order.reversal
         )

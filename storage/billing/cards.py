@@ -206,11 +206,7 @@ def begin_refund(connection: Connection, payment_id: int, amount: int | None, ke
     known = connection.scalar(text("SELECT id FROM card_refund WHERE key = :key"), {"key": key})
     if known is not None:
         return int(known)
-    pending = connection.scalar(
-        text("SELECT coalesce(sum(amount), 0) FROM card_refund WHERE charge_id = :id AND state = 'pending'"),
-        {"id": row.charge_id},
-    )
-    left = row.amount - row.refunded - int(pending or 0)
+    left = row.amount - row.refunded - _under_way(connection, payment_id)
     wanted = left if amount is None else amount
     if not 0 < wanted <= left:
         raise CardError(f"of payment {payment_id} {left} minor units are left to give back, not {wanted}")
@@ -221,6 +217,25 @@ def begin_refund(connection: Connection, payment_id: int, amount: int | None, ke
             {"charge": row.charge_id, "amount": wanted, "key": key, "gateway_key": uuid.uuid4().hex},
         ).scalar_one()
     )
+
+
+def _under_way(connection: Connection, payment_id: int) -> int:
+    """Return what of a payment the gateway was asked to give back and has not said to have, in minor units."""
+    pending = connection.scalar(
+        text("""SELECT coalesce(sum(r.amount), 0) FROM card_refund AS r JOIN card_charge AS c ON c.id = r.charge_id
+            WHERE c.payment_id = :id AND r.state = 'pending'"""),
+        {"id": payment_id},
+    )
+    return int(pending or 0)
+
+
+def require_none_under_way(connection: Connection, payment_id: int) -> None:
+    """Raise CardError while the gateway has a part of a payment to give back: that part cannot be taken back, too."""
+    connection.execute(text("SELECT FROM payment WHERE id = :id FOR UPDATE"), {"id": payment_id})
+    if _under_way(connection, payment_id):
+        raise CardError(
+            f"a refund of payment {payment_id} is under way at the gateway; reverse what is left when it has answered"
+        )
 
 
 def settle_refund(engine: Engine, gateway: CardGateway, refund_id: int, now: datetime) -> Charge:

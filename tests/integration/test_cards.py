@@ -171,8 +171,12 @@ def test_a_refund_goes_through_the_gateway_once_even_when_its_answer_is_lost(
     gateway.book.faults.append(CardFault.LOST_ANSWER)
     assert cards.settle_refund(engine, spoken(gateway), refund_id, now()).state is Movement.PENDING
     assert rows(engine, "SELECT refunded FROM payment") == [(0,)]
+    with engine.begin() as connection, pytest.raises(CardError, match="is under way"):
+        cards.require_none_under_way(connection, charge.payment_id)
     assert [each.state for each in resolve(engine, spoken(gateway))] == [Movement.SUCCEEDED]
     assert rows(engine, "SELECT refunded FROM payment") == [(210,)]
+    with engine.begin() as connection:
+        cards.require_none_under_way(connection, charge.payment_id)
     assert [each["amount"] for each in gateway.book.moved("refund")] == [210]
     assert documents(engine, "ana")[0][5] == 210
     assert_books_are_right(engine)
