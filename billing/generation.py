@@ -19,7 +19,7 @@ from billing.difference import IssuedLine, missing_lines
 from billing.discounts import DISCOUNT, Discount, Held, Taken, capped, own, reductions, share_out
 from billing.errors import BillingError
 from billing.history import Event, Phase, phases, without_days
-from billing.recurrence import cycle_of
+from billing.recurrence import cycle_of, first_days
 from domain.catalogue import Mode, Product, Proration
 from domain.money import minor_units, rounded, spread
 
@@ -84,9 +84,13 @@ class Subscription:
     rested: Sequence[Period] = ()
     """Days on which the account was not served and pays nothing."""
 
+    def sold(self) -> list[Phase]:
+        """Return what it was on each day."""
+        return phases(self.events)
+
     def phases(self) -> list[Phase]:
         """Return what it was on each day that is paid."""
-        return without_days(phases(self.events), list(self.rested))
+        return without_days(self.sold(), list(self.rested))
 
 
 class OneOff(NamedTuple):
@@ -306,12 +310,12 @@ class _Work:
 
     def _charged_phases(self) -> Iterator[tuple[Phase, Product, Cycle]]:
         """Yield the phases with their periods; where a period is paid whole, it is paid by how it began."""
-        started: dict[int, date] = {}
+        account = self._terms.cycle
+        first = first_days(account, self._subscription.sold(), self._phases, self._products)
         paid_until = BEGINNING
         for phase in self._phases:
             product = self._products[phase.product_id]
-            since = started.setdefault(phase.product_id, phase.days.starts)
-            cycle = cycle_of(self._terms.cycle, phase, product, since)
+            cycle = cycle_of(account, phase, product, first[phase.product_id])
             days = phase.days
             if self._proration(product) is Proration.NONE:
                 days, paid_until = once(days, cycle, paid_until)

@@ -23,25 +23,48 @@ def account_cycle(terms: BillingTerms) -> Cycle:
     return cycle
 
 
+def first_days(
+    account: Cycle, sold: Sequence[Phase], served: Sequence[Phase], products: Mapping[int, Product]
+) -> dict[int, date]:
+    """Return from which day on the periods of each product count, where they are its own.
+
+    What is paid by periods of some days begins on the first day that was served; all else when it was sold, so that
+    days of rest, whenever they are told, move no period.
+    """
+    first: dict[int, date] = {}
+    if account.unit is not CycleUnit.MONTH:
+        for phase in served:
+            if not _has_own_periods(products[phase.product_id]):
+                first.setdefault(phase.product_id, phase.days.starts)
+    for phase in sold:
+        first.setdefault(phase.product_id, phase.days.starts)
+    return first
+
+
+def _has_own_periods(product: Product) -> bool:
+    return product.align is Align.START or product.cycle_unit is not CycleUnit.MONTH
+
+
 def cycle_of(account: Cycle, phase: Phase, product: Product, since: date) -> Cycle:
-    """Return the periods of a phase; `since` is the first day on which its product was sold to this customer."""
+    """Return the periods of a phase; `since` is what `first_days` says of its product."""
     if phase.anchor is not None:
         return Cycle(phase.anchor, product.every, product.cycle_unit)
-    if product.align is Align.START or product.cycle_unit is not CycleUnit.MONTH:
+    if _has_own_periods(product):
         return Cycle(since, product.every, product.cycle_unit)
     if account.unit is not CycleUnit.MONTH:
         return Cycle(since, account.count, account.unit)
     return account if product.every == account.count else Cycle(account.anchor, product.every)
 
 
-def needed_since(account: Cycle, sold: Sequence[Phase], products: Mapping[int, Product], floor: date) -> date:
+def needed_since(
+    account: Cycle, sold: Sequence[Phase], served: Sequence[Phase], products: Mapping[int, Product], floor: date
+) -> date:
     """Return the day after which the periods of lines end that are needed, if nothing before `floor` has changed."""
-    since = floor
-    begun: dict[int, date] = {}
-    for phase in sold:
-        first = begun.setdefault(phase.product_id, phase.days.starts)
+    since, first = floor, first_days(account, sold, served, products)
+    for phase in served:
         if phase.days.starts < floor:
-            starts = cycle_of(account, phase, products[phase.product_id], first).period(floor).starts
+            product = products[phase.product_id]
+            starts = cycle_of(account, phase, product, first[phase.product_id]).period(floor).starts
             if phase.days.ends > starts:
                 since = min(since, starts)
     return since

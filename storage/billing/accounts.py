@@ -23,7 +23,7 @@ from billing.cycle import Period
 from billing.discounts import Discount
 from billing.documents import ChargedLine
 from billing.generation import BEGINNING, Coupon, Line, OneOff, Subscription, UsagePeriod
-from billing.history import Event, EventKind, phases
+from billing.history import Event, EventKind, phases, without_days
 from billing.intervals import FOREVER, difference, union
 from billing.prepaid import Wallet
 from billing.proforma import Compared, OpenProforma, Place, compare
@@ -191,11 +191,13 @@ def _take_subscriptions(
     found = list(connection.execute(text(_SUBSCRIPTIONS), members))
     events = events_of(connection, [row.id for row in found])
     billed = issued.floors(found, {id_: account.customer_id for id_, account in payers.items()}, _sharing(payers))
+    rests = {row.id: union([*rested[row.customer_id], *rested[payers[row.customer_id].customer_id]]) for row in found}
     needed = dict(billed)
     for row in found:
         if billed[row.id] > BEGINNING:
-            cycle = account_cycle(payers[row.customer_id].terms)
-            needed[row.id] = needed_since(cycle, phases(events[row.id]), catalogue.products, billed[row.id])
+            cycle, sold = account_cycle(payers[row.customer_id].terms), phases(events[row.id])
+            served = without_days(sold, rests[row.id])
+            needed[row.id] = needed_since(cycle, sold, served, catalogue.products, billed[row.id])
     lines = issued.read(connection, needed)
     for customer_id, line_id, charged in lines.charged:
         payers[customer_id].charged[line_id] = charged
@@ -208,9 +210,8 @@ def _take_subscriptions(
         if row.id in reported:
             told = reported[row.id]
             used = metered.usage(history, told, catalogue.products, account.terms, of_it, floors[row.id], on)
-        rests = union([*rested[row.customer_id], *rested[account.customer_id]])
         account.subscriptions.append(
-            Subscription(row.id, row.customer_id, history, of_it, floors[row.id], used, rested=rests)
+            Subscription(row.id, row.customer_id, history, of_it, floors[row.id], used, rested=rests[row.id])
         )
 
 

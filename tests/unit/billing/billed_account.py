@@ -20,7 +20,7 @@ from billing.generation import (
     UsagePeriod,
     generate,
 )
-from billing.history import Event, EventKind, phases
+from billing.history import Event, EventKind, phases, without_days
 from billing.intervals import FOREVER
 from billing.recurrence import needed_since
 from domain.catalogue import Align, Mode, Part, Product, ProductId, ProductKind, Proration
@@ -124,7 +124,8 @@ class Account:
 
     def _subscription(self, number: int, floor: date) -> Subscription:
         sold = phases(self.events[number])
-        since = needed_since(self.terms.cycle, sold, self.products, floor)
+        served = without_days(sold, self.rested)
+        since = needed_since(self.terms.cycle, sold, served, self.products, floor)
         issued = [line for subscription, line in self.issued if subscription == number and line.period.ends > since]
         return Subscription(number, 1, self.events[number], issued, floor, self.usage, self.rested)
 

@@ -16,7 +16,7 @@ from billing.discounts import Discount
 from billing.generation import Coupon, Line, OneOff, TooManyLines, UsagePeriod
 from billing.history import EventKind, phases
 from billing.metered import Reported, Sold, charged
-from domain.catalogue import Align, Mode, Proration
+from domain.catalogue import Align, CycleUnit, Mode, Proration
 from domain.tariff import Measure, Metering, Tariff, Tier, rate
 from tests.unit.billing.billed_account import Account, day, parts, product, span, yearly
 
@@ -353,6 +353,31 @@ def test_b4_days_without_service_for_debt_are_credited_when_it_is_over() -> None
     account.pauses("2012-07-10")
     account.resumes("2012-07-20")
     assert account.run("2012-07-20") == [-8063]
+
+
+def test_days_of_rest_that_are_told_later_move_no_period_and_charge_no_day_twice() -> None:
+    weekly = product(1, cycle_unit=CycleUnit.WEEK, align=Align.START)
+    account = Account(mode=Mode.DAILY, products={1: weekly})
+    account.starts("2026-02-07", "7.00")
+    for on in range(7, 19):
+        account.run(f"2026-02-{on:02}")
+    account.rested = [span("2026-02-01", "2026-02-10")]
+    assert account.run("2026-02-19", floor=day("2026-02-07")) == [-100, -100, -100, 100]
+    assert account.run("2026-02-19", floor=day("2026-02-19")) == []
+    assert {line.period.starts.isoformat() for _, line in account.issued} == {"2026-02-07", "2026-02-14"}
+    assert account.total == 1000
+
+
+def test_a_period_of_some_days_that_begins_later_charges_no_day_twice() -> None:
+    account = Account(cycle=Cycle(day("2026-01-01"), 10, CycleUnit.DAY))
+    account.starts("2026-02-01", "10.00")
+    for on in ("2026-02-01", "2026-02-11"):
+        account.run(on)
+    account.rested = [span("2026-01-20", "2026-02-04"), span("2026-02-09", "2026-02-12")]
+    account.run("2026-02-12", floor=day("2026-02-01"))
+    for on in ("2026-02-12", "2026-02-21", "2026-02-22"):
+        account.run(on, floor=day("2026-02-12"))
+    assert account.total == 1700, "five days of the first period, two and ten of those from the fourth on"
 
 
 def test_b4_the_same_where_the_whole_account_rested() -> None:
