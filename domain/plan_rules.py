@@ -335,6 +335,13 @@ class PlanRules:
         return self.fup is not None and any(step.above_seconds is not None for step in self.fup.steps)
 
     @property
+    def shares_ceiling(self) -> bool:
+        """Tell whether periods of the cap share the ceiling of overage, which is of a month."""
+        if self.cap is None or self.overage is None or self.overage.tariff.ceiling is None:
+            return False
+        return self.cap.period in (Period.DAY, Period.WEEK)
+
+    @property
     def depends_on_usage(self) -> bool:
         """Tell whether what a line may do depends on what it used."""
         return self.cap is not None or self.fup is not None or self.burst_budget is not None

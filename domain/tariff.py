@@ -58,6 +58,7 @@ class Tariff:
     """Units of each period that cost nothing."""
     minimum: Decimal = Decimal(0)
     ceiling: Decimal | None = None
+    """The most that a period costs; of overage, the most that the periods of a month cost together."""
     bill_at: Decimal | None = None
     """What waits for its document is billed before the period is over when it comes to so much."""
 
@@ -197,17 +198,19 @@ def cliffs(tariff: Tariff) -> list[int]:
 
 
 @lru_cache(maxsize=4096)
-def ceiling_units(tariff: Tariff, percent: int = 100) -> int | None:
-    """Return from which units on a graduated tariff costs so much of its ceiling; None where it never does."""
+def ceiling_units(tariff: Tariff, percent: int = 100, charged: Fraction = Fraction(0)) -> int | None:
+    """Return from which units on a graduated tariff costs so much of its ceiling; None where it never does.
+
+    `charged` is what periods before have cost of it.
+    """
     if tariff.ceiling is None or tariff.model is not TierModel.GRADUATED:
         return None
-    ceiling = Fraction(tariff.ceiling) * percent / 100
-    high = 1
+    ceiling = Fraction(tariff.ceiling) * percent / _HUNDRED - charged
+    low, high = 0, 1
     while rate(tariff, high) < ceiling:
         if high > 1 << 60:
             return None
         high *= 2
-    low = 0
     while low < high:
         middle = (low + high) // 2
         if rate(tariff, middle) < ceiling:

@@ -160,6 +160,8 @@ class _Subscriber:
         self._warned: tuple[int, ...] = ()
         self._ceiling_warned: tuple[int, ...] = ()
         self._charged = 0
+        self._over: list[tuple[datetime, int]] = []
+        """What ran over in periods of the cap that share a ceiling, with their beginnings."""
 
     def live(self, demand: Demand) -> HourRow:
         """Let one hour pass."""
@@ -201,6 +203,7 @@ class _Subscriber:
             fup_month=None if spans.fup_month is None else _present(usage.fup_month, spans.fup_month),
             sessions=1,
             ever=_present(usage.ever, EVER) if self._rules.uses(Period.EVER) else None,
+            over_before=self._over_before(),
         )
         self._standing = replace(self._standing, usage=usage)
         if self._rules.cap is not None:
@@ -230,10 +233,18 @@ class _Subscriber:
                 for top_up in standing.top_ups
                 if top_up.ends > period.ends
             )
+            if self._rules.shares_ceiling:
+                self._over.append((period.begins, max(0, used - settlement.limit_octets)))
             self._lots = settlement.lots
             self._standing = replace(standing, top_ups=top_ups, carried_octets=settlement.carried_octets)
             period, used = cap_span(self._rules, self._zone, period.ends, standing.period_day), 0
         self._cap_period = cap_span(self._rules, self._zone, now, self._standing.period_day)
+
+    def _over_before(self) -> tuple[int, ...]:
+        if self._cap_period is None:
+            return ()
+        month = self._almanac.month(self._cap_period.begins, self._standing.period_day)
+        return tuple(octets for begins, octets in self._over if begins >= month.begins)
 
     def _close_top_ups(self, cap: Cap, now: datetime) -> None:
         top_ups = self._standing.top_ups
@@ -304,6 +315,7 @@ class _Subscriber:
             else self._grown(usage.fup_month, up, down, spans.fup_month, as_of),
             usage.sessions,
             ever=None if usage.ever is None else _added(usage.ever, up, down),
+            over_before=usage.over_before,
         )
         self._standing = replace(self._standing, usage=usage)
         return up + down

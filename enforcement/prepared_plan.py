@@ -7,6 +7,7 @@ plan costs more than all the rest.
 from __future__ import annotations
 
 from datetime import tzinfo
+from fractions import Fraction
 from typing import NamedTuple
 
 from domain.network import Plan
@@ -55,7 +56,7 @@ class PreparedPlan:
         self.automatic = min(triggers, default=None)
         percents = sorted({100, *triggers, *rules.cap.warn_percents}) if rules.cap is not None else []
         self.thresholds = tuple((percent, f"{percent} %") for percent in percents)
-        self.ceiling_marks = _ceiling_marks(rules)
+        self.ceiling_marks = ceiling_marks(rules)
         rates = rate_numbers(plan.download_bits_per_second, plan.upload_bits_per_second)
         self.plan_applied = Applied(Rule.PLAN, plan.name, rates, Effect.SETS)
 
@@ -64,12 +65,15 @@ class PreparedPlan:
         return time_weights(self._weighing_time, self.zone, span)
 
 
-def _ceiling_marks(rules: PlanRules) -> tuple[tuple[int, int], ...]:
-    """Return the percentages of the ceiling at which is warned, with the octets of overage that cost so much."""
+def ceiling_marks(rules: PlanRules, charged: Fraction = Fraction(0)) -> tuple[tuple[int, int], ...]:
+    """Return the percentages of the ceiling at which is warned, with the octets of overage that cost so much.
+
+    `charged` is what the month's periods before have cost of it.
+    """
     overage = rules.overage
     if overage is None:
         return ()
-    reached = [(percent, ceiling_units(overage.tariff, percent)) for percent in overage.warn_percents]
+    reached = [(percent, ceiling_units(overage.tariff, percent, charged)) for percent in overage.warn_percents]
     return tuple((percent, octets) for percent, octets in reached if octets is not None)
 
 

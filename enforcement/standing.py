@@ -47,6 +47,8 @@ class Usage(NamedTuple):
     """All that the line carried in the month, of every class and as it was sent: what a burst budget is measured by."""
     ever: Counter | None = None
     """Since the service exists; None where the plan does not ask for it."""
+    over_before: tuple[int, ...] = ()
+    """Octets beyond the cap in each period of the month before the present one, where they share a ceiling."""
 
     def of(self, period: Period) -> Counter | None:
         """Return the counter of a period, months being the service's own."""

@@ -91,7 +91,8 @@ def next_crossing(
 def _after(standing: Standing, octets: int, direction: Direction, now: datetime) -> Standing:
     """Return the standing after so many octets more."""
     nothing = Counter(now)
-    as_of, day, week, month, fup_month, sessions, line, ever = standing.usage or Usage(now, nothing, nothing, nothing)
+    usage = standing.usage or Usage(now, nothing, nothing, nothing)
+    as_of, day, week, month, fup_month, sessions, line, ever, before = usage
     up, down = (octets, 0) if direction is Direction.UP else (0, octets)
 
     def add(counter: Counter) -> Counter:
@@ -99,7 +100,8 @@ def _after(standing: Standing, octets: int, direction: Direction, now: datetime)
         return Counter(begins, octets_up + up, octets_down + down, seconds, rest)
 
     fup_month, ever = None if fup_month is None else add(fup_month), add(ever or nothing)
-    return replace(standing, usage=Usage(as_of, add(day), add(week), add(month), fup_month, sessions, line, ever))
+    usage = Usage(as_of, add(day), add(week), add(month), fup_month, sessions, line, ever, before)
+    return replace(standing, usage=usage)
 
 
 def interim_seconds(entitlement: Entitlement, usual: int, profile: NasProfile) -> int:

@@ -7,14 +7,15 @@ it says, not one octet later.
 from __future__ import annotations
 
 from datetime import datetime
+from fractions import Fraction
 
 from domain.instants import to_datetime, to_microseconds
 from domain.plan_rules import Cap, CapAction, ChangeKind, Direction, Period
-from domain.tariff import ceiling_units
+from domain.tariff import Tariff, ceiling_units, rate
 from enforcement.allowance import burst_octets, burst_resumes_at, draw, own_octets, percent_octets
 from enforcement.explanation import Effect, Numbers, Rule
 from enforcement.periods import NEVER, Span
-from enforcement.prepared_plan import Step
+from enforcement.prepared_plan import Step, ceiling_marks
 from enforcement.running_terms import RunningTerms
 from enforcement.standing import BurstLevel, Counter, TopUp
 from enforcement.terms import Refusal
@@ -178,16 +179,18 @@ class UsageRules(RunningTerms):
             self._sets(Rule.CAP, "", numbers)
 
     def _ceiling(self, cap: Cap, over: int, numbers: Numbers) -> None:
-        """Warn as overage comes near what it costs at most; slow the line when it costs that."""
+        """Warn as overage comes near what it costs at most in a month; slow the line when it costs that."""
         overage = self._prepared.rules.overage
         if overage is None:
             return
-        for percent, reached in self._prepared.ceiling_marks:
+        charged = self._charged_before(overage.tariff)
+        marks = ceiling_marks(self._prepared.rules, charged) if charged else self._prepared.ceiling_marks
+        for percent, reached in marks:
             if over < reached:
                 self._change_after(self._weighed(reached - over), cap.direction, Rule.OVERAGE, f"{percent} %")
                 break
             self._ceiling_warnings += (percent,)
-        most = None if overage.at_ceiling is None else ceiling_units(overage.tariff)
+        most = None if overage.at_ceiling is None else ceiling_units(overage.tariff, charged=charged)
         if most is None or overage.at_ceiling is None:
             return
         if over < most:
@@ -195,6 +198,12 @@ class UsageRules(RunningTerms):
             return
         self._slow(overage.at_ceiling)
         self._sets(Rule.CAP, CEILING, numbers)
+
+    def _charged_before(self, tariff: Tariff) -> Fraction:
+        """Return what overage has cost in the month before the present period."""
+        usage = self._standing.usage
+        before = () if usage is None else usage.over_before
+        return sum((rate(tariff, octets) for octets in before), Fraction(0))
 
     def _burst_budget(self) -> None:
         budget, level = self._prepared.rules.burst_budget, self._standing.burst

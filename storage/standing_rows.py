@@ -211,6 +211,7 @@ def _usage(document: Mapping[str, Any], as_of: datetime) -> Usage:
         sessions=document["sessions"],
         line=None if line is None else _counter(line),
         ever=None if ever is None else _counter(ever),
+        over_before=tuple(document.get("over_before", ())),
     )
 
 
@@ -234,6 +235,8 @@ def usage_document(usage: Usage) -> str:
         for name, each in counters.items()
         if each is not None
     }
+    if usage.over_before:
+        document["over_before"] = usage.over_before
     return json.dumps({**document, "sessions": usage.sessions})
 
 

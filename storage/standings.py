@@ -102,6 +102,7 @@ def load(
         if plans[each.plan_id].rules.depends_on_usage
     }
     reading.read(connection, [each.service_id for each in contracts])
+    reading.read_over_before(connection, contracts, plans)
     return {
         each.service_id: _loaded(each, plans[each.plan_id].rules, spans.get(each.service_id), reading, now)
         for each in contracts
@@ -146,9 +147,15 @@ class _Reading:
 
     def __init__(self, zone: tzinfo, now: datetime) -> None:
         self.zone = zone
+        self.now = now
         self.usage = PeriodUsage(zone, now)
         self.online = OnlineTime(zone, now)
         self._sessions: dict[int, list[OpenSession]] = defaultdict(list)
+        self._over_before: dict[int, tuple[int, ...]] = {}
+
+    def over_before(self, service_id: int) -> tuple[int, ...]:
+        """Return the octets beyond the cap in periods of the month that are settled, where they share a ceiling."""
+        return self._over_before.get(service_id, ())
 
     def seconds(self, service_id: int, number: int) -> tuple[int, int]:
         """Return the answer to a question about the time on line of a service."""
@@ -166,6 +173,28 @@ class _Reading:
         self.online.take(seconds)
         for service_id, *session in sessions or ():
             self._sessions[service_id].append(session_of(service_id, session))
+
+    def read_over_before(
+        self, connection: Connection, contracts: Iterable[Contract], plans: Mapping[int, Plan]
+    ) -> None:
+        """Get what ran over before in the month in which the present period of the cap began."""
+        asked: dict[int, tuple[int, int]] = {}
+        for each in contracts:
+            rules = plans[each.plan_id].rules
+            if rules.shares_ceiling:
+                begins = cap_span(rules, self.zone, self.now, each.period_day).begins
+                month = almanac(self.zone).month(begins, each.period_day)
+                asked[each.service_id] = to_microseconds(month.begins), to_microseconds(begins)
+        if not asked:
+            return
+        columns = (list(asked), *([bounds[place] for bounds in asked.values()] for place in (0, 1)))
+        given = ",".join(f"{integers(column)}::bigint[]" for column in columns)
+        for service_id, octets in connection.exec_driver_sql(f"""SELECT p.service_id,
+                array_agg(greatest(0, p.used_octets - p.limit_octets) ORDER BY p.begins)
+            FROM unnest({given}) AS u(id, since, before) JOIN usage_period AS p ON p.service_id = u.id
+                AND p.begins >= {_AT.format("u.since")} AND p.begins < {_AT.format("u.before")}
+            GROUP BY p.service_id"""):
+            self._over_before[service_id] = tuple(octets)
 
 
 def _open(service_ids: Sequence[int]) -> str:
@@ -217,6 +246,7 @@ class _Periods(NamedTuple):
             sessions=sessions,
             line=None if self.line is None else self.line.counter(reading),
             ever=None if self.ever is None else self.ever.counter(reading),
+            over_before=reading.over_before(self.day.service_id),
         )
 
 

@@ -26,11 +26,12 @@ from domain.money import decimal, digits, minor_units, rounded
 from domain.plan_rules import Cap, PlanRules
 from domain.tariff import Tariff, blocks, rate, so_far
 from enforcement.allowance import own_octets, settle_each
-from enforcement.periods import Span, cap_span, midnight
+from enforcement.periods import Span, almanac, cap_span, midnight
 from enforcement.standing import Counter
 from storage import carry, usage
 from storage.carry import Carried
 
+_WEEK = timedelta(days=7)
 MOST_PERIODS = 400
 """Of one subscription in one run: those of a year, by the day."""
 
@@ -74,16 +75,25 @@ def charged(
     if unsaid:
         limits = _unsettled(connection, unsaid, used, zone, now) | limits
     result: dict[int, list[UsagePeriod]] = defaultdict(list)
-    for each in asked:
-        cap = _cap(each.rules)
+    charged: dict[_Place, int] = defaultdict(int)
+    for each in sorted(asked, key=lambda each: each.span.begins):
+        cap, month = _cap(each.rules), _month(each, zone)
         limit = limits.get(each.place, cap.octets + cap.bonus_octets)
         tariff = _tariff(each.rules)
-        rated = _rated(each, used[each.place], limit, tariff if each.days.ends <= on else so_far(tariff))
-        if each.days.ends > on:
+        is_over = each.days.ends <= on
+        rated = _rated(each, used[each.place], limit, tariff if is_over else so_far(tariff), charged[month])
+        charged[month] += rated.amount
+        if not is_over:
             bill_at = minor_units(tariff.bill_at or Decimal(0), each.metered.currency)
             rated = rated._replace(bill_at=rounded(bill_at))
-        result[each.metered.subscription_id].append(rated)
+        if each.days.ends > each.metered.floor:
+            result[each.metered.subscription_id].append(rated)
     return result
+
+
+def _month(each: _Asked, zone: ZoneInfo) -> _Place:
+    """Return the month of a service in which a period begins: its periods share the ceiling."""
+    return each.metered.service_id, almanac(zone).month(each.span.begins, each.metered.period_day).begins
 
 
 def _used(
@@ -151,10 +161,13 @@ def _spans(last: _Asked, begins: datetime, zone: ZoneInfo) -> Iterator[Span]:
         begins = span.ends
 
 
-def _rated(each: _Asked, used: int, limit: int, tariff: Tariff) -> UsagePeriod:
+def _rated(each: _Asked, used: int, limit: int, tariff: Tariff, charged: int) -> UsagePeriod:
+    """Return what a period costs after what was charged of its month."""
     currency = each.metered.currency
     over = max(0, used - limit)
     amount = rounded(rate(tariff, over) * 10 ** digits(currency))
+    if tariff.ceiling is not None:
+        amount = min(amount, max(0, rounded(minor_units(tariff.ceiling, currency)) - charged))
     units = blocks(tariff, over)
     price = tariff.tiers[0].price
     facts = {"octets": over, "units": units, "used_octets": used, "limit_octets": limit}
@@ -164,10 +177,14 @@ def _rated(each: _Asked, used: int, limit: int, tariff: Tariff) -> UsagePeriod:
 
 
 def _periods(metered: Metered, rules: Mapping[int, PlanRules], zone: ZoneInfo, on: date) -> Iterator[_Asked]:
-    """Yield the periods of the cap that are over, the latest first; before them the present one if it may be billed."""
+    """Yield the periods of the cap that are over, the latest first; before them the present one if it may be billed.
+
+    Where they share a ceiling, those that were billed before are among them, from the beginning of the month on.
+    """
     if not metered.phases:
         return
     begun = max(metered.floor, metered.phases[0].days.starts)
+    sharing = _sharing_since(metered, zone)
     at = midnight(zone, on)
     for number in range(MOST_PERIODS):
         before = at - timedelta(microseconds=1 if number else 0)
@@ -181,11 +198,19 @@ def _periods(metered: Metered, rules: Mapping[int, PlanRules], zone: ZoneInfo, o
             continue
         span = cap_span(plan, zone, before, metered.period_day)
         days = Period(span.begins.astimezone(zone).date(), span.ends.astimezone(zone).date())
-        if days.ends <= begun:
+        if days.ends <= (sharing if plan.shares_ceiling else begun):
             return
         if days.ends <= on or _tariff(plan).bill_at is not None:
             yield _Asked(metered, span, days, plan)
         at = span.begins
+
+
+def _sharing_since(metered: Metered, zone: ZoneInfo) -> date:
+    """Return where the month begins in which the first period did, at the latest, that may still change."""
+    if metered.floor <= metered.phases[0].days.starts:
+        return metered.phases[0].days.starts
+    month = almanac(zone).month(midnight(zone, metered.floor - _WEEK), metered.period_day)
+    return month.begins.astimezone(zone).date()
 
 
 def _phase_on(phases: Sequence[Phase], day: date) -> Phase | None:

@@ -247,6 +247,25 @@ def test_marks_of_the_ceiling_of_overage_are_told_once(
     assert core.another().take().warned == []
 
 
+def test_days_share_the_ceiling_of_overage_of_their_month(
+    engine: sqlalchemy.Engine, database_dsn: str, partitions: None
+) -> None:
+    daily = OVERAGE.replace('"action"', '"period": "day", "action"').replace(
+        '"ceiling": "5"', '"ceiling": "5", "at_ceiling": {"download": 1000000, "upload": 1000000}'
+    )
+    core = Core(engine, database_dsn, daily)
+    core.open_session()
+    core.use(17 * MEGABYTE)
+    assert [each.of_ceiling for each in core.happen(Topic.CROSSED, 1).warned] == [False, False]
+    core.clock.now += timedelta(days=1)
+    core.happen(Topic.CROSSED, 1)
+    with engine.begin() as connection:
+        assert connection.execute(text("SELECT limit_octets, used_octets FROM usage_period")).all() == [
+            (10 * MEGABYTE, 17 * MEGABYTE)
+        ]
+        assert connection.scalar(text("SELECT usage -> 'over_before' FROM meter")) == [7 * MEGABYTE]
+
+
 def test_an_event_about_everything_becomes_one_for_each_service_on_line(capped: Core) -> None:
     capped.open_session()
     done = capped.happen(Topic.CHANGED, service_id=None)

@@ -113,6 +113,28 @@ def test_weeks_of_a_cap_begin_on_the_day_that_its_plan_says(engine: sqlalchemy.E
     assert_books_are_right(engine)
 
 
+def test_periods_of_a_cap_share_the_ceiling_of_their_month(engine: sqlalchemy.Engine) -> None:
+    daily = plan('[plan.overage]\nprice = "0.50"\nblock = "1G"\nceiling = "3"\n')
+    provide(engine, HEAD, daily.replace("[plan.cap]", '[plan.cap]\nperiod = "day"'), customer("ana"), LINE)
+    sell(engine)
+    for day, over in ((3, 2), (10, 3), (11, 4), (20, 5), (31, 1)):
+        carry(engine, f"2026-01-{day:02}", (105 + over) * GIGA)
+    carry(engine, "2026-02-01", 107 * GIGA)
+    bill(engine, "2026-01-01")
+    for on in ("2026-01-12", "2026-02-03", "2026-03-01"):
+        bill(engine, on, "ana")
+    charged = [(line[0].isoformat(), line[4]) for line in lines(engine)]
+    assert charged == [("2026-01-03", 100), ("2026-01-10", 150), ("2026-01-11", 50), ("2026-02-01", 100)]
+    # What is less on one day leaves room on the days after it.
+    carry(engine, "2026-01-10", -2 * GIGA)
+    with engine.begin() as connection:
+        rollup.revise(connection, [(1, date(2026, 1, 10))])
+    bill(engine, "2026-03-02", "ana")
+    charged = [(line[0].isoformat(), line[4]) for line in lines(engine)][4:]
+    assert charged == [("2026-01-10", -100), ("2026-01-11", 100)]
+    assert_books_are_right(engine)
+
+
 def test_overage_of_a_line_in_a_bundle_is_charged_beside_the_bundle(engine: sqlalchemy.Engine) -> None:
     pack = """[[product]]
 name = "pack"

@@ -35,7 +35,7 @@ from domain.plan_rules import (
     Window,
 )
 from domain.tariff import Tariff, Tier, TierModel
-from enforcement.entitlement import Refusal, Rule, fingerprint, prospects
+from enforcement.entitlement import Entitlement, Refusal, Rule, fingerprint, prospects
 from enforcement.explanation import Effect
 from enforcement.periods import EVER, NEVER
 from enforcement.standing import AccountState, BurstLevel, Counter, Override, Standing, Usage
@@ -164,6 +164,21 @@ class TestCap:
         assert (most.ceiling_warnings, most.octets_left, most.download) == ((80, 100), None, 100 * MEGA)
         own = replace(rules, overage=Overage(tariff, warn_percents=(50,)))
         assert ask(own, Standing(1, usage=used(19 * GIGA + 1))).ceiling_warnings == (50,)
+
+    def test_days_share_the_ceiling_of_their_month(self) -> None:
+        tariff = Tariff((Tier(None, Decimal("0.50"), GIGA),), ceiling=Decimal(5))
+        rules = PlanRules(cap=Cap(10 * GIGA, Period.DAY, action=CapAction.OVERAGE), overage=Overage(tariff, SLOW))
+
+        def after(over: int, *before: int) -> Entitlement:
+            return ask(rules, Standing(1, usage=used(10 * GIGA + over)._replace(over_before=before)))
+
+        # Three blocks and four are charged; one more is 80 % of 5, and three more are all of it.
+        assert [after(over, 3 * GIGA, 0, 4 * GIGA).ceiling_warnings for over in (0, 1)] == [(), (80,)]
+        assert [after(over, 3 * GIGA, 0, 4 * GIGA).octets_left for over in (0, 1)] == [1, 2 * GIGA]
+        slowed = after(2 * GIGA + 1, 3 * GIGA, 0, 4 * GIGA)
+        assert (slowed.download, slowed.ceiling_warnings, slowed.valid_until) == (2 * MEGA, (80, 100), NEXT_DAY)
+        assert after(0, 90 * GIGA).download == 2 * MEGA
+        assert after(-1, 90 * GIGA).download == 100 * MEGA, "what the day has is free"
 
     @pytest.mark.parametrize(
         "tariff",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
 from itertools import pairwise
 from zoneinfo import ZoneInfo
 
@@ -23,6 +24,7 @@ from domain.plan_rules import (
     Direction,
     Fup,
     FupStep,
+    Overage,
     Period,
     PlanRules,
     Rollover,
@@ -32,6 +34,7 @@ from domain.plan_rules import (
     WeekStart,
     Window,
 )
+from domain.tariff import Tariff, Tier
 from enforcement.entitlement import Refusal, Rule
 from enforcement.explanation import Effect
 from enforcement.plan_simulation import HOUR, Demand, HourRow, made_up_month, simulate
@@ -103,6 +106,18 @@ def test_free_hours_after_the_last_octet_but_one_still_pass() -> None:
 def test_overage_is_what_is_beyond_everything() -> None:
     rows = run(PlanRules(cap=Cap(GIGA * 3 // 2, action=CapAction.OVERAGE)), hours(4, GIGA))
     assert [row.overage_octets for row in rows] == [0, GIGA // 2, GIGA, GIGA]
+
+
+def test_days_share_the_ceiling_of_overage_and_the_next_month_has_one_of_its_own() -> None:
+    tariff = Tariff((Tier(None, Decimal("0.50"), GIGA),), ceiling=Decimal(5))
+    cap = Cap(10 * GIGA, Period.DAY, action=CapAction.OVERAGE)
+    rules = PlanRules(cap=cap, overage=Overage(tariff, SLOW))
+    days = [Demand(BEGINS + timedelta(days=day), 0, 15 * GIGA) for day in (0, 20, 29, 30)]
+    rows = run(rules, days)
+    assert [row.ceiling_warnings for row in rows] == [(), (80, 100), (80, 100), ()]
+    assert rows[0].octets_down == rows[3].octets_down == 15 * GIGA
+    assert 14 * GIGA < rows[1].octets_down < 15 * GIGA, "the fifth block of the day is the last that is charged"
+    assert 10 * GIGA < rows[2].octets_down < 12 * GIGA, "what is beyond the cap is slow"
 
 
 def test_automatic_top_ups_are_bought_as_they_are_needed_up_to_their_maximum() -> None:
