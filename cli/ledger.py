@@ -15,6 +15,7 @@ from cli.command import Group
 from cli.errors import CommandError
 from cli.money import DAY, amount
 from cli.options import Paging, data_directory, json_option, paging_options
+from cli.progress import followed
 from cli.tables import Table, count, show_listing, text, write_json_array
 
 BALANCE_COLUMNS = (
@@ -93,8 +94,10 @@ def permit() -> None:
 @clock.command("advance", example="caudal clock advance 31")
 @click.argument("days", type=click.IntRange(0, 3660))
 def advance(days: int) -> None:
-    """Move the clock of a test database ahead by some days."""
-    _say(ControlClient(data_directory(), timeout=None).post_json("/v1/clock/advance", {"days": days}))
+    """Move the clock of a test database ahead by some days, and do on each what is due."""
+    client = ControlClient(data_directory(), timeout=None)
+    lines = client.order_lines("/v1/clock/advance", {"days": days})
+    _say(followed(lines, "days", "the clock stopped on its way; see `caudal clock show`", total=days, quiet=False))
 
 
 def _say(answer: Item) -> None:

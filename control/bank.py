@@ -19,6 +19,7 @@ from billing.exchange import Foreign
 from control import bank_models as models
 from control import uploads
 from control.amounts import worth_of
+from control.answer_lines import streamed
 from control.billing_models import Done, PaymentBooked
 from control.errors import bad_request
 from control.models import Listing, Problem
@@ -49,9 +50,7 @@ async def import_file(
     """Take in the file of a bank and book what it matches; the answer is lines of JSON: progress, then one report."""
     document = await uploads.document(request, LARGEST_FILE_OCTETS, "let the bank divide it")
     lines = await run_in_threadpool(_import, ports, document, form, file, made_by, dry_run=dry_run)
-    return StreamingResponse(
-        (line.model_dump_json().encode() + b"\n" for line in lines), media_type="application/x-ndjson"
-    )
+    return streamed(lines)
 
 
 def _import(

@@ -21,8 +21,9 @@ from billing.printing import pdf
 from control import billing_models as models
 from control import cards as card_routes
 from control.amounts import came_in, minor
-from control.errors import bad_request, refusal_of
-from control.models import Answer, Listing
+from control.answer_lines import streamed
+from control.errors import bad_request
+from control.models import Listing
 from control.ports import ControlPorts
 from control.questions import DEFAULT_LIMIT, AfterNumber, Limit, Name, NameFilter, Ports, before, following
 from domain.money import decimal_text
@@ -61,16 +62,7 @@ def run_invoices(ports: Ports, order: models.InvoiceRunOrder) -> StreamingRespon
         lines = iter([_bill_one(ports, order.date, customer)])
     else:
         lines = _bill(ports, order.date)
-    return StreamingResponse(_told(lines), media_type="application/x-ndjson")
-
-
-def _told(lines: Iterator[Answer]) -> Iterator[bytes]:
-    """Yield answers as lines; where the answer has begun, an error is its last line."""
-    try:
-        for line in lines:
-            yield line.model_dump_json().encode() + b"\n"
-    except Exception as error:  # noqa: BLE001 - whatever it was, the caller is told
-        yield refusal_of(error).answer.model_dump_json().encode() + b"\n"
+    return streamed(lines)
 
 
 def _preview(ports: ControlPorts, on: date, customer: int | None) -> Iterator[models.RunProgress | models.RunReport]:

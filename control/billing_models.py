@@ -333,6 +333,21 @@ class ClockAnswer(Answer):
     is_test: bool
 
 
+class ClockProgress(Answer):
+    """A line of progress: the day that has been lived."""
+
+    event: Literal["progress"] = "progress"
+    days: int
+    of: int
+    today: date
+
+
+class ClockReport(ClockAnswer):
+    """The last line: the clock where it stands now."""
+
+    event: Literal["report"] = "report"
+
+
 class PriceOrder(BaseModel):
     """What a product costs from a day on, and whom that concerns."""
 

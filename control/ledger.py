@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import date, timedelta
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
 from fastapi.responses import StreamingResponse
@@ -15,13 +15,19 @@ from sqlalchemy.engine import Connection
 
 from billing import journal
 from control import billing_models as models
+from control.answer_lines import streamed
 from control.errors import bad_request
-from control.models import Listing
+from control.models import Answer, Listing
+from control.ports import ControlPorts
 from control.questions import Ports
 from domain.money import decimal_text
 from storage.billing import clock, ledger, reading, verification
 
 routes = APIRouter(tags=["billing"])
+
+_LINES: dict[int | str, dict[str, Any]] = {
+    200: {"model": models.ClockReport, "description": "Lines of progress, and at last this."}
+}
 
 
 @routes.get("/ledger/balances")
@@ -106,12 +112,23 @@ def permit_clock(ports: Ports) -> models.ClockAnswer:
         return _clock(connection)
 
 
-@routes.post("/clock/advance")
-def advance_clock(ports: Ports, order: models.ClockOrder) -> models.ClockAnswer:
-    """Move the clock of a test database ahead."""
+@routes.post("/clock/advance", response_class=StreamingResponse, responses=_LINES)
+def advance_clock(ports: Ports, order: models.ClockOrder) -> StreamingResponse:
+    """Move the clock of a test database ahead day by day, and do on each what is due; the answer is lines of JSON."""
     with ports.engine.begin() as connection:
-        clock.advance(connection, timedelta(days=order.days))
-        return _clock(connection)
+        clock.advance(connection, timedelta(0))
+    return streamed(_days(ports, order.days))
+
+
+def _days(ports: ControlPorts, days: int) -> Iterator[Answer]:
+    for number in range(1, days + 1):
+        with ports.engine.begin() as connection:
+            clock.advance(connection, timedelta(days=1))
+            today = clock.today(connection)
+        ports.live_day()
+        yield models.ClockProgress(days=number, of=days, today=today)
+    with ports.engine.connect() as connection:
+        yield models.ClockReport(**_clock(connection).model_dump())
 
 
 def _clock(connection: Connection) -> models.ClockAnswer:

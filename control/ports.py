@@ -122,6 +122,10 @@ def _nobody_bills(_on: date) -> Iterator[RunTold]:
     return iter(())
 
 
+def _nothing_happens() -> None:
+    """Let a day pass."""
+
+
 @dataclass(frozen=True, slots=True)
 class ControlPorts:
     """Everything the control API speaks to; `now` returns an aware UTC instant."""
@@ -141,3 +145,5 @@ class ControlPorts:
     """Bills what is due on a day."""
     cards: CardGateway | None = None
     """None where no cards are charged."""
+    live_day: Callable[[], None] = _nothing_happens
+    """Does what the present day of billing asks for."""

@@ -13,6 +13,7 @@ from fastapi import APIRouter
 from fastapi.responses import StreamingResponse
 
 from control import billing_models as models
+from control.answer_lines import streamed
 from control.billing import report
 from control.errors import bad_request
 from control.models import Listing
@@ -41,9 +42,7 @@ def preview_run(ports: Ports, order: models.PreviewOrder) -> StreamingResponse:
     if on is None:
         raise bad_request("nobody is to be billed on any day", "sell something first")
     lines = _lines(ports, on, is_chosen=order.on is not None)
-    return StreamingResponse(
-        (line.model_dump_json().encode() + b"\n" for line in lines), media_type="application/x-ndjson"
-    )
+    return streamed(lines)
 
 
 def _lines(ports: ControlPorts, on: date, *, is_chosen: bool) -> Iterator[models.RunProgress | models.PreviewReport]:

@@ -28,6 +28,8 @@ from storage.billing import invoice_runs, numbers, run
 from storage.database import create_engine
 
 MOST_RUNNERS = 8
+FEW = 100
+"""Accounts for which no process is worth its start."""
 GARBAGE_THRESHOLDS = (100_000, 20, 100)
 """A batch makes many objects and no cycles; looking for them after each 700 cost a tenth of a runner's time."""
 
@@ -96,6 +98,23 @@ def bill(engine: Engine, dsn: str, on: date, *, runners: int, only_prepaid: bool
     if not only_prepaid:
         invoice_runs.mark_issued(engine, on)
     yield _together(latest)
+
+
+def bill_all(engine: Engine, dsn: str, on: date, *, only_prepaid: bool) -> RunTold | run.Progress:
+    """Bill all that is due, with one runner unless it is little, and return what was done. Raise RunFailed."""
+    if run.count_due(engine, on, only_prepaid=only_prepaid) <= FEW:
+        return bill_here(engine, on, only_prepaid=only_prepaid)
+    *_, told = bill(engine, dsn, on, runners=1, only_prepaid=only_prepaid)
+    return told
+
+
+def bill_here(engine: Engine, on: date, *, only_prepaid: bool = False) -> run.Progress:
+    """Bill all that is due in this process."""
+    told = run.bill_due(engine, on, only_prepaid=only_prepaid)
+    numbers.number_waiting(engine, on)
+    if not only_prepaid:
+        invoice_runs.mark_issued(engine, on)
+    return told
 
 
 def see(dsn: str, on: date) -> None:

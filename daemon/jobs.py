@@ -7,7 +7,7 @@ again at its next time, never carried into the packet path.
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import sqlalchemy
@@ -17,9 +17,10 @@ from sqlalchemy.engine import Engine
 
 from billing.card_gateway import CardGateway
 from config.settings import Settings
+from daemon.billing_day import BillingDay
 from domain.errors import CaudalError, one_line
 from storage import housekeeping, overrides, rollup
-from storage.billing import bank_booking, cards, clock, gate, invoice_runs, numbers, run, wallets
+from storage.billing import bank_booking, cards
 
 ROLL_UP_SECONDS = 30
 STALE_SECONDS = 15
@@ -31,7 +32,6 @@ BILLING_SECONDS = 15
 CARDS_SECONDS = 60
 UNANSWERED = timedelta(seconds=60)
 """Longer than a charge waits for its answer: whoever ordered it is gone."""
-ACCOUNTS_PER_LOOK = 500
 LATE_SECONDS = 60
 """A job that could not start for so long is skipped; its next run does the same work."""
 
@@ -47,13 +47,11 @@ class Jobs:
         settings: Callable[[], Settings],
         listening_since: Callable[[], datetime],
         take_counts: Callable[[housekeeping.Gauges | None, int], None],
-        bill: Callable[[date, bool], None],
-        see: Callable[[date], None],
+        day: BillingDay,
         gateway: CardGateway | None = None,
     ) -> None:
         self._engine = engine
-        self._bill = bill
-        self._see = see
+        self.day = day
         self._gateway = gateway
         # Of what this daemon finds when it starts nobody waits for an answer.
         self._unanswered = timedelta(0)
@@ -76,9 +74,9 @@ class Jobs:
             (self._count, GAUGES_SECONDS),
             (self._retain, RETENTION_SECONDS),
             (self._forget_overrides, OVERRIDES_SECONDS),
-            (self._expire_reservations, OVERRIDES_SECONDS),
-            (self._bill_day, BILLING_SECONDS),
-            (self._collect, BILLING_SECONDS),
+            (self.day.free_reservations, OVERRIDES_SECONDS),
+            (self.day.bill, BILLING_SECONDS),
+            (self.day.collect, BILLING_SECONDS),
             (self._book_bank, BILLING_SECONDS),
             (self._settle_cards, CARDS_SECONDS),
         ):
@@ -150,46 +148,6 @@ class Jobs:
         """A line was given its own again at the moment an override ended; only the row is left."""
         with self._engine.begin() as connection:
             overrides.forget_ended(connection, datetime.now(UTC))
-
-    def _expire_reservations(self) -> None:
-        """They kept nothing any more from their end on; the row is left, and wallets that may pay again."""
-        with self._engine.begin() as connection:
-            wallets.expire(connection, clock.today(connection))
-
-    def _bill_day(self) -> None:
-        """Let wallets pay what is due today; make the previews that are due; issue what was confirmed or waits no more.
-
-        Where runs are automatic and wait for nobody, everybody is billed on the day.
-        """
-        with invoice_runs.alone(self._engine) as is_ours:
-            if not is_ours:
-                return
-            with self._engine.connect() as connection:
-                today, terms = clock.today(connection), invoice_runs.terms(connection)
-            waits = not terms.automatic or terms.confirmation_days > 0
-            if run.count_due(self._engine, today, only_prepaid=waits):
-                self._bill(today, waits)
-            else:
-                # What a run had posted that was killed before it gave the numbers.
-                numbers.number_waiting(self._engine, today)
-            if terms.preview_days or (terms.automatic and waits):
-                with self._engine.connect() as connection:
-                    unseen = invoice_runs.unseen(connection, today + timedelta(days=terms.preview_days))
-                for day in unseen:
-                    self._see(day)
-            with self._engine.connect() as connection:
-                issued = invoice_runs.to_issue(connection, today)
-            for day in issued:
-                self._bill(day, False)
-
-    def _collect(self) -> None:
-        """Do what is due about debts, some accounts at a time."""
-        looked = ACCOUNTS_PER_LOOK
-        while looked == ACCOUNTS_PER_LOOK:
-            with self._engine.begin() as connection:
-                looked, reminders = gate.look_at_due(connection, clock.today(connection), ACCOUNTS_PER_LOOK)
-            for reminder in reminders:
-                self._log.info("reminder due", customer=reminder.customer_id, number=reminder.number)
 
     def _book_bank(self) -> None:
         """Go on with files of the bank whose booking was interrupted."""

@@ -30,6 +30,7 @@ from control.ports import ControlPorts, RuntimeStatus
 from control.server import ControlServer
 from control.socket_path import NAME as CONTROL_SOCKET
 from daemon import card_gateway, card_webhook, demonstration, event_loop, invoice_runner, logs, metrics_http
+from daemon.billing_day import BillingDay
 from daemon.coa_relay import CoaRelay
 from daemon.database_keeper import DatabaseKeeper
 from daemon.datagrams import DatagramSocket, await_port
@@ -205,15 +206,8 @@ class Daemon:
         return engine
 
     def _jobs(self, engine: Engine, gateway: CardGateway | None) -> Jobs:
-        return Jobs(
-            engine,
-            lambda: self._settings,
-            lambda: self._receiving_since,
-            self._take_counts,
-            partial(self._bill, engine),
-            lambda on: invoice_runner.see(self._database.dsn, on),
-            gateway,
-        )
+        day = BillingDay(engine, partial(self._bill, engine), lambda on: invoice_runner.see(self._database.dsn, on))
+        return Jobs(engine, lambda: self._settings, lambda: self._receiving_since, self._take_counts, day, gateway)
 
     async def _start_core(self, engine: Engine, vault: Vault, jobs: Jobs, gateway: CardGateway | None) -> None:
         """Enforce, do what the clock asks for, and open the doors but those of RADIUS."""
@@ -239,6 +233,7 @@ class Daemon:
             ),
             lambda on: invoice_runner.bill(engine, self._database.dsn, on, runners=invoice_runner.usual_runners()),
             gateway,
+            jobs.day.live,
         )
         self._start_webhook(engine)
         door = self._data / CONTROL_SOCKET
@@ -259,7 +254,7 @@ class Daemon:
 
     def _bill(self, engine: Engine, on: date, only_prepaid: bool) -> None:
         """Bill a day, as its job asks for it."""
-        *_, told = invoice_runner.bill(engine, self._database.dsn, on, runners=1, only_prepaid=only_prepaid)
+        told = invoice_runner.bill_all(engine, self._database.dsn, on, only_prepaid=only_prepaid)
         self._log.info("billed", day=on.isoformat(), accounts=told.accounts, parked=told.parked)
 
     async def _start_workers(self) -> None:

@@ -64,10 +64,11 @@ class Planned:
 
 
 @contextmanager
-def alone(engine: Engine) -> Iterator[bool]:
-    """Tell whether nobody else plans and issues runs, and let nobody else do so meanwhile."""
+def alone(engine: Engine, *, waits: bool = False) -> Iterator[bool]:
+    """Tell whether nobody else plans and issues runs, or wait for that, and let nobody else do so meanwhile."""
+    taking = "pg_advisory_lock(:lock) IS NOT NULL" if waits else "pg_try_advisory_lock(:lock)"
     with engine.connect() as connection:
-        is_ours = bool(connection.scalar(text("SELECT pg_try_advisory_lock(:lock)"), {"lock": _LOCK}))
+        is_ours = bool(connection.scalar(text(f"SELECT {taking}"), {"lock": _LOCK}))
         # The lock is the session's; a run takes longer than a transaction should stay open.
         connection.commit()
         try:

@@ -14,11 +14,10 @@ import sqlalchemy
 from beancount import loader
 from sqlalchemy import text
 
-from config.settings import Settings
 from control.ports import ControlPorts, RuntimeStatus
 from daemon import invoice_runner
-from daemon.jobs import Jobs
-from storage.billing import clock, invoice_runs, numbers, run
+from daemon.billing_day import BillingDay
+from storage.billing import clock
 from storage.snapshot import Snapshot
 from storage.usage import usage
 from storage.vault import Vault
@@ -181,16 +180,10 @@ class Year:
     today: date = FIRST
 
     def __post_init__(self) -> None:
-        now = datetime.now(UTC)
-        self._jobs = Jobs(
-            self.engine, Settings, lambda: now, lambda _counts, _closed: None, self._bill, lambda _on: None
-        )
+        self._day = BillingDay(self.engine, self._bill, lambda _on: None)
 
     def _bill(self, on: date, only_prepaid: bool) -> None:
-        run.bill_due(self.engine, on, only_prepaid=only_prepaid)
-        numbers.number_waiting(self.engine, on)
-        if not only_prepaid:
-            invoice_runs.mark_issued(self.engine, on)
+        invoice_runner.bill_here(self.engine, on, only_prepaid=only_prepaid)
 
     def comes(self, day: date) -> None:
         """Let it be a day, and the daemon do what is due."""
@@ -200,8 +193,8 @@ class Year:
 
     def work(self) -> None:
         """Do what the daemon does every some seconds."""
-        self._jobs._bill_day()
-        self._jobs._collect()
+        self._day.bill()
+        self._day.collect()
 
     def order(self, *arguments: str) -> Outcome:
         """Give an order that has to be obeyed."""
@@ -354,6 +347,7 @@ def play(year: Year) -> dict[str, date]:
     return states
 
 
+@pytest.mark.timeout(400)
 def test_a_year_of_every_kind_of_customer_is_billed_to_the_cent(year: Year) -> None:
     states = play(year)
     engine = year.engine

@@ -7,6 +7,7 @@ import io
 import tempfile
 from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -15,6 +16,7 @@ import sqlalchemy
 
 from control.ports import ControlPorts, RuntimeStatus
 from daemon import invoice_runner
+from daemon.billing_day import BillingDay
 from storage.snapshot import Snapshot
 from storage.usage import usage
 from storage.vault import Vault
@@ -46,6 +48,10 @@ FIRST = today().replace(day=1)
 NEXT = (FIRST + timedelta(days=32)).replace(day=1)
 
 
+def bill_day(engine: sqlalchemy.Engine, dsn: str, on: date, only_prepaid: bool) -> None:
+    invoice_runner.bill_all(engine, dsn, on, only_prepaid=only_prepaid)
+
+
 @pytest.fixture
 def caudal(
     engine: sqlalchemy.Engine, database_dsn: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -59,6 +65,7 @@ def caudal(
         ports = ControlPorts(
             engine, vault, lambda: runtime, at_once, usage, lambda: datetime.now(UTC), Snapshot.empty,
             bill=lambda on: invoice_runner.bill(engine, database_dsn, on, runners=1),
+            live_day=BillingDay(engine, partial(bill_day, engine, database_dsn), lambda _on: None).live,
         )  # fmt: skip
         with running(ports, data):
             caudal = command(capsys)
@@ -132,6 +139,23 @@ def test_a_payment_is_booked_once_refunded_and_reversed(caudal: Command) -> None
     (listed,) = ok(caudal("payment", "list", "--customer", "ana", "--json")).json
     assert (listed["reversed"], listed["unused"]) == (True, "0.00")
     assert ok(caudal("account", "show", "ana", "--json")).json["owed"] == "12.10"
+    assert ok(caudal("ledger", "check", "--json")).json == []
+
+
+def test_each_day_that_the_clock_passes_is_lived(caudal: Command, engine: sqlalchemy.Engine) -> None:
+    ok(caudal("clock", "permit"))
+    ok(caudal("payment", "add", "eva", "20.00"))
+    ok(caudal("invoice", "run"))
+    begins = today()
+    told = ok(caudal("clock", "advance", "30")).out.splitlines()[-1]
+    assert told == f"{begins + timedelta(days=30)} (the clock of a test database)"
+    (without_money,) = rows(engine, "SELECT starts, ends FROM rest WHERE cause = 'no_balance'")
+    assert begins < without_money[0] < begins + timedelta(days=30), "the day on which it happened"
+    paid = """SELECT max(l.ends) FROM document_line AS l JOIN customer AS c ON c.id = l.customer_id
+        WHERE c.login = 'eva'"""
+    assert (without_money[1], rows(engine, paid)) == (None, [(without_money[0],)])
+    steps = rows(engine, "SELECT kind, due_on FROM collection_step ORDER BY due_on")
+    assert steps == [("reminder", begins + timedelta(days=17)), ("block", begins + timedelta(days=25))]
     assert ok(caudal("ledger", "check", "--json")).json == []
 
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
 
 import pytest
 import sqlalchemy
 
-from config.settings import Settings
 from daemon import invoice_runner
-from daemon.jobs import Jobs
+from daemon.billing_day import BillingDay
 from storage.billing import clock, invoice_runs, numbers, run
 from storage.billing.invoice_runs import RunRefused
 from tests.integration.billed_isp import HEAD, assert_books_are_right, customer, documents, provide, rows, sold
@@ -32,8 +31,7 @@ class Day:
         self.engine = engine
         self.previews: list[date] = []
         self.after_billing: Callable[[], None] = lambda: None
-        now = datetime.now(UTC)
-        self._jobs = Jobs(engine, Settings, lambda: now, lambda _counts, _closed: None, self._bill, self._see)
+        self._day = BillingDay(engine, self._bill, self._see)
 
     def _bill(self, on: date, only_prepaid: bool) -> None:
         run.bill_due(self.engine, on, only_prepaid=only_prepaid)
@@ -56,7 +54,7 @@ class Day:
 
     def work(self) -> None:
         """Do the job once."""
-        self._jobs._bill_day()
+        self._day.bill()
 
     def runs(self) -> Runs:
         """Return the runs with their states."""

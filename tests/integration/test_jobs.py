@@ -10,6 +10,7 @@ import sqlalchemy
 from sqlalchemy import text
 
 from config.settings import Settings, parse
+from daemon.billing_day import BillingDay
 from daemon.jobs import Jobs
 from domain.plan_rules import Change, ChangeKind
 from enforcement.standing import Override
@@ -36,8 +37,7 @@ def jobs_of(engine: sqlalchemy.Engine, *settings: Settings) -> Jobs:
         lambda: next(given),
         lambda: LONG_AGO,
         lambda _counts, _closed: None,
-        lambda _on, _prepaid: None,
-        lambda _on: None,
+        BillingDay(engine, lambda _on, _prepaid: None, lambda _on: None),
     )
 
 
