@@ -43,7 +43,7 @@ class Sold(NamedTuple):
     proration: Proration
     currency: str
     billed: Sequence[Period] = ()
-    """Periods that were charged, also those of another billing day: their days are charged in no other one."""
+    """Periods that were charged, oldest first, also those of another billing day: their days are in no later one."""
 
 
 def charged(sold: Sold, events: Iterable[Reported], floor: date, on: date) -> Iterator[UsagePeriod]:
@@ -55,14 +55,24 @@ def charged(sold: Sold, events: Iterable[Reported], floor: date, on: date) -> It
     if not days:
         return
     found = [event for event in events if any(held.starts <= event.on < held.ends for held in days)]
-    period = sold.cycle.period(max(floor, days[0].starts))
+    billed = list(dict.fromkeys(sold.billed))
+    for period in _periods(sold, billed, max(floor, days[0].starts), on):
+        before = billed[: billed.index(period)] if period in billed else billed
+        held = difference(intersection(days, [period]), union(before))
+        if held:
+            yield _rated(sold, found, period, held, on)
+
+
+def _periods(sold: Sold, billed: Sequence[Period], since: date, on: date) -> Iterator[Period]:
+    """Yield the periods that are over, and the present one if it may be billed; those of another billing day, too."""
+    for period in billed:
+        if period.ends > since and sold.cycle.period(period.starts) != period:
+            yield period
+    period = sold.cycle.period(since)
     for _ in range(MOST_PERIODS):
         if period.starts > on or (period.ends > on and sold.metering.tariff.bill_at is None):
             return
-        others = union(billed for billed in sold.billed if billed != period and billed.ends <= floor)
-        held = difference(intersection(days, [period]), others)
-        if held:
-            yield _rated(sold, found, period, held, on)
+        yield period
         period = sold.cycle.period(period.ends)
 
 

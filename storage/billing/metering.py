@@ -20,8 +20,9 @@ from sqlalchemy import text
 from sqlalchemy.engine import Connection
 
 from billing.cycle import Period
-from billing.generation import UsagePeriod
+from billing.generation import OVERAGE, UsagePeriod
 from billing.history import Phase
+from billing.intervals import difference, union
 from domain.money import decimal, digits, minor_units, rounded
 from domain.plan_rules import Cap, PlanRules
 from domain.tariff import Tariff, blocks, rate, so_far
@@ -31,7 +32,10 @@ from enforcement.standing import Counter
 from storage import carry, usage
 from storage.carry import Carried
 
+_DAY = timedelta(days=1)
 _WEEK = timedelta(days=7)
+_TWO_MONTHS = timedelta(days=62)
+"""No period of a cap is longer: whatever may still change begins no earlier before what was billed."""
 MOST_PERIODS = 400
 """Of one subscription in one run: those of a year, by the day."""
 
@@ -67,10 +71,12 @@ def charged(
     connection: Connection, found: Sequence[Metered], rules: Mapping[int, PlanRules], zone: ZoneInfo, on: date
 ) -> dict[int, list[UsagePeriod]]:
     """Return what the periods that are over by `on` cost, by subscription; and the present one, if it may be billed."""
-    asked = [each for metered in found for each in _periods(metered, rules, zone, on)]
+    said = _said(connection, found)
+    known = _known(connection, found, said, zone)
+    asked = [each for metered in found for each in _periods(metered, rules, zone, on, known[metered.subscription_id])]
     now = midnight(zone, on)
     used = _used(connection, [(each.metered.service_id, each.span, each.rules) for each in asked], zone, now)
-    limits = _limits(connection, asked, on)
+    limits = {place: limit for place, (_, limit) in said.items()} | _present(connection, asked, on)
     unsaid = [each for each in asked if each.place not in limits]
     if unsaid:
         limits = _unsettled(connection, unsaid, used, zone, now) | limits
@@ -176,33 +182,49 @@ def _rated(each: _Asked, used: int, limit: int, tariff: Tariff, charged: int) ->
     return UsagePeriod(each.days, amount, 1, facts, decimal(amount, currency))
 
 
-def _periods(metered: Metered, rules: Mapping[int, PlanRules], zone: ZoneInfo, on: date) -> Iterator[_Asked]:
+def _periods(
+    metered: Metered, rules: Mapping[int, PlanRules], zone: ZoneInfo, on: date, known: Sequence[Period]
+) -> Iterator[_Asked]:
     """Yield the periods of the cap that are over, the latest first; before them the present one if it may be billed.
 
-    Where they share a ceiling, those that were billed before are among them, from the beginning of the month on.
+    Those that are known, as they were billed or settled, stay what they were. Where they share a ceiling, those that
+    were billed before are among them, from the beginning of the month on.
     """
     if not metered.phases:
         return
     begun = max(metered.floor, metered.phases[0].days.starts)
     sharing = _sharing_since(metered, zone)
-    at = midnight(zone, on)
+    at = on
     for number in range(MOST_PERIODS):
-        before = at - timedelta(microseconds=1 if number else 0)
-        phase = _phase_on(metered.phases, before.astimezone(zone).date())
+        day = at - _DAY if number else at
+        phase = _phase_on(metered.phases, day)
         plan = None if phase is None else rules.get(phase.product_id)
         if plan is None:
             # Not sold, or by another plan: the day before is asked.
-            at = midnight(zone, before.astimezone(zone).date())
-            if at.astimezone(zone).date() <= begun:
+            at = day
+            if at <= begun:
                 return
             continue
-        span = cap_span(plan, zone, before, metered.period_day)
-        days = Period(span.begins.astimezone(zone).date(), span.ends.astimezone(zone).date())
+        days = _period_of(day, plan, zone, metered.period_day, known)
         if days.ends <= (sharing if plan.shares_ceiling else begun):
             return
         if days.ends <= on or _tariff(plan).bill_at is not None:
-            yield _Asked(metered, span, days, plan)
-        at = span.begins
+            yield _Asked(metered, Span(midnight(zone, days.starts), midnight(zone, days.ends)), days, plan)
+        at = days.starts
+
+
+def _period_of(day: date, plan: PlanRules, zone: ZoneInfo, first_day: int, known: Sequence[Period]) -> Period:
+    """Return the period of the cap around a day: one that is known, or what these leave of that of the plan."""
+    span = cap_span(plan, zone, midnight(zone, day), first_day)
+    days = Period(span.begins.astimezone(zone).date(), span.ends.astimezone(zone).date())
+    for each in known:
+        if each.starts <= day < each.ends:
+            return each
+        if each.ends <= day:
+            days = days._replace(starts=max(days.starts, each.ends))
+        else:
+            return days._replace(ends=min(days.ends, each.starts))
+    return days
 
 
 def _sharing_since(metered: Metered, zone: ZoneInfo) -> date:
@@ -227,18 +249,39 @@ def _tariff(rules: PlanRules) -> Tariff:
     return rules.overage.tariff
 
 
-def _limits(connection: Connection, asked: Sequence[_Asked], on: date) -> dict[_Place, int]:
-    """Return what might be used in periods that enforcement has settled, and in the present ones."""
-    rows = connection.execute(
-        text("""SELECT service_id, begins, limit_octets FROM usage_period
-            WHERE (service_id, begins) IN (
-                SELECT * FROM unnest(CAST(:services AS bigint[]), CAST(:begins AS timestamptz[])))"""),
-        {
-            "services": [each.metered.service_id for each in asked],
-            "begins": [each.span.begins for each in asked],
-        },
-    )
-    limits = {(service_id, begins): limit for service_id, begins, limit in rows}
+def _said(connection: Connection, found: Sequence[Metered]) -> dict[_Place, tuple[datetime, int]]:
+    """Return when periods end that enforcement has settled, and what might be used in them."""
+    rows = connection.execute(text(_SAID), _since(found))
+    return {(service_id, begins): (ends, limit) for service_id, begins, ends, limit in rows}
+
+
+def _known(
+    connection: Connection, found: Sequence[Metered], said: Mapping[_Place, tuple[datetime, int]], zone: ZoneInfo
+) -> dict[int, list[Period]]:
+    """Return the periods that were billed, and the settled ones as far as they were not, by subscription."""
+    known: dict[int, list[Period]] = {each.subscription_id: [] for each in found}
+    for subscription_id, *days in connection.execute(text(_BILLED), _since(found)):
+        known[subscription_id].append(Period(*days))
+    settled: dict[int, list[Period]] = defaultdict(list)
+    for (service_id, begins), (ends, _) in said.items():
+        settled[service_id].append(Period(begins.astimezone(zone).date(), ends.astimezone(zone).date()))
+    for each in found:
+        billed = known[each.subscription_id]
+        known[each.subscription_id] = sorted([*billed, *difference(sorted(settled[each.service_id]), union(billed))])
+    return known
+
+
+def _since(found: Sequence[Metered]) -> dict[str, object]:
+    return {
+        "subscriptions": [each.subscription_id for each in found],
+        "services": [each.service_id for each in found],
+        "days": [each.floor - _TWO_MONTHS if each.floor > date.min + _TWO_MONTHS else date.min for each in found],
+    }
+
+
+def _present(connection: Connection, asked: Sequence[_Asked], on: date) -> dict[_Place, int]:
+    """Return what may be used in the periods that are not over."""
+    limits = {}
     present = {each.metered.service_id: each for each in asked if each.days.ends > on}
     if present:
         given = {"ids": list(present), "begins": [each.span.begins for each in present.values()]}
@@ -249,6 +292,12 @@ def _limits(connection: Connection, asked: Sequence[_Asked], on: date) -> dict[_
     return limits
 
 
+_SAID = """SELECT p.service_id, p.begins, p.ends, p.limit_octets
+    FROM unnest(CAST(:services AS bigint[]), CAST(:days AS date[])) AS u(id, since)
+    JOIN usage_period AS p ON p.service_id = u.id AND p.begins > u.since"""
+_BILLED = f"""SELECT DISTINCT l.subscription_id, l.period_starts, l.period_ends
+    FROM unnest(CAST(:subscriptions AS bigint[]), CAST(:days AS date[])) AS u(id, since)
+    JOIN document_line AS l ON l.subscription_id = u.id AND l.period_ends > u.since AND l.component = '{OVERAGE}'"""
 # What rolled over into a period that is not over, and all that was bought for it.
 _MORE = """SELECT u.id, coalesce((SELECT sum(lot) FROM meter AS m, unnest(m.carried_lots) AS lot
             WHERE m.service_id = u.id AND m.carried_for = u.begins), 0)::bigint,

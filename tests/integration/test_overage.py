@@ -113,6 +113,39 @@ def test_weeks_of_a_cap_begin_on_the_day_that_its_plan_says(engine: sqlalchemy.E
     assert_books_are_right(engine)
 
 
+@pytest.mark.parametrize("settled", [False, True])
+def test_days_of_a_period_that_was_billed_are_in_no_other_one(engine: sqlalchemy.Engine, settled: bool) -> None:
+    world(engine)
+    carry(engine, "2026-01-10", 50 * GIGA)
+    carry(engine, "2026-01-20", 57 * GIGA)
+    bill(engine, "2026-02-01")
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE service SET period_day = 15"))
+        if settled:
+            for begins, ends, used in (("01-01", "02-01", 107), ("02-01", "02-15", 109)):
+                connection.execute(
+                    text("""INSERT INTO usage_period (service_id, begins, ends, limit_octets, used_octets)
+                        SELECT id, CAST(:begins AS timestamptz), CAST(:ends AS timestamptz), 105000000000, :used
+                        FROM service"""),
+                    {"begins": f"2026-{begins} 00:00+01", "ends": f"2026-{ends} 00:00+01", "used": used * GIGA},
+                )
+    carry(engine, "2026-02-14", 109 * GIGA)
+    carry(engine, "2026-02-15", 106 * GIGA)
+    for on in ("2026-03-01", "2026-03-15", "2026-04-01"):
+        bill(engine, on, "ana")
+    charged = [(line[0].isoformat(), line[1].isoformat(), line[4]) for line in lines(engine)]
+    assert charged == [
+        ("2026-01-01", "2026-02-01", 100), ("2026-02-01", "2026-02-15", 200), ("2026-02-15", "2026-03-15", 50),
+    ]  # fmt: skip
+    # A late fact of the first of them is of no other one, either.
+    carry(engine, "2026-01-31", GIGA)
+    with engine.begin() as connection:
+        rollup.revise(connection, [(1, date(2026, 1, 31))])
+    bill(engine, "2026-04-02", "ana")
+    assert [(line[0].isoformat(), line[4]) for line in lines(engine)][3:] == [("2026-01-01", 50)]
+    assert_books_are_right(engine)
+
+
 def test_periods_of_a_cap_share_the_ceiling_of_their_month(engine: sqlalchemy.Engine) -> None:
     daily = plan('[plan.overage]\nprice = "0.50"\nblock = "1G"\nceiling = "3"\n')
     provide(engine, HEAD, daily.replace("[plan.cap]", '[plan.cap]\nperiod = "day"'), customer("ana"), LINE)

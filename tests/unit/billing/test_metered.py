@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date, timedelta
 from decimal import Decimal
 from random import Random
@@ -58,6 +59,24 @@ def test_days_that_were_charged_by_another_billing_day_are_not_charged_again() -
     boxes = sold(BOXES)._replace(cycle=monthly(10), billed=[span("2022-12-15", "2023-01-15")])
     # 100 to reach the tier, 2 boxes for a day and 3 for 25 days, of 31.
     assert amounts(boxes, events, "2023-02-10", day("2023-01-15")) == [("2023-01", 12484)]
+
+
+def test_a_period_of_another_billing_day_stays_what_it_was_when_it_is_rated_again() -> None:
+    events = reported(("2023-01-12", "2"), ("2023-01-16", "1"))
+    before, since = span("2022-12-15", "2023-01-15"), span("2023-01-10", "2023-02-10")
+    moved = sold(FILMS)._replace(cycle=monthly(10), billed=[before, since])
+    for floor, expected in (("2023-01-12", {before: 780, since: 390}), ("2023-01-15", {since: 390})):
+        found = charged(moved, events, day(floor), day("2023-02-10"))
+        assert {usage.period: usage.amount for usage in found} == expected
+
+
+def test_what_was_billed_before_its_period_was_over_is_not_billed_again_by_another_billing_day() -> None:
+    films = Metering(Measure.SUM, replace(FILMS.tariff, bill_at=Decimal(5)))
+    moved = sold(films)._replace(cycle=monthly(15), billed=[span("2023-01-01", "2023-02-01")])
+    events = reported(("2023-01-05", "2"), ("2023-01-20", "1"), ("2023-02-03", "1"))
+    found = {usage.period: usage.amount for usage in charged(moved, events, day("2023-01-06"), day("2023-02-15"))}
+    assert [found[span(*days)] for days in (("2023-01-01", "2023-02-01"), ("2023-01-15", "2023-02-15"))] == [1170, 390]
+    assert sum(found.values()) == 1170 + 390
 
 
 def test_units_of_a_month_show_their_price_and_only_what_was_sold_counts() -> None:
