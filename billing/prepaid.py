@@ -32,6 +32,10 @@ class Wallet(NamedTuple):
         """Tell whether it pays an amount; what costs nothing, or is given back, it always pays."""
         return amount <= 0 or amount <= self.available
 
+    def missing(self, amount: int) -> int:
+        """Return how much more it has to have, to pay an amount."""
+        return 0 if self.pays(amount) else amount - self.available
+
     def after(self, amount: int) -> Wallet:
         """Return it when it has paid."""
         return self._replace(balance=self.balance - amount)

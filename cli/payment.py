@@ -149,6 +149,7 @@ def show(customer: str, as_json: bool) -> None:
             ("state", item["state"]),
             ("wallet" if is_prepaid else "owed", shown(item["wallet" if is_prepaid else "owed"], currency)),
             ("reserved", shown(item["reserved"], currency) if item["reserved"].strip("0.") else ""),
+            ("to be paid", shown(item["missing"], currency) if (item["missing"] or "").strip("0.") else ""),
             ("days left", str(item["days_left"]) if is_prepaid else ""),
             ("billed next", item["next_bill_on"] or ""),
             ("parked", item["parked"] or ""),

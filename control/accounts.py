@@ -26,10 +26,13 @@ def show_account(ports: Ports, customer: Name) -> models.AccountAnswer:
         today = clock.today(connection)
         catalogue = accounts.Catalogue.read(connection)
         (account,) = accounts.load(connection, [id_], today, catalogue)
+        # What is missing first: days are counted by paying them.
+        missing = None if account.wallet is None else wallets.missing(account, catalogue, today)
         left = None if account.wallet is None else wallets.days_left(account, catalogue, today)
     currency = row["currency"]
     amounts = {key: decimal_text(row[key], currency) for key in ("owed", "wallet", "reserved")}
-    return models.AccountAnswer(**{**row, **amounts}, days_left=left)
+    to_pay = None if missing is None else decimal_text(missing, currency)
+    return models.AccountAnswer(**{**row, **amounts}, missing=to_pay, days_left=left)
 
 
 @routes.get("/calendars/{customer:path}")

@@ -274,6 +274,7 @@ class AccountAnswer(Answer):
     owed: str
     wallet: str
     reserved: str = Field(description="What of the wallet is kept for something under way.")
+    missing: str | None = Field(description="Of a prepaid account: what has to be paid before its lines are served.")
     days_left: int | None = Field(description="Of a prepaid account: days from tomorrow on that its wallet pays.")
     next_bill_on: date | None
     parked: str | None

@@ -66,6 +66,13 @@ def days_left(account: Account, catalogue: Catalogue, today: date) -> int:
     return prepaid.days_left(account.wallet.after(due), today, cost) if account.wallet.pays(due) else 0
 
 
+def missing(account: Account, catalogue: Catalogue, today: date) -> int:
+    """Return what has to be paid before a wallet pays what is due today, in minor units; nothing where it does."""
+    assert account.wallet is not None
+    _, drafts = drafting.draft(account, catalogue, today)
+    return account.wallet.missing(drafting.taken(drafts))
+
+
 def _with(subscription: Subscription, line: IssuedLine) -> Subscription:
     return replace(subscription, issued=[*subscription.issued, line])
 

@@ -206,10 +206,18 @@ def test_a_debt_is_reminded_of_blocks_and_is_let_in_by_a_promise_by_trust_and_by
 def test_a_wallet_pays_day_by_day(caudal: Command) -> None:
     shown = ok(caudal("account", "show", "eva", "--json")).json
     assert (shown["wallet"], shown["days_left"]) == ("0.00", 0)
+    assert f"to be paid   {shown['missing']} EUR" in ok(caudal("account", "show", "eva")).out
+    ok(caudal("payment", "add", "eva", shown["missing"]))
+    shown = ok(caudal("account", "show", "eva", "--json")).json
+    assert (shown["wallet"], shown["missing"], shown["next_bill_on"]) == (
+        "0.00",
+        "0.00",
+        str(today() + timedelta(days=1)),
+    )
     ok(caudal("payment", "add", "eva", "100", "--json"))
     ok(caudal("invoice", "run", "--json"))
     after = ok(caudal("account", "show", "eva", "--json")).json
-    assert float(after["wallet"]) < 100
+    assert (after["wallet"], after["missing"]) == ("100.00", "0.00"), "the day is paid already"
     assert after["days_left"] > 200
     assert "days left" in ok(caudal("account", "show", "eva")).out
 

@@ -199,6 +199,13 @@ def test_m9_a_wallet_pays_for_those_it_is_shared_with(engine: sqlalchemy.Engine)
     assert_books_are_right(engine)
 
 
+def missing(engine: sqlalchemy.Engine, ana: int, on: str) -> int:
+    with engine.connect() as connection:
+        catalogue = Catalogue.read(connection)
+        (account,) = accounts.load(connection, [ana], date.fromisoformat(on), catalogue)
+        return wallets.missing(account, catalogue, date.fromisoformat(on))
+
+
 def trusting(engine: sqlalchemy.Engine, ana: int, on: str) -> date:
     with engine.begin() as connection:
         return collecting.trust(connection, ana, date.fromisoformat(on))
@@ -244,8 +251,9 @@ def test_days_on_trust_are_paid_as_soon_as_a_wallet_pays_again(engine: sqlalchem
     each_day(engine, "2026-01-03", 4)
     assert look(engine, "2026-01-06") == "no_balance"
     # What trust costs, and three days: the third and fourth, which were served, and today.
+    assert missing(engine, ana, "2026-01-06") == 100 + 97
     pay(engine, ana, 100 + 96, "2026-01-06")
-    assert line_state(engine) == "no_balance"
+    assert (line_state(engine), missing(engine, ana, "2026-01-06")) == ("no_balance", 1)
     pay(engine, ana, 1, "2026-01-06")
     assert line_state(engine) == "active"
     assert wallet(engine) == 0
