@@ -346,8 +346,7 @@ _ACCOUNTS = f"""SELECT a.customer_id, a.currency, a.state, c.login, c.name, c.em
         CROSS JOIN isp AS i
     WHERE a.customer_id {_AMONG}"""
 _MEMBERS = f"""SELECT c.id, c.login, coalesce(c.payer_id, c.id) AS payer FROM customer AS c
-    LEFT JOIN account AS a ON a.customer_id = c.id
-    WHERE (c.id {_AMONG} AND c.payer_id IS NULL) OR (c.payer_id {_AMONG} AND a.state IS DISTINCT FROM 'inactive')"""
+    WHERE (c.id {_AMONG} AND c.payer_id IS NULL) OR c.payer_id {_AMONG}"""
 _PROFORMAS = f"""SELECT d.customer_id AS payer, d.id, d.due_on, d.open_amount, (
         SELECT json_agg(json_build_array(l.customer_id, p.subscription_id, l.component, l.rate,
             json_build_array(l.period_starts, l.period_ends), json_build_array(l.starts, l.ends), l.amount,

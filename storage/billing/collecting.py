@@ -67,6 +67,8 @@ def set_active(connection: Connection, customer_id: int, is_active: bool, today:
         state = "active" if is_active else "inactive"
         raise OrderRefused(f"this customer is {state} already, or nothing was ever sold to it")
     gate.reassess(connection, sorted({payer, customer_id}), today)
+    if payer != customer_id:
+        _look_again(connection, payer, today, today)
 
 
 def trust(connection: Connection, customer_id: int, today: date, made_by: str = "") -> date:

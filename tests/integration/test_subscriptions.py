@@ -440,8 +440,30 @@ def test_a_sub_account_that_is_inactive_is_not_billed_and_its_line_is_not_let_in
     with engine.begin() as connection:
         connection.execute(text("UPDATE subscription_event SET on_day = '2026-01-01'"))
         connection.execute(text("UPDATE subscription SET revised_from = '2026-01-01'"))
+        connection.execute(text("UPDATE rest SET starts = '2026-01-01'"))
     bill(engine, "2026-01-01", "ana")
     assert [told for told, _ in lines(engine, "ana")] == ["fibre"]
+
+
+def test_whoever_pays_for_an_inactive_customer_pays_the_days_before_and_shares_no_discount_with_it_after(
+    engine: sqlalchemy.Engine,
+) -> None:
+    provide(
+        engine, HEAD, customer("ana"), customer("hija", 'payer = "ana"'), sold("ana", "television", "2026-01-01"),
+        sold("hija", "television", "2026-01-01"),
+        '[[discount]]\nname = "both"\ncustomer = "ana"\namount = "6.20"\nstarts = 2026-01-01\n',
+    )  # fmt: skip
+    bill(engine, "2026-01-01", "ana")
+    assert sum(net for _, net in lines(engine, "ana")) == 2000 - 620
+    hija = rows(engine, "SELECT id FROM customer WHERE login = 'hija'")[0][0]
+    with engine.begin() as connection:
+        collecting.set_active(connection, hija, False, date(2026, 1, 17))
+    bill(engine, "2026-01-17", "ana")
+    # 15 days of hers are given back; those of the discount are taken off what is left.
+    assert sum(net for _, net in lines(engine, "ana")) == 2000 - 484 - 620
+    bill(engine, "2026-02-01", "ana")
+    assert sum(net for _, net in lines(engine, "ana")) == 2000 - 484 - 620 + 1000 - 620
+    assert_books_are_right(engine)
 
 
 def test_p16_what_is_ordered_in_the_afternoon_may_begin_the_next_day(engine: sqlalchemy.Engine) -> None:
