@@ -47,8 +47,11 @@ peers: ## install the Debian packages that the tests use as peers, or say what w
 bench: venv ## measure against FreeRADIUS on this machine (ARGS="options of bench/run.py")
 	@exec $(BIN)/python -m bench.run $(ARGS)
 
-soak: venv peers ## the long forms of the system tests: minutes to hours (ARGS="options of pytest")
+soak: venv peers ## the long forms of the system tests, and properties drawn anew: minutes to hours (ARGS="options of pytest")
 	@CAUDAL_SOAK=1 $(BIN)/python -m pytest tests/system -m soak --timeout=0 $(ARGS)
+ifeq ($(strip $(ARGS)),)
+	@CAUDAL_SOAK=1 $(BIN)/python -m pytest -n 2 tests/unit tests/integration -m hypothesis --timeout=0
+endif
 
 lock: ## write both lock files again from setup.cfg (ARGS=--upgrade: with the newest versions)
 	$(PYTHON) -m venv build/lock

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import pytest
@@ -11,8 +12,14 @@ from hypothesis import HealthCheck, settings
 from storage.database import create_engine
 from tests.postgres import PostgresForTests, postgres_for_tests
 
-# Slowness is told by the benchmarks; on a busy machine it is no fault of what is tested.
-settings.register_profile("caudal", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+# Slowness is told by the benchmarks; on a busy machine it is no fault of what is tested. Properties are drawn the same
+# way each time, so that a run says of a change what it does; the long form draws anew.
+settings.register_profile(
+    "caudal",
+    deadline=None,
+    derandomize="CAUDAL_SOAK" not in os.environ,
+    suppress_health_check=[HealthCheck.too_slow],
+)
 settings.load_profile("caudal")
 
 

@@ -116,8 +116,8 @@ def test_days_left_end_on_the_day_on_which_the_line_rests(
         day = FIRST + timedelta(days=number)
         bill(engine, day.isoformat(), login)
         assert state_of(engine, login) != "no_balance", (number, left)
-    # Whoever could not pay until the pause may pay the one day before it.
-    if left < LONGEST_DAYS and (left, paused) != (0, 2):
+    # What is left of the days before a pause costs less each day, so whoever could not pay them all may pay the last.
+    if left < LONGEST_DAYS and (left or paused in (None, 1)):
         bill(engine, (FIRST + timedelta(days=left + 1)).isoformat(), login)
         # A pause of an account that could not pay before it began costs nothing, and lets nobody in.
         rests = left == 0 and paused == 1

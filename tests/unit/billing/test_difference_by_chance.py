@@ -85,7 +85,7 @@ SOLD = st.builds(Sold, st.just(Fraction(0)) | PARTS, PARTS, st.sampled_from(Mode
 TOLD = st.lists(st.tuples(TIMES, st.integers(0, 7 * WEEKS)), min_size=1, max_size=6)
 
 
-@settings(max_examples=400, deadline=None, derandomize=True)
+@settings(max_examples=400, deadline=None)
 @given(SOLD, TOLD, TIMES)
 def test_what_was_issued_sums_to_what_the_last_days_cost(
     sold: Sold, told: list[tuple[list[Period], int]], last: list[Period]
@@ -101,7 +101,7 @@ def test_what_was_issued_sums_to_what_the_last_days_cost(
     sold.assert_no_day_is_charged_twice()
 
 
-@settings(max_examples=400, deadline=None, derandomize=True)
+@settings(max_examples=400, deadline=None)
 @given(SOLD, st.lists(st.tuples(TIMES, st.integers(0, 100)), min_size=1, max_size=6))
 def test_credit_notes_of_its_own_let_nothing_be_credited_beyond_what_is_left(
     sold: Sold, told: list[tuple[list[Period], int]]
