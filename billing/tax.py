@@ -41,11 +41,6 @@ class SettledLine(NamedTuple):
     net: int
     taxes: tuple[int, ...]
 
-    @property
-    def gross(self) -> int:
-        """What is to be paid for it."""
-        return self.net + sum(self.taxes)
-
 
 class TaxTotal(NamedTuple):
     """What a document has of one rate."""

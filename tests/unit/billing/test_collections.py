@@ -91,6 +91,8 @@ def test_what_is_charged_once_reminds_and_cuts_only_where_the_rules_say_so() -> 
 def test_a_late_fee_is_a_step_of_its_own() -> None:
     rules = CollectionRules(late_fee_after=5, late_fee=Decimal(3))
     assert acts(rules) == [("2012-06-05", "late-fee")]
+    assert acts(replace(rules, late_fee=Decimal(0))) == []
+    assert acts(replace(rules, late_fee_after=None)) == []
 
 
 @given(
