@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import date
+from pathlib import Path
 
 import pytest
 import sqlalchemy
@@ -95,6 +96,13 @@ def test_verification_ends_with_status_1_when_a_document_was_changed(
     assert (wrong.status, "F2030-000001" in wrong.out) == (1, True)
     assert "F2030-000001" in caudal("invoice", "verify", "--json").json[0]["what"]
     assert caudal("ledger", "check").status == 1
+
+
+def test_a_receipt_is_printed_too(caudal: Command, tmp_path: Path) -> None:
+    receipt = caudal("payment", "add", "ana", "12.10", "--json").json["receipt"]
+    printed = tmp_path / "receipt.pdf"
+    assert caudal("invoice", "pdf", receipt, str(printed)).status == 0
+    assert printed.read_bytes().startswith(b"%PDF-")
 
 
 def test_a_partners_documents_have_its_template_seller_and_logo(engine: sqlalchemy.Engine, caudal: Command) -> None:

@@ -92,6 +92,18 @@ def test_what_is_reported_late_is_charged_by_the_next_run_and_once(engine: sqlal
     assert_books_are_right(engine)
 
 
+def test_what_is_reported_late_of_several_months_is_charged_of_each(
+    engine: sqlalchemy.Engine,
+) -> None:
+    bill(engine, "2026-10-01")
+    bill(engine, "2026-11-01")
+    report(engine, "films", "2026-09-30", "1")
+    report(engine, "films", "2026-10-31", "2")
+    bill(engine, "2026-11-02")
+    assert lines(engine)[-2:] == [("films", 290), ("films", 680)]
+    assert_books_are_right(engine)
+
+
 def test_g14_what_comes_to_so_much_is_billed_before_the_end(engine: sqlalchemy.Engine) -> None:
     report(engine, "films", "2026-09-05", "5")
     bill(engine, "2026-09-05")

@@ -75,6 +75,8 @@ def test_a_payment_pays_the_oldest_invoice_and_has_a_receipt(engine: sqlalchemy.
     booked = pay(engine, Order(ana, 1500, "cash", "one"), "2026-02-02")
     assert [each.amount for each in booked.allocated] == [1210, 290]
     assert (booked.receipt, booked.unused) == ("R2026-000001", 0)
+    pays = "SELECT frozen->'payment'->'pays' FROM document WHERE kind = 'receipt'"
+    assert rows(engine, pays) == [([["F2026-000001", 1210], ["F2026-000002", 290]],)]
     assert [(each[1], each[5]) for each in documents(engine, "ana")] == [
         ("F2026-000001", 0), ("F2026-000002", 920), ("R2026-000001", 0),
     ]  # fmt: skip
@@ -155,6 +157,8 @@ def test_a_reversal_takes_back_everything(engine: sqlalchemy.Engine, ana: int) -
     assert rows(engine, "SELECT unused, refunded, reversed FROM payment") == [(0, 2000, True)]
     with pytest.raises(PaymentError, match="0 minor units are left"), engine.begin() as connection:
         payments.give_back(connection, booked.id, 1, "another", date(2026, 1, 4))
+    with pytest.raises(PaymentError, match="there is no payment 999"):
+        give_back(engine, 999, 1, "2026-01-04")
     assert_books_are_right(engine)
 
 
@@ -219,6 +223,17 @@ def test_l5_a_credit_by_hand_takes_its_share_of_the_tax_and_no_more_than_the_lin
     assert documents(engine, "ana")[-1][2:5] == (1995, 200, 2195)
     assert documents(engine, "ana")[0][5] == 0
     assert_books_are_right(engine)
+
+
+def test_a_credit_by_hand_of_what_was_owed_lets_the_line_in_at_once(engine: sqlalchemy.Engine, ana: int) -> None:
+    bill(engine, "2026-01-01")
+    look(engine, "2026-01-26")
+    assert line_state(engine) == "blocked"
+    (line,) = rows(engine, "SELECT id FROM document_line")[0]
+    with engine.begin() as connection:
+        credit_notes.credit(connection, line, None, "one", date(2026, 1, 26), "a mistake")
+    assert line_state(engine) == "active"
+    assert ana
 
 
 def test_c1_what_was_credited_by_hand_is_not_credited_again_by_history(engine: sqlalchemy.Engine) -> None:

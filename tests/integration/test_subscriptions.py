@@ -85,6 +85,8 @@ def test_days_of_a_pause_are_not_charged_and_the_line_is_not_let_in(engine: sqla
     looked = "SELECT next_look_on FROM account"
     line_state(engine, "ana", day)
     assert rows(engine, looked) == [(day + timedelta(days=3),)]
+    with pytest.raises(OrderRefused, match=r"is active on .* and nothing else is to come"):
+        ordered(engine, subscriptions.resume, "ana", day + timedelta(days=5))
 
 
 def test_a_line_is_let_in_until_its_sale_ends_and_again_when_it_is_sold_again(engine: sqlalchemy.Engine) -> None:
@@ -248,6 +250,12 @@ def test_a_line_that_is_off_and_billed_is_warned_of(engine: sqlalchemy.Engine) -
     assert provide(engine, off).warnings == ()
 
 
+def test_a_line_that_is_off_and_costs_nothing_is_not_warned_of(engine: sqlalchemy.Engine) -> None:
+    free = FASTER.replace('price = "200"', 'price = "0"')
+    assert free != FASTER
+    assert provide(engine, HEAD, free, customer("ana"), line("ana", "small") + "enabled = false\n").warnings == ()
+
+
 def test_p17_the_day_of_an_end_is_the_last_one_where_the_product_says_so(engine: sqlalchemy.Engine) -> None:
     head = HEAD.replace('price = "10"', 'price = "910"\nevery = "3 months"\nlast_day_charged = true')
     ends = sold("ana", "television", "2024-05-20", "ends = 2024-06-20")
@@ -347,6 +355,20 @@ def test_discounts_of_the_file_are_given_changed_and_exported(engine: sqlalchemy
         (Decimal(3), day), (Decimal(4), None),
     ]  # fmt: skip
     assert provide(engine, loyal.replace('"3"', '"4"')).changes == ()
+
+
+def test_an_amount_for_a_whole_account_is_given_once_also_where_more_is_sold_in_the_middle_of_a_month(
+    engine: sqlalchemy.Engine,
+) -> None:
+    loyal = '[[discount]]\nname = "loyal"\ncustomer = "ana"\namount = "3.10"\nstarts = 2026-01-01\n'
+    provide(engine, HEAD, customer("ana"), sold("ana", "television", "2026-01-01"), loyal)
+    bill(engine, "2026-01-01", "ana")
+    provide(engine, sold("ana", "rent", "2026-01-11"))
+    bill(engine, "2026-01-11", "ana")
+    bill(engine, "2026-02-01", "ana")
+    taken = "SELECT sum(amount) FROM document_line WHERE discount_id IS NOT NULL GROUP BY period_starts"
+    assert rows(engine, taken) == [(-310,), (-310,)]
+    assert_books_are_right(engine)
 
 
 def test_a_discount_that_ends_early_is_charged_again_from_that_day(engine: sqlalchemy.Engine) -> None:

@@ -17,6 +17,8 @@ CLAIMS = [
     Claim(5, 40, "north.one", "N-7700", 900),
     Claim(6, 50, "south.one", "N-7700", 900),
     Claim(7, 20, "luis.diaz", "2026", 100),
+    Claim(8, 10, "ana", "F" + "7" * 39, 100),
+    Claim(9, 20, "luis.diaz", "000001-2", 100),
 ]
 PAYERS = {payer.login: [payer] for payer in (Payer(10, "ana"), Payer(20, "luis.diaz"), Payer(50, "south.one"))}
 
@@ -40,6 +42,7 @@ def matched(amount: int = 1210, **said: object) -> Match:
         ("F2026-000001 y F2026-000002", (1, 2)),
         ("F2026-0000011", ()),
         ("XF2026-000001", ()),
+        ("F" + "7" * 39, (8,)),
         ("enero 2026", ()),
         ("Calle Mayor 2026", ()),
     ],
@@ -66,6 +69,7 @@ def test_how_the_amount_stands_to_what_is_open_is_told() -> None:
 def test_a_longer_number_hides_the_shorter_one_within_it() -> None:
     assert matched(text="F2026 000001").document_ids == (1,)
     assert matched(text="factura 000001").document_ids == (4,)
+    assert matched(text="factura 000001 2 hoy").document_ids == (9,)
 
 
 @pytest.mark.parametrize(

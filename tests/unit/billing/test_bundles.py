@@ -60,6 +60,11 @@ def test_taxes_of_its_own_go_before_those_of_what_it_holds() -> None:
     assert (found.parts, found.taxes) == ((), ("iva",))
 
 
+def test_parts_of_its_own_go_before_those_of_what_it_holds() -> None:
+    own = replace(bundle(Included("fibre"), Included("television")), parts=parts(("all", "1", ["iva"])))
+    assert divided(own, BY_CODE, PRICES) is own
+
+
 def test_what_costs_nothing_alone_has_equal_parts() -> None:
     account = Account()
     account.products[1] = product(1, parts=parts(("a", "0", ["iva"]), ("b", "0", ["super"]), ("c", "0", [])))

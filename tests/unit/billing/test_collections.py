@@ -9,7 +9,7 @@ from decimal import Decimal
 from hypothesis import given
 from hypothesis import strategies as st
 
-from billing.collections import Debt, Situation, Step, calendar, may_cut, next_step, standing
+from billing.collections import Debt, Situation, Step, after_trust, calendar, may_cut, next_step, standing
 from domain.billing_terms import CollectionAct, CollectionRules
 
 DUE = date(2012, 5, 31)
@@ -69,6 +69,15 @@ def test_a_day_that_an_operator_set_is_not_for_what_was_billed_after_it() -> Non
     later = Situation([Debt(1, DUE, 1000, date(2012, 6, 11))])
     assert ("2012-07-20", "block") in acts(rules, later)
     assert ("2012-06-10", "block") in acts(rules, Situation([Debt(1, DUE, 1000, date(2012, 6, 10))]))
+
+
+def test_days_on_trust_hold_cuts_off_until_the_day_after_them_and_nothing_else() -> None:
+    steps = calendar(replace(RULES, reminders=(35,), deactivate_after=1), OWED)
+    held = after_trust(steps, date(2012, 7, 12))
+    assert [(step.on.isoformat(), step.act.value) for step in held] == [
+        ("2012-07-05", "reminder"), ("2012-07-13", "slow"), ("2012-07-13", "redirect"), ("2012-07-20", "block"),
+        ("2012-07-21", "deactivate"),
+    ]  # fmt: skip
 
 
 def test_each_step_may_have_its_day_by_hand() -> None:

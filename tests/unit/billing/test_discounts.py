@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from billing.cycle import Cycle
 from billing.discounts import Discount
+from billing.history import EventKind
 from domain.catalogue import Align, CycleUnit
 from tests.unit.billing.billed_account import Account, day, product, span, yearly
 
@@ -60,7 +61,8 @@ def test_an_amount_of_periods_of_days_is_taken_of_what_has_the_same_ones_alone()
     account.products[2] = product(2, align=Align.START)
     account.starts("2026-01-01", "30", subscription=1)
     account.starts("2026-01-01", "30", subscription=2, product=2)
-    assert account.run("2026-01-01") == [3000, -500, 3000]
+    account.does(EventKind.START, "2026-01-01", "30", product=1, subscription=3, anchor="2026-01-01")
+    assert account.run("2026-01-01") == [3000, -500, 3000, 3000]
 
 
 def test_a_year_that_is_paid_at_once_has_its_twelve_parts_of_the_amount() -> None:

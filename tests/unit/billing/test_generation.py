@@ -153,6 +153,17 @@ def test_without_proration_no_period_is_paid_twice_whatever_changes_in_it() -> N
     assert account.run("2026-03-01") == [3000]
 
 
+def test_without_proration_a_year_that_is_paid_is_paid_for_whatever_takes_its_place() -> None:
+    account = Account(proration=Proration.NONE)
+    account.products[1] = yearly(1)
+    account.starts("2026-01-01", "100.00")
+    account.run("2026-01-01")
+    account.changes("2026-01-15", "10.00", product=2)
+    account.changes("2026-01-20", "20.00", product=3)
+    assert account.run("2026-12-01") == []
+    assert account.run("2027-01-01") == [2000]
+
+
 def test_without_proration_a_discount_that_is_shared_is_taken_off_a_price_once_in_a_period() -> None:
     account = Account(proration=Proration.NONE)
     account.starts("2026-01-01", "10.00")

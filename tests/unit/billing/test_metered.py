@@ -103,7 +103,8 @@ def test_what_was_billed_and_what_is_not_over_is_left_alone() -> None:
     events = reported(("2023-01-05", "2"), ("2023-02-05", "1"), ("2023-03-05", "1"))
     assert amounts(sold(FILMS), events, "2023-03-20", day("2023-02-01")) == [("2023-02", 390)]
     early = sold(Metering(Measure.SUM, Tariff((Tier(None, Decimal("3.90")),), bill_at=Decimal(3))))
-    assert [usage.bill_at for usage in charged(early, events, day("2023-02-01"), day("2023-03-20"))] == [None, 300]
+    for on in ("2023-03-01", "2023-03-20"):
+        assert [usage.bill_at for usage in charged(early, events, day("2023-02-01"), day(on))] == [None, 300]
 
 
 def test_g10_a_minimum_without_usage_is_charged_at_the_end_less_what_was_billed() -> None:
