@@ -357,15 +357,21 @@ def test_discounts_of_the_file_are_given_changed_and_exported(engine: sqlalchemy
     assert provide(engine, loyal.replace('"3"', '"4"')).changes == ()
 
 
-def test_an_amount_for_a_whole_account_is_given_once_also_where_more_is_sold_in_the_middle_of_a_month(
+def test_a_discount_of_a_line_comes_back_from_an_export(engine: sqlalchemy.Engine) -> None:
+    ten = '[[discount]]\nname = "ten"\ncustomer = "ana"\nservice = "ana"\npercent = "10"\n'
+    provide(engine, HEAD, PLAN, customer("ana"), customer("eva"), line("ana"), line("eva"), ten)
+    assert provide(engine, export(engine, VAULT, secrets=True)).changes == ()
+
+
+def test_an_amount_for_a_whole_account_is_given_once_also_where_more_is_sold_of_a_month_that_was_billed(
     engine: sqlalchemy.Engine,
 ) -> None:
     loyal = '[[discount]]\nname = "loyal"\ncustomer = "ana"\namount = "3.10"\nstarts = 2026-01-01\n'
     provide(engine, HEAD, customer("ana"), sold("ana", "television", "2026-01-01"), loyal)
     bill(engine, "2026-01-01", "ana")
-    provide(engine, sold("ana", "rent", "2026-01-11"))
-    bill(engine, "2026-01-11", "ana")
     bill(engine, "2026-02-01", "ana")
+    provide(engine, sold("ana", "rent", "2026-01-11"))
+    bill(engine, "2026-02-10", "ana")
     taken = "SELECT sum(amount) FROM document_line WHERE discount_id IS NOT NULL GROUP BY period_starts"
     assert rows(engine, taken) == [(-310,), (-310,)]
     assert_books_are_right(engine)

@@ -13,7 +13,7 @@ from billing.claims import Key
 from billing.cycle import Cycle, Period, monthly
 from billing.difference import InvalidCredit, IssuedLine
 from billing.discounts import Discount
-from billing.generation import Coupon, Line, OneOff, TooManyLines, UsagePeriod
+from billing.generation import MOST_LINES, Coupon, Line, OneOff, TooManyLines, UsagePeriod
 from billing.history import EventKind, phases
 from billing.metered import Reported, Sold, charged
 from domain.catalogue import Align, CycleUnit, Mode, Proration
@@ -686,6 +686,13 @@ def test_a_history_that_would_make_thousands_of_lines_is_refused() -> None:
     account.starts("1026-01-01", "10.00")
     with pytest.raises(TooManyLines, match="look at the history"):
         account.would("2026-01-01")
+
+
+def test_as_many_lines_as_there_may_be_are_made() -> None:
+    account = Account()
+    for number in range(MOST_LINES):
+        account.one_offs.append(OneOff(number, 1, day("2026-01-01"), Decimal(1), Decimal(1), 1))
+    assert len(account.would("2026-01-01").lines) == MOST_LINES
 
 
 def test_a_run_from_where_everything_was_billed_finds_the_same_as_one_from_the_beginning() -> None:
