@@ -357,6 +357,14 @@ def test_discounts_of_the_file_are_given_changed_and_exported(engine: sqlalchemy
     assert provide(engine, loyal.replace('"3"', '"4"')).changes == ()
 
 
+def test_a_discount_that_ends_before_it_begins_is_refused(engine: sqlalchemy.Engine) -> None:
+    provide(engine, HEAD, customer("ana"))
+    ana = rows(engine, "SELECT id FROM customer")[0][0]
+    backwards = NewDiscount("half", ana, None, "percent", Decimal(50), JANUARY, JANUARY - timedelta(days=1))
+    with pytest.raises(OrderRefused, match="cannot end before it begins"), engine.begin() as connection:
+        discounts.give(connection, backwards, JANUARY)
+
+
 def test_a_discount_of_a_line_comes_back_from_an_export(engine: sqlalchemy.Engine) -> None:
     ten = '[[discount]]\nname = "ten"\ncustomer = "ana"\nservice = "ana"\npercent = "10"\n'
     provide(engine, HEAD, PLAN, customer("ana"), customer("eva"), line("ana"), line("eva"), ten)
@@ -366,7 +374,9 @@ def test_a_discount_of_a_line_comes_back_from_an_export(engine: sqlalchemy.Engin
 def test_an_amount_for_a_whole_account_is_given_once_also_where_more_is_sold_of_a_month_that_was_billed(
     engine: sqlalchemy.Engine,
 ) -> None:
-    loyal = '[[discount]]\nname = "loyal"\ncustomer = "ana"\namount = "3.10"\nstarts = 2026-01-01\n'
+    loyal = (
+        '[[discount]]\nname = "loyal"\ncustomer = "ana"\namount = "3.10"\ntext = "Since 1999"\nstarts = 2026-01-01\n'
+    )
     provide(engine, HEAD, customer("ana"), sold("ana", "television", "2026-01-01"), loyal)
     bill(engine, "2026-01-01", "ana")
     bill(engine, "2026-02-01", "ana")
@@ -374,6 +384,7 @@ def test_an_amount_for_a_whole_account_is_given_once_also_where_more_is_sold_of_
     bill(engine, "2026-02-10", "ana")
     taken = "SELECT sum(amount) FROM document_line WHERE discount_id IS NOT NULL GROUP BY period_starts"
     assert rows(engine, taken) == [(-310,), (-310,)]
+    assert ("television: Since 1999", -310) in lines(engine, "ana")
     assert_books_are_right(engine)
 
 

@@ -78,6 +78,7 @@ def test_days_on_trust_hold_cuts_off_until_the_day_after_them_and_nothing_else()
         ("2012-07-05", "reminder"), ("2012-07-13", "slow"), ("2012-07-13", "redirect"), ("2012-07-20", "block"),
         ("2012-07-21", "deactivate"),
     ]  # fmt: skip
+    assert [standing(held, date(2012, 7, on)) for on in (12, 13)] == [None, CollectionAct.REDIRECT]
 
 
 def test_each_step_may_have_its_day_by_hand() -> None:

@@ -157,6 +157,22 @@ def test_a_line_says_what_it_is(
     assert told == [english, spanish]
 
 
+@pytest.mark.parametrize(
+    ("text", "english", "spanish"),
+    [
+        ("activation", "product 1: activation", "product 1: alta"),
+        ("late-fee", "Late payment fee", "Recargo por demora"),
+        ("Antenna on the roof", "Antenna on the roof", "Antenna on the roof"),
+        (None, "product 1", "product 1"),
+    ],
+)
+def test_what_is_charged_once_is_called_as_it_was_ordered(text: str | None, english: str, spanish: str) -> None:
+    account = Account()
+    account.one_offs = [OneOff(9, 1, day("2023-04-01"), Decimal(2), Decimal(1), 1, text=text)]
+    (line,) = account.would("2023-04-01").lines
+    assert [line_text(line, account.products[1], language, {}) for language in ("en", "es")] == [english, spanish]
+
+
 def test_a_product_that_is_metered_is_called_by_its_name_alone() -> None:
     account = Account()
     account.starts("2023-04-01", "30.00")

@@ -535,6 +535,7 @@ def test_daily_charges_sum_to_the_price_of_the_month() -> None:
     amounts = [account.run(f"2026-11-{number:02}") for number in range(1, 31)]
     assert amounts[:3] == [[133], [134], [133]]
     assert account.total == 4000
+    assert account.would("2026-11-30").next_on == day("2026-12-01")
 
 
 def test_days_on_which_a_prepaid_line_was_not_served_cost_nothing() -> None:

@@ -1,11 +1,11 @@
-"""What a subscription is on a day."""
+"""What a subscription is on each day."""
 
 from __future__ import annotations
 
 import pytest
 
-from billing.history import EventKind, SubscriptionState, state_on
-from tests.unit.billing.billed_account import Account, day
+from billing.history import EventKind, SubscriptionState, phases, state_on
+from tests.unit.billing.billed_account import Account, day, span
 
 PENDING, ACTIVE, PAUSED, STOPPED = SubscriptionState
 
@@ -24,6 +24,14 @@ def test_the_state_is_that_of_what_happened_until_the_day(on: str, state: Subscr
     account.pauses("2026-01-20")
     account.starts("2026-01-10", "10.00")
     assert state_on(account.events[1], day(on)) is state
+
+
+def test_of_several_events_of_one_day_the_last_one_makes_a_phase() -> None:
+    account = Account()
+    account.starts("2026-01-10", "10.00")
+    account.changes("2026-01-10", "20.00")
+    account.changes("2026-01-10", "30.00", product=3)
+    assert [(phase.days, phase.product_id) for phase in phases(account.events[1])] == [(span("2026-01-10"), 3)]
 
 
 def test_only_what_runs_is_paused_and_only_what_is_paused_resumes() -> None:
