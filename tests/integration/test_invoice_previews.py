@@ -238,6 +238,17 @@ def test_a_preview_tells_what_was_billed_or_is_asked_for_since_a_month(engine: s
     assert before("eva") == 2 * 593
 
 
+@pytest.mark.parametrize(("credit", "gross"), [("0.31", 0), ("0.32", 32)])
+def test_a_preview_makes_nothing_of_a_wallet_that_does_not_pay(
+    engine: sqlalchemy.Engine, credit: str, gross: int
+) -> None:
+    wallet = f'billing = {{ type = "prepaid-daily", credit_limit = "{credit}" }}'
+    untaxed = HEAD.replace('percent = "21"', 'percent = "0"')
+    provide(engine, untaxed, customer("luis", wallet), sold("luis", "television", "2030-01-02"))
+    (((seen,), told),) = trial.preview(engine, date(2030, 1, 2), rows(engine, "SELECT id FROM customer")[0][0])
+    assert (seen.gross, seen.is_idle, told.documents) == (gross, not gross, 1 if gross else 0)
+
+
 def test_an_operator_sees_confirms_and_lists_runs(
     engine: sqlalchemy.Engine, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
