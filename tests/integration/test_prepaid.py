@@ -231,6 +231,16 @@ def look(engine: sqlalchemy.Engine, on: str) -> str:
     return line_state(engine)
 
 
+def test_the_document_of_a_month_has_the_days_of_those_for_whom_the_wallet_pays(engine: sqlalchemy.Engine) -> None:
+    hijo = customer("hijo", 'payer = "ana"'), sold("hijo", "television", "2026-01-01")
+    ana = world(engine, 'type = "prepaid-daily"', *hijo, sold("ana", "rent", "2026-01-01"))
+    pay(engine, ana, 5000, "2026-01-01")
+    each_day(engine, "2026-01-01", 31)
+    bill(engine, "2026-02-01")
+    assert documents(engine, "ana")[1:] == [("invoice", "F2026-000001", 1490, 0, 1490, 0)]
+    assert_books_are_right(engine)
+
+
 def test_days_on_trust_end_also_when_something_happens_meanwhile(engine: sqlalchemy.Engine) -> None:
     terms = "due_days = 1, block_after = 1, trust_unlock = { days = 3, most_per_month = 1 }"
     ana = world(engine, terms, sold("ana", "television", "2026-01-01"))

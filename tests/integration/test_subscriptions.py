@@ -218,6 +218,14 @@ def test_a_plan_is_changed_on_a_day_to_come_and_not_before(engine: sqlalchemy.En
         assert selling.cost_of_end(connection, subscriptions.find(connection, "ana"), comes).fee == 50
 
 
+def test_a_file_moves_no_line_back_on_the_day_of_an_ordered_change(engine: sqlalchemy.Engine) -> None:
+    _, comes = small_line(engine)
+    ordered(engine, subscriptions.change, "ana", Change("large"), comes)
+    with engine.begin() as connection:
+        assert provisioning.follow_services(connection, comes) == 0
+    assert plan_of(engine, "ana") == "large"
+
+
 def test_a_change_that_is_taken_back_leaves_nothing(engine: sqlalchemy.Engine) -> None:
     day, comes = small_line(engine)
     ordered(engine, subscriptions.change, "ana", Change("large"), comes)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from billing import bank_camt
-from billing.bank_file import BankFileError, keys
+from billing.bank_file import LARGEST_FILE_OCTETS, BankFileError, keys
 from tests.unit.billing.camt_file import IBAN, NAMESPACE, detail, entry, statement
 
 
@@ -63,7 +63,8 @@ BOMB = '<!DOCTYPE x [<!ENTITY a "aaaa"><!ENTITY b "&a;&a;&a;">]>'
     [
         (statement(entry("1"), before=BOMB), "line 1: has a document type"),
         (statement(before='<!DOCTYPE x SYSTEM "file:///etc/passwd">'), "document type"),
-        (statement().replace(b"camt.053", b"camt.052"), "is no camt.053 statement"),
+        (statement().replace(b"camt.053", b"camt.052"), "is no camt.053 statement but 'urn:"),
+        (bytes(LARGEST_FILE_OCTETS + 1), "line 1: has more than 64 MiB; divide it"),
         (b"<html/>", "is no camt.053 statement but 'html'"),
         (statement(entry("1"))[:-20], "is no XML"),
         (b"", "is no XML"),

@@ -756,6 +756,19 @@ def test_a_credit_is_divided_over_the_lines_that_charged_its_days_in_their_order
     assert [line.credits_line for line in lines] == [1, 3]
 
 
+def test_days_that_are_charged_again_stand_behind_new_ones_that_come_before_them() -> None:
+    account = Account()
+    account.starts("2027-01-11", "31.00")
+    account.run("2027-01-11")
+    account.pauses("2027-01-21")
+    assert account.run("2027-01-21") == [-1100]
+    account.takes_back(2)
+    account.starts("2027-01-06", "31.00")
+    assert spans(account.would("2027-01-21").lines) == [
+        ("2027-01-06", "2027-01-11", 500), ("2027-01-21", "2027-02-01", 1100),
+    ]  # fmt: skip
+
+
 def test_every_line_of_a_product_that_starts_its_own_periods_begins_there() -> None:
     account = Account()
     account.products[1] = product(1, align=Align.START)
