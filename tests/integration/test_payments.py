@@ -9,7 +9,7 @@ import pytest
 import sqlalchemy
 from sqlalchemy import text
 
-from storage.billing import credit_notes, gate, ledger, payments
+from storage.billing import credit_notes, gate, ledger, payments, reading
 from storage.billing.payments import Booked, Order, PaymentError
 from storage.exporting import export
 from tests.integration.billed_isp import (
@@ -90,6 +90,25 @@ def test_one_key_is_one_payment(engine: sqlalchemy.Engine, ana: int) -> None:
     with pytest.raises(PaymentError, match="belongs to another payment"):
         pay(engine, Order(ana, 501, "cash", "one"), "2026-01-03")
     assert rows(engine, "SELECT count(*) FROM transfer") == [(1,)]
+
+
+def test_payments_are_listed_by_the_page_of_everybody_or_of_one(engine: sqlalchemy.Engine, ana: int) -> None:
+    provide(engine, customer("eva"))
+    eva = int(rows(engine, "SELECT id FROM customer WHERE login = 'eva'")[0][0])
+    for who, amount in ((ana, 1), (eva, 2), (ana, 3), (eva, 4)):
+        pay(engine, Order(who, amount, "cash", str(amount)), "2026-01-02")
+
+    def listed(customer_id: int | None, before: int | None, limit: int = 9) -> list[tuple[int, int]]:
+        with engine.connect() as connection:
+            found = reading.payments(connection, customer=customer_id, before=before, limit=limit)
+        return [(row["id"], row["amount"]) for row in found]
+
+    everybody = listed(None, None)
+    assert [amount for _, amount in everybody] == [4, 3, 2, 1]
+    assert listed(None, None, 2) == everybody[:2]
+    assert listed(None, everybody[1][0]) == everybody[2:]
+    assert [amount for _, amount in listed(ana, None)] == [3, 1]
+    assert [amount for _, amount in listed(ana, everybody[1][0])] == [1]
 
 
 def test_what_was_paid_too_much_pays_the_next_invoice(engine: sqlalchemy.Engine, ana: int) -> None:
