@@ -70,6 +70,7 @@ BOMB = '<!DOCTYPE x [<!ENTITY a "aaaa"><!ENTITY b "&a;&a;&a;">]>'
         (b"", "is no XML"),
         (f'<Document xmlns="{NAMESPACE}02">{"<a>" * 100}'.encode(), "nested deeper than 64"),
         (statement(entry("1"), entry("1,50"), entry("1.234")), "2 mistakes: line 4: '1,50' 'EUR' is no amount"),
+        (statement(entry("1")).replace(b'<Amt Ccy="EUR">1</Amt>', b""), "line 3: has no amount"),
         (statement(entry("1", day="yesterday")), "is no day of booking"),
         (statement(entry("1", direction="BOTH")), "says neither CRDT nor DBIT"),
     ],
