@@ -219,6 +219,10 @@ def test_nothing_is_booked_on_a_day_whose_books_are_closed(engine: sqlalchemy.En
     with pytest.raises(ledger.BooksClosed, match="closed through 2026-01-31"):
         pay(engine, Order(ana, 500, "cash", "one"), "2026-01-15")
     assert pay(engine, Order(ana, 500, "cash", "one"), "2026-02-01").receipt is not None
+    with engine.begin() as connection:
+        ledger.close_through(connection, date(2026, 1, 31))
+        with pytest.raises(ledger.BooksClosed, match="closed through 2026-01-31"):
+            ledger.close_through(connection, date(2026, 1, 30))
 
 
 def test_l5_a_credit_by_hand_takes_its_share_of_the_tax_and_no_more_than_the_line(engine: sqlalchemy.Engine) -> None:
@@ -237,6 +241,8 @@ def test_l5_a_credit_by_hand_takes_its_share_of_the_tax_and_no_more_than_the_lin
     assert documents(engine, "ana")[0][5] == 2995 + 300 - 1100, "the credit pays its invoice"
     with pytest.raises(credit_notes.CreditRefused, match="1995 minor units are left"):
         credit(1996, "two")
+    with pytest.raises(credit_notes.CreditRefused, match="not 0"):
+        credit(0, "two")
     assert bill(engine, "2026-01-02", "ana").documents == 0
     assert credit(None, "two") == "A2026-000002"
     assert documents(engine, "ana")[-1][2:5] == (1995, 200, 2195)

@@ -36,7 +36,8 @@ def test_a_batch_is_divided_into_its_transactions(amount: str) -> None:
 
 def test_a_batch_whose_parts_do_not_sum_to_it_stays_whole() -> None:
     parts = [detail(f'<Amt Ccy="{currency}">10</Amt>', text="a") for currency in ("EUR", "USD")]
-    for details in (parts, [parts[0], parts[0]], [detail(text="a"), detail(text="b")]):
+    dollars = [detail(f'<Amt Ccy="{currency}">{part}</Amt>') for currency, part in (("USD", "10"), ("EUR", "2.10"))]
+    for details in (parts, [parts[0], parts[0]], [detail(text="a"), detail(text="b")], dollars):
         assert [each.amount for each in bank_camt.parse(statement(entry("12.10", *details)))] == [1210]
 
 

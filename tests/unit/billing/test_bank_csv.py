@@ -94,6 +94,16 @@ def test_a_delimiter_that_was_told_is_the_one() -> None:
     assert read(text, BankCsv(delimiter=";")) == [(2, "2026-01-20", 500, "x")]
 
 
+def test_of_two_columns_of_one_name_the_first_is_read() -> None:
+    assert read("date,amount,reference,Amount\n2026-01-20,5,x,9\n") == [(2, "2026-01-20", 500, "x")]
+
+
+@pytest.mark.parametrize("said", ["a\x00b", "x" * (bank_csv.LONGEST_FIELD + 1)])
+def test_what_no_bank_writes_is_refused(said: str) -> None:
+    with pytest.raises(BankFileError, match="line 2: 'reference' is no text of a bank"):
+        read(f"date,amount,reference\n2026-01-20,5,{said}\n")
+
+
 def test_a_file_that_is_too_large_is_not_read() -> None:
     with pytest.raises(BankFileError, match="line 1: has more than 64 MiB; divide it"):
         bank_csv.parse(bytes(LARGEST_FILE_OCTETS + 1), BankCsv(), "EUR")
