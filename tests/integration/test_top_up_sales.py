@@ -124,6 +124,21 @@ def test_a_wallet_pays_a_top_up_with_its_tax_in_the_same_transaction(engine: sql
     assert_books_are_right(engine)
 
 
+def test_lines_that_may_buy_what_the_wallet_could_not_pay_are_looked_at_when_it_is_filled(
+    engine: sqlalchemy.Engine,
+) -> None:
+    plain = '[[plan]]\nname = "plain"\ndownload = "20M"\n'
+    other = '[[service]]\nlogin = "{}"\npassword = "a-password"\nplan = "{}"\ncustomer = "{}"\n'
+    ana = world(
+        engine, 'type = "prepaid-period"', plain, customer("eva"), other.format("ana-2", "plain", "ana"),
+        other.format("eva-line", "home", "eva"),
+    )  # fmt: skip
+    with engine.begin() as connection:
+        connection.exec_driver_sql("DELETE FROM outbox")
+    pay(engine, ana, 1000)
+    assert rows(engine, "SELECT topic, service_id FROM outbox") == [("terms", service(engine))]
+
+
 def test_a_daily_wallet_pays_at_once_and_the_months_document_says_so(engine: sqlalchemy.Engine) -> None:
     ana = world(engine, 'type = "prepaid-daily"')
     pay(engine, ana, 1000)

@@ -330,6 +330,16 @@ def test_an_end_that_is_to_come_is_credited_on_its_day_and_one_that_has_been_at_
     assert account.total == 1700
 
 
+def test_the_first_of_several_pauses_that_are_to_come_is_the_next_day_to_look() -> None:
+    account = Account()
+    account.starts("2027-01-01", "31.00")
+    account.run("2027-01-01")
+    for pause, resume in (("2027-01-10", "2027-01-12"), ("2027-01-20", "2027-01-22")):
+        account.pauses(pause)
+        account.resumes(resume)
+    assert account.would("2027-01-05").next_on == day("2027-01-10")
+
+
 def test_an_end_that_is_to_come_waits_for_its_day_also_where_all_days_before_it_were_credited() -> None:
     account = Account()
     account.starts("2027-01-01", "31.00")
