@@ -34,6 +34,18 @@ def test_a_batch_is_divided_into_its_transactions(amount: str) -> None:
     assert len({*keys(read)}) == 2
 
 
+def test_a_part_of_a_batch_may_go_the_other_way_and_has_a_reference_of_its_own() -> None:
+    parts = [("15.00", "CRDT", "P1"), ("2.90", "DBIT", "P2")]
+    details = [
+        detail(f'<Refs><AcctSvcrRef>{of}</AcctSvcrRef></Refs><Amt Ccy="EUR">{part}</Amt><CdtDbtInd>{way}</CdtDbtInd>')
+        for part, way, of in parts
+    ]
+    for reference, expected in (("", ["P1", "P2"]), ("B1", ["B1", "B1"])):
+        read = bank_camt.parse(statement(entry("12.10", *details, reference=reference)))
+        assert [(each.amount, each.bank_reference) for each in read] == [*zip((1500, -290), expected, strict=True)]
+        assert len({*keys(read)}) == 2
+
+
 def test_a_batch_whose_parts_do_not_sum_to_it_stays_whole() -> None:
     parts = [detail(f'<Amt Ccy="{currency}">10</Amt>', text="a") for currency in ("EUR", "USD")]
     dollars = [detail(f'<Amt Ccy="{currency}">{part}</Amt>') for currency, part in (("USD", "10"), ("EUR", "2.10"))]

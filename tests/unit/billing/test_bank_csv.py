@@ -94,6 +94,21 @@ def test_a_delimiter_that_was_told_is_the_one() -> None:
     assert read(text, BankCsv(delimiter=";")) == [(2, "2026-01-20", 500, "x")]
 
 
+def test_a_row_without_any_amount_and_one_that_is_too_short_are_told() -> None:
+    form = BankCsv(date=1, amount=3, debit=2, reference=(4,))
+    for row, message in (
+        ("2026-01-20,,,x", "has no amount"),
+        ("2026-01-20,,5", "has 3 columns, and 4 would be the 4."),
+    ):
+        with pytest.raises(BankFileError, match=message):
+            read(f"{row}\n", form)
+
+
+def test_the_column_of_the_currency_is_the_one_that_was_told() -> None:
+    text = b"date,amount,reference,Currency,Coin\n2026-01-20,5,one,USD,GBP\n"
+    assert [each.currency for each in bank_csv.parse(text, BankCsv(currency="Coin"), "EUR")] == ["GBP"]
+
+
 def test_of_two_columns_of_one_name_the_first_is_read() -> None:
     assert read("date,amount,reference,Amount\n2026-01-20,5,x,9\n") == [(2, "2026-01-20", 500, "x")]
 
