@@ -39,14 +39,14 @@ def booked(engine: sqlalchemy.Engine) -> sqlalchemy.Engine:
     return engine
 
 
-def found_after(engine: sqlalchemy.Engine, change: str) -> list[str]:
+def found_after(engine: sqlalchemy.Engine, change: str) -> list[ledger.Difference]:
     """Change rows as the owner of the database can, and return what is found."""
     tables = ("balance", "posting", "transfer", "document", "document_line", "allocation")
     with engine.begin() as connection:
         for table in tables:
             connection.exec_driver_sql(f"ALTER TABLE {table} DISABLE TRIGGER USER")
         assert connection.exec_driver_sql(change).rowcount > 0
-    return [each.what for each in ledger.check_books(engine)]
+    return ledger.check_books(engine)
 
 
 def test_what_nobody_changed_is_right(booked: sqlalchemy.Engine) -> None:
@@ -89,6 +89,22 @@ def test_what_nobody_changed_is_right(booked: sqlalchemy.Engine) -> None:
     ],
 )  # fmt: skip
 def test_what_was_changed_is_found(booked: sqlalchemy.Engine, change: str, found: list[str]) -> None:
-    told = found_after(booked, change)
+    told = [each.what for each in found_after(booked, change)]
     assert len(told) == len(found), told
     assert all(part in what for part, what in zip(found, told, strict=True)), told
+
+
+@pytest.mark.parametrize(
+    ("change", "amounts"),
+    [
+        (f"UPDATE balance SET amount = amount + 1 WHERE {ACCOUNT.format('tax')}", (-208, -209)),
+        (f"UPDATE document SET open_amount = open_amount + 1 WHERE {NOTE}", (52, 51)),
+        ("UPDATE document SET open_amount = 1 WHERE posted_daily", (1, 0)),
+        (f"UPDATE posting SET amount = amount + 1 WHERE {ACCOUNT.format('cash')} AND amount = 637", (0, 1)),
+    ],
+)
+def test_what_is_kept_is_told_beside_what_it_comes_to(
+    booked: sqlalchemy.Engine, change: str, amounts: tuple[int, int]
+) -> None:
+    *_, told = found_after(booked, change)
+    assert told[1:] == (*amounts, "EUR")
