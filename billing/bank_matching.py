@@ -151,8 +151,6 @@ def _spans(entry: BankEntry) -> Iterator[list[Span]]:
         number = ""
         for end in range(start, min(len(parts), start + MOST_JOINED)):
             number += parts[end]
-            if len(number) > LONGEST_NUMBER:
-                break
             if end + 1 not in bound and len(number) >= (SHORTEST_DIGITS if number.isdigit() else SHORTEST_NUMBER):
                 found += _read(start, end + 1, number)
     yield found

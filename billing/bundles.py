@@ -22,7 +22,7 @@ _NOTHING = Decimal(0)
 def divided(bundle: Product, by_code: Mapping[str, Product], prices: Prices) -> Product:
     """Return a bundle with the taxes or parts that follow from what it holds; any other product as it is."""
     held = [each for each in bundle.includes if each.product in by_code]
-    if bundle.kind is not ProductKind.BUNDLE or bundle.taxes or bundle.parts or not held:
+    if bundle.kind is not ProductKind.BUNDLE or bundle.taxes or bundle.parts:
         return bundle
     groups: dict[tuple[str, ...], list[Included]] = {}
     for each in held:

@@ -84,6 +84,6 @@ class Claim:
                 on = held.starts if held.starts > horizon else self.cycle.next_begin(horizon)
             else:
                 on = min(held.ends, self.cycle.next_begin(max(held.starts, horizon)))
-            if on < held.ends or (self.mode is Mode.ARREARS and on == held.ends):
+            if on < held.ends or self.mode is Mode.ARREARS:
                 return on
         return None

@@ -52,7 +52,7 @@ def cancellation(contract: Contract, began: date, ends: date) -> Cancellation:
         return NO_FEE
     term = term_on(contract, began, ends)
     # A term that begins on the very day has not begun to bind.
-    if term is None or (term.starts == ends and term.starts != began):
+    if term is None or term.starts == ends:
         return Cancellation(contract.cancellation_fee, None, 0)
     prior = contract.prior_cancellation_fee
     months = _months_begun(began, ends, term.ends)

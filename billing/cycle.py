@@ -76,11 +76,6 @@ def _period(cycle: Cycle, day: date) -> Period:
     step = months // cycle.count
     if cycle.begin(step) > day:
         step -= 1
-    else:
-        following = cycle.begin(step + 1)
-        if following <= day:
-            # A clamped beginning may lie before the anchor's own day of that month.
-            return Period(following, cycle.begin(step + 2))
     return Period(cycle.begin(step), cycle.begin(step + 1))
 
 

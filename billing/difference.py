@@ -74,8 +74,7 @@ class _Group:
 
     def charged(self) -> list[Period]:
         """Return the days that were ever charged."""
-        charges = (line.days for line in self.issued if line.credits_line is None)
-        return union(days for days in charges if days.starts < days.ends)
+        return union(line.days for line in self.issued if line.credits_line is None)
 
     def standing(self) -> list[Period]:
         """Return the days that are charged now. Raise InvalidCredit."""
@@ -168,7 +167,7 @@ def _of_key(
 def _withdraw(key: Key, group: _Group, missing: Missing, on: date) -> list[MissingLine]:
     """Return the lines that take back all of a group whose claim is gone."""
     billed, standing = group.billed, group.standing()
-    if not billed or not missing.due(standing[:1], on):
+    if not missing.due(standing[:1], on):
         return []
     return _credit(key, group, standing, _bounded(-billed, group))
 
@@ -222,8 +221,6 @@ def _charge(claim: Claim, group: _Group, standing: list[Period], more: list[Peri
 
 def _credit(key: Key, group: _Group, gone: list[Period], change: int) -> list[MissingLine]:
     """Divide a credit over the lines that had charged these days; what is more than is left of them over the others."""
-    if not change:
-        return []
     charges = {line.id: line for line in reversed(group.issued) if line.credits_line is None}
     left, days_left = _left(group)
     shares: list[tuple[Period, int]] = []

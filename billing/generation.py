@@ -48,7 +48,7 @@ class AccountTerms:
 
     def horizon(self, on: date) -> date:
         """Return until when what is due is billed by a run on that day."""
-        return on if self.at_once or self.mode is Mode.DAILY else self.cycle.period(on).starts
+        return on if self.at_once else self.cycle.period(on).starts
 
 
 class UsagePeriod(NamedTuple):
@@ -187,7 +187,7 @@ def generate(
         _take_off(coupons, result.lines)
     if len(result.lines) > MOST_LINES:
         raise TooManyLines(len(result.lines))
-    if result.next_on is not None and not (terms.at_once or terms.mode is Mode.DAILY):
+    if result.next_on is not None and not terms.at_once:
         result.next_on = _billing_day(terms.cycle, result.next_on)
     if any(usage.bill_at is not None for subscription in subscriptions for usage in subscription.usage):
         # What is used until then may have to be billed on any day.
@@ -303,8 +303,6 @@ class _Work:
             taken = self._taken(phase, price)
             for claim, taxes in self._base(phase, product, cycle, rate, price):
                 yield self._known(claim, phase, product, taxes)
-                if not taken:
-                    continue
                 for reduced, discount_id in reductions(claim, price, taken):
                     yield self._known(reduced, phase, product, taxes, discount_id)
 

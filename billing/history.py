@@ -130,6 +130,4 @@ def state_on(events: Iterable[Event], day: date) -> SubscriptionState:
 
 def without_days(phase_list: Sequence[Phase], days: list[Period]) -> list[Phase]:
     """Return the phases without some days, such as those on which the whole account rested."""
-    if not days:
-        return list(phase_list)
     return [phase._replace(days=rest) for phase in phase_list for rest in difference([phase.days], days)]

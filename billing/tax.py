@@ -41,11 +41,6 @@ class SettledLine(NamedTuple):
     net: int
     taxes: tuple[int, ...]
 
-    @property
-    def gross(self) -> int:
-        """What is to be paid for it."""
-        return self.net + sum(self.taxes)
-
 
 class TaxTotal(NamedTuple):
     """What a document has of one rate."""
@@ -143,7 +138,7 @@ def settle_parts(lines: Sequence[TaxableLine], rounding: TaxRounding, begun: Seq
         numbers = todays.get(place, ())
         for number, part in zip(numbers, _divided(more, [lines[number].amount for number in numbers]), strict=True):
             settled[number] = part
-        if not numbers and any(more.taxes):
+        if not numbers:
             moved[place.taxes] = [
                 sum(pair) for pair in zip_longest(moved.get(place.taxes, ()), more.taxes, fillvalue=0)
             ]

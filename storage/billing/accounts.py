@@ -340,7 +340,7 @@ _ACCOUNTS = f"""SELECT a.customer_id, a.currency, a.state, c.login, c.name, c.em
         CAST(r.document AS text) AS partner, CAST(i.billing AS text) AS isp,
         coalesce((SELECT -b.amount FROM balance AS b JOIN ledger_account AS l ON l.id = b.ledger_account_id
             WHERE l.kind = 'wallet' AND l.currency = a.currency AND b.customer_id = a.customer_id), 0) AS wallet,
-        coalesce((SELECT sum(v.amount - v.posted) FROM reservation AS v WHERE v.customer_id = a.customer_id
+        coalesce((SELECT sum(v.amount) FROM reservation AS v WHERE v.customer_id = a.customer_id
             AND v.state = 'pending' AND v.expires_at > {clock.NOW}), 0)::bigint AS reserved
     FROM account AS a JOIN customer AS c ON c.id = a.customer_id JOIN partner AS r ON r.id = c.partner_id
         CROSS JOIN isp AS i

@@ -73,16 +73,14 @@ def write_off(
     connection: Connection, document_id: int, amount: int | None, key: str, today: date, *, reason: str, made_by: str
 ) -> Booked:
     """Give up what is open of an invoice, or a part of it; `payment reverse` takes it back. Raise DepositRefused."""
-    row = connection.execute(
-        text("SELECT customer_id, kind, currency, number FROM document WHERE id = :id"), {"id": document_id}
-    ).one()
-    _lock(connection, row.customer_id)
-    left = int(connection.scalar(text("SELECT open_amount FROM document WHERE id = :id"), {"id": document_id}) or 0)
+    query = text("SELECT customer_id, kind, currency, number, open_amount FROM document WHERE id = :id")
+    _lock(connection, connection.execute(query, {"id": document_id}).one().customer_id)
+    row = connection.execute(query, {"id": document_id}).one()
     known = connection.scalar(text("SELECT amount FROM payment WHERE key = :key"), {"key": key})
-    given_up = known or (left if amount is None else amount)
-    if known is None and (row.kind != "invoice" or not 0 < given_up <= left):
+    given_up = known or (row.open_amount if amount is None else amount)
+    if known is None and (row.kind != "invoice" or not 0 < given_up <= row.open_amount):
         raise DepositRefused(
-            f"of {row.kind} {row.number} {decimal_text(left, row.currency)} {row.currency} are open; "
+            f"of {row.kind} {row.number} {decimal_text(row.open_amount, row.currency)} {row.currency} are open; "
             "an invoice is written off by so much at most"
         )
     order = payments.Order(row.customer_id, int(given_up), WRITTEN_OFF, key, reason, [document_id], made_by)

@@ -81,12 +81,12 @@ def taken(drafts: Sequence[Draft]) -> int:
 
 def _generation_terms(terms: BillingTerms) -> AccountTerms:
     """Return what generation needs of an account's terms."""
-    at_once = terms.at_once
+    at_once = terms.at_once or terms.billing.is_prepaid
     mode = Mode.ARREARS if terms.in_arrears else Mode.ADVANCE
     if terms.billing is BillingType.POSTPAID:
         mode = Mode.ARREARS
     elif terms.billing is BillingType.PREPAID_DAILY:
         mode = Mode.DAILY
     elif terms.billing is BillingType.PREPAID_PERIOD:
-        mode, at_once = Mode.ADVANCE, True
+        mode = Mode.ADVANCE
     return AccountTerms(terms.currency, account_cycle(terms), mode, terms.proration, at_once)

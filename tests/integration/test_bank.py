@@ -76,6 +76,11 @@ def test_a_payment_that_names_its_invoice_is_booked_with_its_receipt_and_lets_th
     assert_books_are_right(isp)
 
 
+def test_an_entry_of_nothing_is_no_payment(isp: sqlalchemy.Engine) -> None:
+    (taken,) = take(isp, [BankEntry(1, date(2026, 1, 20), 0, "EUR", text="F2026-000001")]).new
+    assert (taken.state, taken.found.why) == ("ignored", bank.PAID_OUT)
+
+
 def test_the_same_file_twice_and_an_overlapping_one_book_nothing_again(isp: sqlalchemy.Engine) -> None:
     one, two = (entry("1", detail(text="F2026-000001")) for _ in range(2))
     other = entry("2", detail(text="F2026-000001"), day="2026-01-21", reference="B7")

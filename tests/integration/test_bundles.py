@@ -198,6 +198,18 @@ def test_a_bundle_that_becomes_another_one_exchanges_what_it_holds(engine: sqlal
     }
 
 
+def test_a_line_that_the_next_bundle_does_not_hold_goes_on_at_its_own_price(engine: sqlalchemy.Engine) -> None:
+    more = '[[product]]\nname = "small"\nkind = "bundle"\nprice = "25"\nincludes = [{ product = "cinema" }]\n'
+    provide(engine, HEAD, PLANS, more, customer("ana"), line("ana"), sold("ana", "pack", "2026-01-01"))
+    with engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE subscription_event SET on_day = '2026-01-01'")
+    day = today(engine)
+    ordered(engine, subscriptions.change, "pack of ana", Change("small"), day)
+    found = {row[0]: (row[2], row[4], row[5]) for row in present(engine, "ana", day)}
+    assert found["fibre"] == (None, 30, "active")
+    assert found["cinema"] == ("pack of ana", 0, "active")
+
+
 def test_what_a_clerk_sells_is_exported_and_builds_the_same_again(engine: sqlalchemy.Engine) -> None:
     provide(engine, HEAD, PLANS, customer("ana"), line("ana"))
     with engine.begin() as connection:

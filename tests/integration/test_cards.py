@@ -294,6 +294,8 @@ def test_two_clerks_who_charge_one_invoice_charge_it_once(engine: sqlalchemy.Eng
         cards.begin_charge(connection, ana, None, (invoice,), "one", "")
     with pytest.raises(CardError, match="not being charged already"), engine.begin() as connection:
         cards.begin_charge(connection, ana, None, (invoice,), "two", "")
+    with pytest.raises(CardError, match="is no invoice of this customer"), engine.begin() as connection:
+        cards.begin_charge(connection, ana, None, (invoice + 1,), "three", "")
 
 
 def test_no_card_number_is_stored_and_no_key_goes_without_tls(engine: sqlalchemy.Engine, ana: int) -> None:

@@ -131,6 +131,19 @@ def test_a_promise_that_is_broken_is_one_reactivation_fee_and_another_debt_anoth
     assert_books_are_right(engine)
 
 
+def test_a_promise_holds_the_cuts_of_whoever_made_it_and_of_nobody_else(engine: sqlalchemy.Engine) -> None:
+    ana = world(engine, FEES)
+    provide(engine, customer("eva"))
+    bill(engine, "2026-01-01")
+    eva = int(rows(engine, "SELECT id FROM customer WHERE login = 'eva'")[0][0])
+    with engine.begin() as connection:
+        collecting.promise(connection, eva, date(2026, 1, 20), date(2026, 1, 1))
+    assert line_on(engine, "2026-01-04") == "blocked"
+    with engine.begin() as connection:
+        collecting.promise(connection, ana, date(2026, 1, 20), date(2026, 1, 4))
+    assert line_state(engine) == "active"
+
+
 def test_whoever_was_given_up_for_a_debt_comes_back_when_it_is_paid_and_not_before(engine: sqlalchemy.Engine) -> None:
     ana = world(engine, 'due_days = 1, block_after = 1, deactivate_after = 5, reactivation_fee = "3"')
     bill(engine, "2026-01-01")

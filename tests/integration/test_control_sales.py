@@ -100,6 +100,10 @@ def test_discounts_and_charges_are_given_listed_and_ended(engine: Engine, caudal
     (installation,) = [each for each in charges if each["product"] == "installation"]
     assert (installation["quantity"], installation["unit_price"], installation["state"]) == ("2", "49", "open")
     assert caudal("charge", "withdraw", str(installation["id"])).status == 0
+    rest = [each for each in charges if each is not installation]
+    assert caudal("charge", "list", "--customer", "ana", "--open", "--json").json == rest
+    states = [each["state"] for each in caudal("charge", "list", "--customer", "ana", "--json").json]
+    assert sorted(states) == [*(each["state"] for each in rest), "withdrawn"]
     assert rows(engine, "SELECT count(*) FROM one_off WHERE withdrawn_at IS NOT NULL") == [(1,)]
 
 

@@ -79,6 +79,14 @@ def test_a_partner_sells_by_its_own_list_in_its_own_currency(engine: sqlalchemy.
     assert_books_are_right(engine)
 
 
+def test_a_partner_of_whose_customers_none_has_begun_may_have_another_currency(engine: sqlalchemy.Engine) -> None:
+    unsold = ISP.replace('\nprices = { miami = "12" }', "")
+    provide(engine, unsold, JOE, customer("ana"), sold("ana", "television", "2026-01-01"))
+    bill(engine, "2026-01-01")
+    in_pounds = '[[partner]]\nname = "miami"\nbilling = { currency = "GBP" }\n'
+    assert [change.kind for change in provide(engine, in_pounds).changes] == ["partner"]
+
+
 @pytest.mark.parametrize("who", [JOE, TIM])
 def test_what_has_no_price_in_the_currency_of_the_account_is_refused_at_its_line(
     engine: sqlalchemy.Engine, who: str

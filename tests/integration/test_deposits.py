@@ -80,6 +80,9 @@ def test_what_is_written_off_is_no_debt_until_it_is_taken_back(engine: sqlalchem
     assert write_off(None, "rest") == rest
     assert documents(engine, "ana") == [("invoice", "F2026-000001", 1000, 210, 1210, 0)]
     assert balances(engine) == {"write-off": 1210}
+    for amount in (None, 1):
+        with pytest.raises(DepositRefused, match=r"0\.00 EUR are open"):
+            write_off(amount, "nothing is left")
     with engine.begin() as connection:
         payments.give_back(connection, rest, None, "back", DAY, is_reversal=True)
     assert balances(engine) == {"write-off": 210, "receivable": 1000}

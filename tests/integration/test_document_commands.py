@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import date
+from pathlib import Path
 
 import pytest
 import sqlalchemy
@@ -95,6 +96,28 @@ def test_verification_ends_with_status_1_when_a_document_was_changed(
     assert (wrong.status, "F2030-000001" in wrong.out) == (1, True)
     assert "F2030-000001" in caudal("invoice", "verify", "--json").json[0]["what"]
     assert caudal("ledger", "check").status == 1
+
+
+def test_a_document_shows_what_the_lines_of_its_customer_carried(engine: sqlalchemy.Engine, caudal: Command) -> None:
+    own = [f'[[service]]\nlogin = "{login}"\npassword = "a-password"\nplan = "home"\n' for login in ("a", "b", "c")]
+    whose = [f'{text}customer = "{login}"\n' for text, login in zip(own, ("ana", "ana", "luis"), strict=True)]
+    provide(engine, '[[plan]]\nname = "home"\ndownload = "20M"\n', *whose)
+    with engine.begin() as connection:
+        connection.exec_driver_sql(
+            """INSERT INTO usage_day (service_id, day, traffic_class, octets_up, octets_down)
+            SELECT id, day, 0, 1, 20 FROM service, unnest(ARRAY['2029-12-31', '2030-01-01']::date[]) AS d(day)"""
+        )
+    caudal("invoice", "run", "--customer", "ana")
+    with engine.connect() as connection:
+        printed = printing.printed(connection, rows(engine, "SELECT id FROM document")[0][0])
+    assert printed.usage == ((date(2029, 12, 31), 42), (date(2030, 1, 1), 42))
+
+
+def test_a_receipt_is_printed_too(caudal: Command, tmp_path: Path) -> None:
+    receipt = caudal("payment", "add", "ana", "12.10", "--json").json["receipt"]
+    printed = tmp_path / "receipt.pdf"
+    assert caudal("invoice", "pdf", receipt, str(printed)).status == 0
+    assert printed.read_bytes().startswith(b"%PDF-")
 
 
 def test_a_partners_documents_have_its_template_seller_and_logo(engine: sqlalchemy.Engine, caudal: Command) -> None:

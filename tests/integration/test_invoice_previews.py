@@ -11,9 +11,10 @@ import sqlalchemy
 
 from daemon import invoice_runner
 from daemon.billing_day import BillingDay
-from storage.billing import clock, invoice_runs, numbers, run
+from storage.billing import clock, invoice_runs, numbers, payments, run, trial
 from storage.billing.invoice_runs import RunRefused
-from tests.integration.billed_isp import HEAD, assert_books_are_right, customer, documents, provide, rows, sold
+from storage.billing.payments import Order
+from tests.integration.billed_isp import HEAD, assert_books_are_right, bill, customer, documents, provide, rows, sold
 from tests.integration.billing_command import commands, set_clock
 
 WALLET = 'billing = { type = "prepaid-daily", credit_limit = "100" }'
@@ -215,6 +216,37 @@ def test_the_runners_make_previews_and_mark_what_they_billed(engine: sqlalchemy.
     *_, told = invoice_runner.bill(engine, database_dsn, date(2030, 2, 1), runners=2)
     assert told.documents == 1
     assert day.runs() == [("02-01", "issued")]
+
+
+def test_a_preview_tells_what_was_billed_or_is_asked_for_since_a_month(engine: sqlalchemy.Engine) -> None:
+    asked, rent = "billing = { proforma = true }", sold("eva", "rent", "2026-01-01")
+    provide(engine, HEAD, customer("ana"), customer("eva", asked), sold("ana", "television", "2026-01-01"), rent)
+    bill(engine, "2026-01-01")
+    bill(engine, "2026-02-01")
+    provide(engine, sold("ana", "television", "2026-01-01", "ends = 2026-02-15"))
+    bill(engine, "2026-02-20", "ana")
+    ids = dict(rows(engine, "SELECT login, id FROM customer"))
+
+    def before(login: str) -> int:
+        (((seen,), _),) = trial.preview(engine, date(2026, 3, 1), ids[login])
+        return seen.before
+
+    # Half of February was credited, and February's proforma waits: one of two is asked for since a month.
+    assert (before("ana"), before("eva")) == (1210 - 605, 593)
+    with engine.begin() as connection:
+        payments.add(connection, Order(ids["eva"], 2 * 593, "cash", "one"), date(2026, 2, 21))
+    assert before("eva") == 2 * 593
+
+
+@pytest.mark.parametrize(("credit", "gross"), [("0.31", 0), ("0.32", 32)])
+def test_a_preview_makes_nothing_of_a_wallet_that_does_not_pay(
+    engine: sqlalchemy.Engine, credit: str, gross: int
+) -> None:
+    wallet = f'billing = {{ type = "prepaid-daily", credit_limit = "{credit}" }}'
+    untaxed = HEAD.replace('percent = "21"', 'percent = "0"')
+    provide(engine, untaxed, customer("luis", wallet), sold("luis", "television", "2030-01-02"))
+    (((seen,), told),) = trial.preview(engine, date(2030, 1, 2), rows(engine, "SELECT id FROM customer")[0][0])
+    assert (seen.gross, seen.is_idle, told.documents) == (gross, not gross, 1 if gross else 0)
 
 
 def test_an_operator_sees_confirms_and_lists_runs(

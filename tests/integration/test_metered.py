@@ -8,8 +8,9 @@ from decimal import Decimal
 import pytest
 import sqlalchemy
 
-from storage.billing import metered_events, rating
+from storage.billing import metered_events, rating, subscriptions
 from storage.billing.metered_events import NotMetered, Report
+from storage.billing.subscriptions import Change
 from storage.exporting import export
 from tests.integration.billed_isp import (
     HEAD,
@@ -89,6 +90,34 @@ def test_what_is_reported_late_is_charged_by_the_next_run_and_once(engine: sqlal
     assert rated["boxes"].billed == rated["boxes"].amount
     bill(engine, "2026-10-02")
     assert lines(engine)[-1] == ("films", 290)
+    assert_books_are_right(engine)
+
+
+def test_each_of_two_products_of_a_month_is_rated_again_by_itself(engine: sqlalchemy.Engine) -> None:
+    report(engine, "films", "2026-09-05", "1")
+    with engine.begin() as connection:
+        films = subscriptions.find(connection, "films of ana")
+        subscriptions.change(connection, films, Change("purchases"), date(2026, 9, 15), date(2026, 9, 15))
+    for number in range(4):
+        report(engine, "films", f"2026-09-{number + 20}", "10")
+    bill(engine, "2026-10-01")
+    (document,) = rows(engine, "SELECT max(id) FROM document")[0]
+    with engine.connect() as connection:
+        rated = rating.rate_again(connection, document, date(2026, 10, 2))
+    assert [(each.text, each.billed, each.amount) for each in rated if each.amount in (390, 510)] == [
+        ("films", 390, 390), ("purchases", 510, 510),
+    ]  # fmt: skip
+
+
+def test_what_is_reported_late_of_several_months_is_charged_of_each(
+    engine: sqlalchemy.Engine,
+) -> None:
+    bill(engine, "2026-10-01")
+    bill(engine, "2026-11-01")
+    report(engine, "films", "2026-09-30", "1")
+    report(engine, "films", "2026-10-31", "2")
+    bill(engine, "2026-11-02")
+    assert lines(engine)[-2:] == [("films", 290), ("films", 680)]
     assert_books_are_right(engine)
 
 

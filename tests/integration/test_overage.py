@@ -259,8 +259,10 @@ def test_g14_what_comes_to_so_much_is_billed_before_the_month_is_over(engine: sq
     with engine.begin() as connection:
         connection.execute(
             text("""INSERT INTO top_up (service_id, name, kind, bought_at, begins_at, ends_at, octets, origin)
-                SELECT id, 'more', 'octets', '2026-01-05', '2026-01-05', '2026-03-01', 10000000000, 'operator'
-                FROM service""")
+                SELECT s.id, v.name, 'octets', v.begins, v.begins, v.ends, 10000000000, 'operator'
+                FROM service AS s CROSS JOIN (VALUES
+                    ('more', CAST('2026-01-05' AS timestamptz), CAST('2026-03-01' AS timestamptz)),
+                    ('of before', '2025-12-05', '2026-01-01T00:00+01:00')) AS v(name, begins, ends)""")
         )
         connection.execute(
             text("""INSERT INTO meter (service_id, carried_for, carried_lots)

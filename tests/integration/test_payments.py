@@ -9,7 +9,7 @@ import pytest
 import sqlalchemy
 from sqlalchemy import text
 
-from storage.billing import credit_notes, gate, ledger, payments
+from storage.billing import credit_notes, gate, ledger, payments, reading
 from storage.billing.payments import Booked, Order, PaymentError
 from storage.exporting import export
 from tests.integration.billed_isp import (
@@ -75,6 +75,8 @@ def test_a_payment_pays_the_oldest_invoice_and_has_a_receipt(engine: sqlalchemy.
     booked = pay(engine, Order(ana, 1500, "cash", "one"), "2026-02-02")
     assert [each.amount for each in booked.allocated] == [1210, 290]
     assert (booked.receipt, booked.unused) == ("R2026-000001", 0)
+    pays = "SELECT frozen->'payment'->'pays' FROM document WHERE kind = 'receipt'"
+    assert rows(engine, pays) == [([["F2026-000001", 1210], ["F2026-000002", 290]],)]
     assert [(each[1], each[5]) for each in documents(engine, "ana")] == [
         ("F2026-000001", 0), ("F2026-000002", 920), ("R2026-000001", 0),
     ]  # fmt: skip
@@ -88,6 +90,25 @@ def test_one_key_is_one_payment(engine: sqlalchemy.Engine, ana: int) -> None:
     with pytest.raises(PaymentError, match="belongs to another payment"):
         pay(engine, Order(ana, 501, "cash", "one"), "2026-01-03")
     assert rows(engine, "SELECT count(*) FROM transfer") == [(1,)]
+
+
+def test_payments_are_listed_by_the_page_of_everybody_or_of_one(engine: sqlalchemy.Engine, ana: int) -> None:
+    provide(engine, customer("eva"))
+    eva = int(rows(engine, "SELECT id FROM customer WHERE login = 'eva'")[0][0])
+    for who, amount in ((ana, 1), (eva, 2), (ana, 3), (eva, 4)):
+        pay(engine, Order(who, amount, "cash", str(amount)), "2026-01-02")
+
+    def listed(customer_id: int | None, before: int | None, limit: int = 9) -> list[tuple[int, int]]:
+        with engine.connect() as connection:
+            found = reading.payments(connection, customer=customer_id, before=before, limit=limit)
+        return [(row["id"], row["amount"]) for row in found]
+
+    everybody = listed(None, None)
+    assert [amount for _, amount in everybody] == [4, 3, 2, 1]
+    assert listed(None, None, 2) == everybody[:2]
+    assert listed(None, everybody[1][0]) == everybody[2:]
+    assert [amount for _, amount in listed(ana, None)] == [3, 1]
+    assert [amount for _, amount in listed(ana, everybody[1][0])] == [1]
 
 
 def test_what_was_paid_too_much_pays_the_next_invoice(engine: sqlalchemy.Engine, ana: int) -> None:
@@ -155,6 +176,8 @@ def test_a_reversal_takes_back_everything(engine: sqlalchemy.Engine, ana: int) -
     assert rows(engine, "SELECT unused, refunded, reversed FROM payment") == [(0, 2000, True)]
     with pytest.raises(PaymentError, match="0 minor units are left"), engine.begin() as connection:
         payments.give_back(connection, booked.id, 1, "another", date(2026, 1, 4))
+    with pytest.raises(PaymentError, match="there is no payment 999"):
+        give_back(engine, 999, 1, "2026-01-04")
     assert_books_are_right(engine)
 
 
@@ -196,6 +219,10 @@ def test_nothing_is_booked_on_a_day_whose_books_are_closed(engine: sqlalchemy.En
     with pytest.raises(ledger.BooksClosed, match="closed through 2026-01-31"):
         pay(engine, Order(ana, 500, "cash", "one"), "2026-01-15")
     assert pay(engine, Order(ana, 500, "cash", "one"), "2026-02-01").receipt is not None
+    with engine.begin() as connection:
+        ledger.close_through(connection, date(2026, 1, 31))
+        with pytest.raises(ledger.BooksClosed, match="closed through 2026-01-31"):
+            ledger.close_through(connection, date(2026, 1, 30))
 
 
 def test_l5_a_credit_by_hand_takes_its_share_of_the_tax_and_no_more_than_the_line(engine: sqlalchemy.Engine) -> None:
@@ -214,11 +241,24 @@ def test_l5_a_credit_by_hand_takes_its_share_of_the_tax_and_no_more_than_the_lin
     assert documents(engine, "ana")[0][5] == 2995 + 300 - 1100, "the credit pays its invoice"
     with pytest.raises(credit_notes.CreditRefused, match="1995 minor units are left"):
         credit(1996, "two")
+    with pytest.raises(credit_notes.CreditRefused, match="not 0"):
+        credit(0, "two")
     assert bill(engine, "2026-01-02", "ana").documents == 0
     assert credit(None, "two") == "A2026-000002"
     assert documents(engine, "ana")[-1][2:5] == (1995, 200, 2195)
     assert documents(engine, "ana")[0][5] == 0
     assert_books_are_right(engine)
+
+
+def test_a_credit_by_hand_of_what_was_owed_lets_the_line_in_at_once(engine: sqlalchemy.Engine, ana: int) -> None:
+    bill(engine, "2026-01-01")
+    look(engine, "2026-01-26")
+    assert line_state(engine) == "blocked"
+    (line,) = rows(engine, "SELECT id FROM document_line")[0]
+    with engine.begin() as connection:
+        credit_notes.credit(connection, line, None, "one", date(2026, 1, 26), "a mistake")
+    assert line_state(engine) == "active"
+    assert ana
 
 
 def test_c1_what_was_credited_by_hand_is_not_credited_again_by_history(engine: sqlalchemy.Engine) -> None:

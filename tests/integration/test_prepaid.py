@@ -126,6 +126,20 @@ def test_the_days_before_an_end_are_on_the_document_of_their_month(engine: sqlal
     assert_books_are_right(engine)
 
 
+def test_days_of_a_month_that_has_its_document_are_given_back_by_a_credit_note(engine: sqlalchemy.Engine) -> None:
+    ana = world(engine, 'type = "prepaid-daily"', sold("ana", "television", "2026-01-01"), head=HEAD)
+    pay(engine, ana, 5000, "2026-01-01")
+    each_day(engine, "2026-01-01", 34)
+    provide(engine, sold("ana", "television", "2026-01-01", "ends = 2026-01-11"))
+    bill(engine, "2026-02-03", "ana")
+    # Of January's 31 days 21 are given back.
+    assert documents(engine, "ana")[1:] == [
+        ("invoice", "F2026-000001", 1000, 210, 1210, 0), ("credit-note", "A2026-000001", 677, 142, 819, 0),
+    ]  # fmt: skip
+    assert wallet(engine) == 5000 - 1210 + 819
+    assert_books_are_right(engine)
+
+
 def test_a_wallet_that_does_not_pay_lets_the_line_rest_and_the_rest_costs_nothing(engine: sqlalchemy.Engine) -> None:
     ana = world(engine, 'type = "prepaid-daily"', sold("ana", "television", "2026-01-01"))
     pay(engine, ana, 100, "2026-01-01")
@@ -215,6 +229,16 @@ def look(engine: sqlalchemy.Engine, on: str) -> str:
     with engine.begin() as connection:
         gate.look_at_due(connection, date.fromisoformat(on), 10)
     return line_state(engine)
+
+
+def test_the_document_of_a_month_has_the_days_of_those_for_whom_the_wallet_pays(engine: sqlalchemy.Engine) -> None:
+    hijo = customer("hijo", 'payer = "ana"'), sold("hijo", "television", "2026-01-01")
+    ana = world(engine, 'type = "prepaid-daily"', *hijo, sold("ana", "rent", "2026-01-01"))
+    pay(engine, ana, 5000, "2026-01-01")
+    each_day(engine, "2026-01-01", 31)
+    bill(engine, "2026-02-01")
+    assert documents(engine, "ana")[1:] == [("invoice", "F2026-000001", 1490, 0, 1490, 0)]
+    assert_books_are_right(engine)
 
 
 def test_days_on_trust_end_also_when_something_happens_meanwhile(engine: sqlalchemy.Engine) -> None:

@@ -98,6 +98,29 @@ def test_a_part_of_the_money_waits_as_credit_until_there_is_all(engine: sqlalche
     assert_right(engine)
 
 
+def test_money_for_a_younger_proforma_waits_for_the_older_one(engine: sqlalchemy.Engine, ana: int) -> None:
+    bill(engine, "2026-01-01")
+    provide(engine, sold("ana", "television", "2026-01-01", "ends = 2026-02-01"), sold("ana", "rent", "2026-02-01"))
+    bill(engine, "2026-02-01")
+    assert [opened for _, _, _, opened, _ in told(engine)] == [1210, 593]
+    assert pay(engine, ana, 700, "one", "2026-02-02").unused == 700
+    assert [kind for kind, *_ in told(engine)] == ["proforma", "proforma"]
+    pay(engine, ana, 600, "two", "2026-02-03")
+    assert told(engine)[2:] == [("invoice", "F2026-000001", 1210, 0, None)]
+    assert_right(engine)
+
+
+def test_whoever_was_reminded_of_a_proforma_is_not_reminded_again_of_its_heir(engine: sqlalchemy.Engine) -> None:
+    asked = "billing = { proforma = true, reminders = [1] }"
+    provide(engine, HEAD, PLAN, customer("ana", asked), LINE, sold("ana", "television", "2026-01-01"))
+    bill(engine, "2026-01-01")
+    assert [reminder.number for reminder in look(engine, "2026-01-18")] == [1]
+    provide(engine, sold("ana", "television", "2026-01-01", "ends = 2026-01-16"))
+    bill(engine, "2026-01-19", "ana")
+    assert [(kind, opened) for kind, _, _, opened, _ in told(engine)] == [("proforma", 0), ("proforma", 586)]
+    assert look(engine, "2026-01-20") == []
+
+
 def test_one_payment_sent_twice_makes_one_invoice(engine: sqlalchemy.Engine, ana: int) -> None:
     bill(engine, "2026-01-01")
     pay(engine, ana, 1210, "one", "2026-01-05")

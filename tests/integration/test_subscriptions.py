@@ -85,6 +85,8 @@ def test_days_of_a_pause_are_not_charged_and_the_line_is_not_let_in(engine: sqla
     looked = "SELECT next_look_on FROM account"
     line_state(engine, "ana", day)
     assert rows(engine, looked) == [(day + timedelta(days=3),)]
+    with pytest.raises(OrderRefused, match=r"is active on .* and nothing else is to come"):
+        ordered(engine, subscriptions.resume, "ana", day + timedelta(days=5))
 
 
 def test_a_line_is_let_in_until_its_sale_ends_and_again_when_it_is_sold_again(engine: sqlalchemy.Engine) -> None:
@@ -216,6 +218,14 @@ def test_a_plan_is_changed_on_a_day_to_come_and_not_before(engine: sqlalchemy.En
         assert selling.cost_of_end(connection, subscriptions.find(connection, "ana"), comes).fee == 50
 
 
+def test_a_file_moves_no_line_back_on_the_day_of_an_ordered_change(engine: sqlalchemy.Engine) -> None:
+    _, comes = small_line(engine)
+    ordered(engine, subscriptions.change, "ana", Change("large"), comes)
+    with engine.begin() as connection:
+        assert provisioning.follow_services(connection, comes) == 0
+    assert plan_of(engine, "ana") == "large"
+
+
 def test_a_change_that_is_taken_back_leaves_nothing(engine: sqlalchemy.Engine) -> None:
     day, comes = small_line(engine)
     ordered(engine, subscriptions.change, "ana", Change("large"), comes)
@@ -246,6 +256,12 @@ def test_a_line_that_is_off_and_billed_is_warned_of(engine: sqlalchemy.Engine) -
     assert provide(engine, line("ana", "small")).warnings == ()
     ordered(engine, subscriptions.pause, "ana", today(engine), None)
     assert provide(engine, off).warnings == ()
+
+
+def test_a_line_that_is_off_and_costs_nothing_is_not_warned_of(engine: sqlalchemy.Engine) -> None:
+    free = FASTER.replace('price = "200"', 'price = "0"')
+    assert free != FASTER
+    assert provide(engine, HEAD, free, customer("ana"), line("ana", "small") + "enabled = false\n").warnings == ()
 
 
 def test_p17_the_day_of_an_end_is_the_last_one_where_the_product_says_so(engine: sqlalchemy.Engine) -> None:
@@ -347,6 +363,37 @@ def test_discounts_of_the_file_are_given_changed_and_exported(engine: sqlalchemy
         (Decimal(3), day), (Decimal(4), None),
     ]  # fmt: skip
     assert provide(engine, loyal.replace('"3"', '"4"')).changes == ()
+
+
+def test_a_discount_that_ends_before_it_begins_is_refused(engine: sqlalchemy.Engine) -> None:
+    provide(engine, HEAD, customer("ana"))
+    ana = rows(engine, "SELECT id FROM customer")[0][0]
+    backwards = NewDiscount("half", ana, None, "percent", Decimal(50), JANUARY, JANUARY - timedelta(days=1))
+    with pytest.raises(OrderRefused, match="cannot end before it begins"), engine.begin() as connection:
+        discounts.give(connection, backwards, JANUARY)
+
+
+def test_a_discount_of_a_line_comes_back_from_an_export(engine: sqlalchemy.Engine) -> None:
+    ten = '[[discount]]\nname = "ten"\ncustomer = "ana"\nservice = "ana"\npercent = "10"\n'
+    provide(engine, HEAD, PLAN, customer("ana"), customer("eva"), line("ana"), line("eva"), ten)
+    assert provide(engine, export(engine, VAULT, secrets=True)).changes == ()
+
+
+def test_an_amount_for_a_whole_account_is_given_once_also_where_more_is_sold_of_a_month_that_was_billed(
+    engine: sqlalchemy.Engine,
+) -> None:
+    loyal = (
+        '[[discount]]\nname = "loyal"\ncustomer = "ana"\namount = "3.10"\ntext = "Since 1999"\nstarts = 2026-01-01\n'
+    )
+    provide(engine, HEAD, customer("ana"), sold("ana", "television", "2026-01-01"), loyal)
+    bill(engine, "2026-01-01", "ana")
+    bill(engine, "2026-02-01", "ana")
+    provide(engine, sold("ana", "rent", "2026-01-11"))
+    bill(engine, "2026-02-10", "ana")
+    taken = "SELECT sum(amount) FROM document_line WHERE discount_id IS NOT NULL GROUP BY period_starts"
+    assert rows(engine, taken) == [(-310,), (-310,)]
+    assert ("television: Since 1999", -310) in lines(engine, "ana")
+    assert_books_are_right(engine)
 
 
 def test_a_discount_that_ends_early_is_charged_again_from_that_day(engine: sqlalchemy.Engine) -> None:

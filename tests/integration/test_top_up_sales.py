@@ -118,10 +118,25 @@ def test_a_wallet_pays_a_top_up_with_its_tax_in_the_same_transaction(engine: sql
     assert (first.is_new, again) == (True, Bought(first.id, is_new=False))
     assert bought(engine) == [("extra", Decimal("3.00"), "balance", "operator")]
     assert (balance(engine, "wallet"), balance(engine, "revenue", "top-up")) == (-637, -300)
-    assert documents(engine, "ana")[-1][2:] == (300, 63, 363, 0)
+    assert documents(engine, "ana")[-1][1:] == (f"F{today(engine):%Y}-000001", 300, 63, 363, 0)
     assert rows(engine, "SELECT text FROM document_line") == [("One more gigabyte",)]
     assert bill(engine, today(engine).isoformat(), "ana").documents == 0, "it is billed once"
     assert_books_are_right(engine)
+
+
+def test_lines_that_may_buy_what_the_wallet_could_not_pay_are_looked_at_when_it_is_filled(
+    engine: sqlalchemy.Engine,
+) -> None:
+    plain = '[[plan]]\nname = "plain"\ndownload = "20M"\n'
+    other = '[[service]]\nlogin = "{}"\npassword = "a-password"\nplan = "{}"\ncustomer = "{}"\n'
+    ana = world(
+        engine, 'type = "prepaid-period"', plain, customer("eva"), other.format("ana-2", "plain", "ana"),
+        other.format("eva-line", "home", "eva"),
+    )  # fmt: skip
+    with engine.begin() as connection:
+        connection.exec_driver_sql("DELETE FROM outbox")
+    pay(engine, ana, 1000)
+    assert rows(engine, "SELECT topic, service_id FROM outbox") == [("terms", service(engine))]
 
 
 def test_a_daily_wallet_pays_at_once_and_the_months_document_says_so(engine: sqlalchemy.Engine) -> None:

@@ -160,13 +160,25 @@ def test_a_part_is_charged_with_its_tax_once_and_the_rest_is_free(engine: sqlalc
         with engine.begin() as connection:
             wallets.post(connection, held, "taxed", 24, DAY)
     assert state(engine, "second") == ("posted", 24)
-    assert documents(engine, "ana")[-1][2:] == (20, 4, 24, 0)
+    assert documents(engine, "ana")[-1][1:] == ("F2026-000002", 20, 4, 24, 0)
     assert rows(engine, "SELECT text FROM document_line ORDER BY id DESC LIMIT 1") == [("El sur",)]
     with engine.begin() as connection:
         wallets.reserve(connection, ana, 6, "third", SOON, DAY)
         with pytest.raises(OrderRefused, match="was charged"):
             wallets.release(connection, held, DAY)
     assert bill(engine, "2026-01-01", "ana").documents == 0
+    assert_books_are_right(engine)
+
+
+@pytest.mark.parametrize("price", ["without its tax", "with its tax"])
+def test_of_an_exempt_customer_exactly_what_was_used_is_charged(engine: sqlalchemy.Engine, price: str) -> None:
+    products = PRODUCTS + ("price_includes_tax = true\n" if price == "with its tax" else "")
+    provide(engine, HEAD, products, customer("eva", 'billing = { type = "prepaid-period", tax_exempt = "mission" }'))
+    eva = int(rows(engine, "SELECT id FROM customer")[0][0])
+    with engine.begin() as connection:
+        payments.add(connection, Order(eva, 100, "cash", "one"), DAY)
+        wallets.post(connection, wallets.reserve(connection, eva, 60, "film", SOON, DAY), "taxed", 60, DAY)
+    assert documents(engine, "eva")[-1][2:5] == (60, 0, 60)
     assert_books_are_right(engine)
 
 

@@ -17,6 +17,11 @@ def test_the_oldest_is_paid_first_and_what_is_left_over_stays() -> None:
     ]  # fmt: skip
 
 
+def test_the_latest_is_taken_back_first_and_no_more_than_is_asked_for() -> None:
+    paid = list(allocate([Money(True, 1, 900)], [Claimed(10, 400), Claimed(11, 300), Claimed(12, 200)]))
+    assert [(each.document_id, each.amount) for each in take_back(paid, 450)] == [(12, -200), (11, -250)]
+
+
 @given(AMOUNTS, AMOUNTS)
 def test_nothing_is_paid_twice_and_nothing_is_lost(money: list[int], claimed: list[int]) -> None:
     moneys = [Money(True, number, amount) for number, amount in enumerate(money)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from billing import bank_camt
-from billing.bank_file import BankFileError, keys
+from billing.bank_file import LARGEST_FILE_OCTETS, BankFileError, keys
 from tests.unit.billing.camt_file import IBAN, NAMESPACE, detail, entry, statement
 
 
@@ -34,9 +34,22 @@ def test_a_batch_is_divided_into_its_transactions(amount: str) -> None:
     assert len({*keys(read)}) == 2
 
 
+def test_a_part_of_a_batch_may_go_the_other_way_and_has_a_reference_of_its_own() -> None:
+    parts = [("15.00", "CRDT", "P1"), ("2.90", "DBIT", "P2")]
+    details = [
+        detail(f'<Refs><AcctSvcrRef>{of}</AcctSvcrRef></Refs><Amt Ccy="EUR">{part}</Amt><CdtDbtInd>{way}</CdtDbtInd>')
+        for part, way, of in parts
+    ]
+    for reference, expected in (("", ["P1", "P2"]), ("B1", ["B1", "B1"])):
+        read = bank_camt.parse(statement(entry("12.10", *details, reference=reference)))
+        assert [(each.amount, each.bank_reference) for each in read] == [*zip((1500, -290), expected, strict=True)]
+        assert len({*keys(read)}) == 2
+
+
 def test_a_batch_whose_parts_do_not_sum_to_it_stays_whole() -> None:
     parts = [detail(f'<Amt Ccy="{currency}">10</Amt>', text="a") for currency in ("EUR", "USD")]
-    for details in (parts, [parts[0], parts[0]], [detail(text="a"), detail(text="b")]):
+    dollars = [detail(f'<Amt Ccy="{currency}">{part}</Amt>') for currency, part in (("USD", "10"), ("EUR", "2.10"))]
+    for details in (parts, [parts[0], parts[0]], [detail(text="a"), detail(text="b")], dollars):
         assert [each.amount for each in bank_camt.parse(statement(entry("12.10", *details)))] == [1210]
 
 
@@ -63,12 +76,14 @@ BOMB = '<!DOCTYPE x [<!ENTITY a "aaaa"><!ENTITY b "&a;&a;&a;">]>'
     [
         (statement(entry("1"), before=BOMB), "line 1: has a document type"),
         (statement(before='<!DOCTYPE x SYSTEM "file:///etc/passwd">'), "document type"),
-        (statement().replace(b"camt.053", b"camt.052"), "is no camt.053 statement"),
+        (statement().replace(b"camt.053", b"camt.052"), "is no camt.053 statement but 'urn:"),
+        (bytes(LARGEST_FILE_OCTETS + 1), "line 1: has more than 64 MiB; divide it"),
         (b"<html/>", "is no camt.053 statement but 'html'"),
         (statement(entry("1"))[:-20], "is no XML"),
         (b"", "is no XML"),
         (f'<Document xmlns="{NAMESPACE}02">{"<a>" * 100}'.encode(), "nested deeper than 64"),
         (statement(entry("1"), entry("1,50"), entry("1.234")), "2 mistakes: line 4: '1,50' 'EUR' is no amount"),
+        (statement(entry("1")).replace(b'<Amt Ccy="EUR">1</Amt>', b""), "line 3: has no amount"),
         (statement(entry("1", day="yesterday")), "is no day of booking"),
         (statement(entry("1", direction="BOTH")), "says neither CRDT nor DBIT"),
     ],

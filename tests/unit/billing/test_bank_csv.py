@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from billing import bank_csv
-from billing.bank_file import BankFileError, keys
+from billing.bank_file import LARGEST_FILE_OCTETS, BankFileError, keys
 from domain.bank import BankCsv
 
 SPANISH = BankCsv(
@@ -52,7 +52,7 @@ def test_columns_may_be_numbers_and_debits_a_column_of_their_own() -> None:
 @pytest.mark.parametrize(
     ("written", "decimal", "minor"),
     [
-        ("1,234.50", ".", 123450), ("1'234.50-", ".", -123450), ("1.234", ",", 123400), ("1 234,5", ",", 123450),
+        ("1,234.50", ".", 123450), ("1'234.56-", ".", -123456), ("1.234", ",", 123400), ("1 234,5", ",", 123450),
         ("+7", ".", 700), ("1,5", ".", None), ("1.234.5", ",", None), ("1e3", ".", None), ("", ".", None),
     ],
 )  # fmt: skip
@@ -74,12 +74,54 @@ def test_amounts_are_read_by_their_decimal_sign(written: str, decimal: str, mino
         ("date,amount,reference\n2026-01-20,1.234,\n", "line 2: '1.234' has more decimals than EUR"),
         ("date,amount,reference\n2026-01-20,1\n", "line 2: has 2 columns"),
         ('date,amount,reference\n2026-01-20,1,"open\n', "is no CSV"),
-        ("", "there is no header"),
+        ("", "line 1: there is no header"),
     ],
 )
 def test_mistakes_are_told_with_their_lines(text: str, message: str) -> None:
     with pytest.raises(BankFileError, match=message):
         read(text)
+
+
+def test_lines_that_are_skipped_are_counted_too() -> None:
+    named = "Fecha;Concepto;Referencia;Ordenante;Importe"
+    for rows, message in (("\n", "line 3: there is no header"), (f'{named}\n"open\n', "line 4: is no CSV")):
+        with pytest.raises(BankFileError, match=message):
+            read(f"Cuenta;ES91\n\n{rows}", SPANISH, "iso-8859-15")
+
+
+def test_a_delimiter_that_was_told_is_the_one() -> None:
+    text = "date;amount;reference;a,b,c,d\n2026-01-20;5;x;\n"
+    assert read(text, BankCsv(delimiter=";")) == [(2, "2026-01-20", 500, "x")]
+
+
+def test_a_row_without_any_amount_and_one_that_is_too_short_are_told() -> None:
+    form = BankCsv(date=1, amount=3, debit=2, reference=(4,))
+    for row, message in (
+        ("2026-01-20,,,x", "has no amount"),
+        ("2026-01-20,,5", "has 3 columns, and 4 would be the 4."),
+    ):
+        with pytest.raises(BankFileError, match=message):
+            read(f"{row}\n", form)
+
+
+def test_the_column_of_the_currency_is_the_one_that_was_told() -> None:
+    text = b"date,amount,reference,Currency,Coin\n2026-01-20,5,one,USD,GBP\n"
+    assert [each.currency for each in bank_csv.parse(text, BankCsv(currency="Coin"), "EUR")] == ["GBP"]
+
+
+def test_of_two_columns_of_one_name_the_first_is_read() -> None:
+    assert read("date,amount,reference,Amount\n2026-01-20,5,x,9\n") == [(2, "2026-01-20", 500, "x")]
+
+
+@pytest.mark.parametrize("said", ["a\x00b", "x" * (bank_csv.LONGEST_FIELD + 1)])
+def test_what_no_bank_writes_is_refused(said: str) -> None:
+    with pytest.raises(BankFileError, match="line 2: 'reference' is no text of a bank"):
+        read(f"date,amount,reference\n2026-01-20,5,{said}\n")
+
+
+def test_a_file_that_is_too_large_is_not_read() -> None:
+    with pytest.raises(BankFileError, match="line 1: has more than 64 MiB; divide it"):
+        bank_csv.parse(bytes(LARGEST_FILE_OCTETS + 1), BankCsv(), "EUR")
 
 
 def test_a_file_in_another_encoding_is_refused_and_not_guessed() -> None:

@@ -16,6 +16,9 @@ CLAIMS = [
     Claim(4, 30, "eva", "000001", 700),
     Claim(5, 40, "north.one", "N-7700", 900),
     Claim(6, 50, "south.one", "N-7700", 900),
+    Claim(7, 20, "luis.diaz", "2026", 100),
+    Claim(8, 10, "ana", "F" + "7" * 39, 100),
+    Claim(9, 20, "luis.diaz", "000001-2", 100),
 ]
 PAYERS = {payer.login: [payer] for payer in (Payer(10, "ana"), Payer(20, "luis.diaz"), Payer(50, "south.one"))}
 
@@ -39,7 +42,9 @@ def matched(amount: int = 1210, **said: object) -> Match:
         ("F2026-000001 y F2026-000002", (1, 2)),
         ("F2026-0000011", ()),
         ("XF2026-000001", ()),
+        ("F" + "7" * 39, (8,)),
         ("enero 2026", ()),
+        ("Calle Mayor 2026", ()),
     ],
 )
 def test_a_number_counts_whole_whatever_signs_are_in_it(text: str, documents: tuple[int, ...]) -> None:
@@ -64,6 +69,7 @@ def test_how_the_amount_stands_to_what_is_open_is_told() -> None:
 def test_a_longer_number_hides_the_shorter_one_within_it() -> None:
     assert matched(text="F2026 000001").document_ids == (1,)
     assert matched(text="factura 000001").document_ids == (4,)
+    assert matched(text="factura 000001 2 hoy").document_ids == (9,)
 
 
 @pytest.mark.parametrize(
@@ -71,7 +77,10 @@ def test_a_longer_number_hides_the_shorter_one_within_it() -> None:
     [("ana", 10), ("luis.diaz fibra", 20), ("LUIS.DIAZ", 20), ("de ana maria", None), ("ana.", 10)],
 )
 def test_a_login_of_letters_counts_only_alone(text: str, customer: int | None) -> None:
-    assert matched(text=text).customer_id == customer
+    found = matched(text=text)
+    assert (found.customer_id, found.document_ids) == (customer, ())
+    if customer == 10:
+        assert found.why == "names the customer ana"
 
 
 def test_an_entry_that_names_two_customers_is_nobodys() -> None:

@@ -36,6 +36,14 @@ def test_what_has_the_same_taxes_is_one_part_weighted_by_what_it_costs_alone() -
     assert [part.weight_on(day("2026-03-01")) for part in found.parts] == [38, 10]
 
 
+def test_weights_follow_each_other_by_their_days_whosever_price_changes() -> None:
+    starts = {"fibre": (1, 5, 3), "talk": (2, 6, 4)}
+    prices = {code: [(date(2026, month, 1), Decimal(month)) for month in sorted(each)] for code, each in starts.items()}
+    held = Included("fibre"), Included("talk"), Included("television", weight=Decimal(1))
+    part, _ = divided(bundle(*held), BY_CODE, prices).parts
+    assert [part.weight_on(date(2026, month, 15)) for month in range(1, 7)] == [1, 3, 5, 7, 9, 11]
+
+
 def test_declared_weights_go_before_prices() -> None:
     held = Included("fibre", weight=Decimal(3)), Included("television", weight=Decimal(1))
     found = divided(bundle(*held), BY_CODE, PRICES)
@@ -50,6 +58,11 @@ def test_nothing_is_divided_where_everything_has_the_same_taxes() -> None:
 def test_taxes_of_its_own_go_before_those_of_what_it_holds() -> None:
     found = divided(bundle(Included("fibre"), Included("television"), taxes=("iva",)), BY_CODE, PRICES)
     assert (found.parts, found.taxes) == ((), ("iva",))
+
+
+def test_parts_of_its_own_go_before_those_of_what_it_holds() -> None:
+    own = replace(bundle(Included("fibre"), Included("television")), parts=parts(("all", "1", ["iva"])))
+    assert divided(own, BY_CODE, PRICES) is own
 
 
 def test_what_costs_nothing_alone_has_equal_parts() -> None:

@@ -9,7 +9,7 @@ from decimal import Decimal
 from hypothesis import given
 from hypothesis import strategies as st
 
-from billing.collections import Debt, Situation, Step, calendar, may_cut, next_step, standing
+from billing.collections import Debt, Situation, Step, after_trust, calendar, may_cut, next_step, standing
 from domain.billing_terms import CollectionAct, CollectionRules
 
 DUE = date(2012, 5, 31)
@@ -71,6 +71,16 @@ def test_a_day_that_an_operator_set_is_not_for_what_was_billed_after_it() -> Non
     assert ("2012-06-10", "block") in acts(rules, Situation([Debt(1, DUE, 1000, date(2012, 6, 10))]))
 
 
+def test_days_on_trust_hold_cuts_off_until_the_day_after_them_and_nothing_else() -> None:
+    steps = calendar(replace(RULES, reminders=(35,), deactivate_after=1), OWED)
+    held = after_trust(steps, date(2012, 7, 12))
+    assert [(step.on.isoformat(), step.act.value) for step in held] == [
+        ("2012-07-05", "reminder"), ("2012-07-13", "slow"), ("2012-07-13", "redirect"), ("2012-07-20", "block"),
+        ("2012-07-21", "deactivate"),
+    ]  # fmt: skip
+    assert [standing(held, date(2012, 7, on)) for on in (12, 13)] == [None, CollectionAct.REDIRECT]
+
+
 def test_each_step_may_have_its_day_by_hand() -> None:
     dates = {act.value: DUE + timedelta(days=20 + place) for place, act in enumerate(CollectionAct)}
     rules = CollectionRules(reminders=(3, 4), late_fee=Decimal(3), dates=dates)
@@ -91,6 +101,8 @@ def test_what_is_charged_once_reminds_and_cuts_only_where_the_rules_say_so() -> 
 def test_a_late_fee_is_a_step_of_its_own() -> None:
     rules = CollectionRules(late_fee_after=5, late_fee=Decimal(3))
     assert acts(rules) == [("2012-06-05", "late-fee")]
+    assert acts(replace(rules, late_fee=Decimal(0))) == []
+    assert acts(replace(rules, late_fee_after=None)) == []
 
 
 @given(

@@ -100,6 +100,8 @@ def test_p16_what_begins_in_the_afternoon_may_count_from_the_next_day() -> None:
     noon = datetime(2016, 3, 10, 16, tzinfo=UTC)
     starts = local_day(noon, UTC, DayCount.NEAREST)
     assert starts == days("2016-03-11")
+    at_noon, before = (datetime(2016, 3, 10, hour, minute, tzinfo=UTC) for hour, minute in ((12, 0), (11, 59)))
+    assert [local_day(each, UTC, DayCount.NEAREST).day for each in (before, at_noon)] == [10, 11]
     cycle = Cycle(local_day(datetime(2016, 3, 10, 8, tzinfo=UTC), UTC, DayCount.NEAREST))
     assert part(starts.isoformat(), "2016-04-10", cycle) == Fraction(30, 31)
     assert cycle.next_begin(starts) == days("2016-04-10")

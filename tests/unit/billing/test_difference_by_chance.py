@@ -112,3 +112,14 @@ def test_credit_notes_of_its_own_let_nothing_be_credited_beyond_what_is_left(
         sold.assert_credits_stay_within_their_lines()
     sold.bill([], LATER)
     sold.assert_credits_stay_within_their_lines()
+
+
+def test_what_had_become_less_by_a_day_gives_back_what_it_took_and_the_rest_is_that_of_the_others() -> None:
+    week = Period(FIRST, after(7))
+    days = [Period(FIRST, after(4)), Period(after(4), after(5)), Period(after(5), after(7))]
+    issued = [
+        IssuedLine(number, KEY, week, each, amount)
+        for number, each, amount in zip((1, 2, 3), days, (8, -1, 4), strict=True)
+    ]
+    gone = missing_lines([], issued, floor=date.min, horizon=LATER, on=LATER).lines
+    assert [(line.credits_line, line.amount) for line in gone] == [(1, -8), (2, 1), (3, -4)]

@@ -8,8 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from billing.cycle import Cycle
 from billing.discounts import Discount
-from tests.unit.billing.billed_account import Account, span, yearly
+from billing.history import EventKind
+from domain.catalogue import Align, CycleUnit
+from tests.unit.billing.billed_account import Account, day, product, span, yearly
 
 
 def discounted(amount: str = "5", starts: str = "2026-01-01", ends: str | None = None) -> Account:
@@ -45,6 +48,23 @@ def test_an_amount_is_never_more_than_the_prices() -> None:
     assert account.total == 0
 
 
+def test_what_costs_nothing_is_given_nothing_off() -> None:
+    account = discounted()
+    account.discounts.append(Discount(8, span("2026-01-01"), percent=Decimal(10)))
+    account.starts("2026-01-01", "0", subscription=1)
+    assert account.run("2026-01-01") == []
+
+
+def test_an_amount_of_periods_of_days_is_taken_of_what_has_the_same_ones_alone() -> None:
+    account = discounted()
+    account.cycle = Cycle(day("2026-01-01"), 30, CycleUnit.DAY)
+    account.products[2] = product(2, align=Align.START)
+    account.starts("2026-01-01", "30", subscription=1)
+    account.starts("2026-01-01", "30", subscription=2, product=2)
+    account.does(EventKind.START, "2026-01-01", "30", product=1, subscription=3, anchor="2026-01-01")
+    assert account.run("2026-01-01") == [3000, -500, 3000, 3000]
+
+
 def test_a_year_that_is_paid_at_once_has_its_twelve_parts_of_the_amount() -> None:
     account = discounted()
     account.products[2] = yearly(2)
@@ -53,6 +73,22 @@ def test_a_year_that_is_paid_at_once_has_its_twelve_parts_of_the_amount() -> Non
     account.run("2026-01-01")
     # 30 a month and 120 a year are 40 a month: 3.75 of it, and 1.25 twelve times.
     assert [line.amount for line in account.lines] == [3000, -375, 12000, -1500]
+
+
+def test_an_amount_for_one_subscription_is_of_that_ones_own_periods() -> None:
+    account = Account()
+    account.products[2] = yearly(2)
+    account.discounts = [Discount(7, span("2026-01-01"), amount=Decimal(5), subscription_id=1)]
+    account.starts("2026-01-01", "120", subscription=1, product=2)
+    assert account.run("2026-01-01") == [12000, -500]
+
+
+def test_a_share_of_one_price_is_taken_off_that_one_alone() -> None:
+    account = Account()
+    account.discounts = [Discount(7, span("2026-01-01"), percent=Decimal(10), subscription_id=2)]
+    account.starts("2026-01-01", "30", subscription=1)
+    account.starts("2026-01-01", "10", subscription=2, product=2)
+    assert account.run("2026-01-01") == [3000, 1000, -100]
 
 
 def test_the_discount_of_a_sub_account_is_for_what_that_has() -> None:

@@ -6,12 +6,14 @@ from decimal import Decimal
 
 import pytest
 
+from billing.claims import Key
 from billing.discounts import Discount
-from billing.documents import Draft
+from billing.documents import Draft, line_text
 from billing.generation import Coupon, OneOff
 from billing.ledger import AccountKind
 from domain.billing_terms import DocumentKind, TaxRounding
 from domain.catalogue import Align, CycleUnit, Proration
+from domain.tariff import Measure, Metering, Tariff, Tier
 from domain.tax import TaxCategory
 from tests.unit.billing.billed_account import Account, day, product, span
 from tests.unit.billing.booked_account import Booked, tax
@@ -122,6 +124,61 @@ def test_the_amounts_of_a_credit_note_are_positive_and_it_is_due_on_no_day() -> 
     note = issued(booked.run("2023-04-16"))
     assert (note.due_on, [(total.base, total.tax) for total in note.taxes]) == (None, [(1500, 315)])
     assert [(line.net, line.tax) for line in note.lines] == [(-1500, -315)]
+
+
+def test_what_comes_to_nothing_is_an_invoice_that_moves_nothing() -> None:
+    booked = one("30.00", "21")
+    booked.account.products[2] = booked.account.products[1]
+    booked.account.changes("2023-04-16", "30.00", product=2)
+    made = issued(booked.run("2023-04-16"))
+    assert amounts(made) == ("invoice", 0, 0, 0)
+    assert made.transfer(2, made.dated) is None
+
+
+@pytest.mark.parametrize(
+    ("component", "discount", "credits_line", "english", "spanish"),
+    [
+        ("base", None, None, "product 1", "product 1"),
+        ("base", None, 1, "product 1: credit", "product 1: abono"),
+        ("overage", None, None, "product 1: usage beyond the plan", "product 1: consumo fuera del plan"),
+        ("discount-7", 7, None, "product 1: friends", "product 1: friends"),
+        ("discount-8", 8, None, "product 1: discount", "product 1: descuento"),
+        ("coupon-9", 9, None, "Coupon", "Cupón"),
+    ],
+)
+def test_a_line_says_what_it_is(
+    component: str, discount: int | None, credits_line: int | None, english: str, spanish: str
+) -> None:
+    account = Account()
+    account.starts("2023-04-01", "30.00")
+    (line,) = account.would("2023-04-01").lines
+    line = line._replace(key=Key(component, "1 30 1"), discount_id=discount, credits_line=credits_line)
+    told = [line_text(line, account.products[1], language, {7: "friends"}) for language in ("en", "es")]
+    assert told == [english, spanish]
+
+
+@pytest.mark.parametrize(
+    ("text", "english", "spanish"),
+    [
+        ("activation", "product 1: activation", "product 1: alta"),
+        ("late-fee", "Late payment fee", "Recargo por demora"),
+        ("Antenna on the roof", "Antenna on the roof", "Antenna on the roof"),
+        (None, "product 1", "product 1"),
+    ],
+)
+def test_what_is_charged_once_is_called_as_it_was_ordered(text: str | None, english: str, spanish: str) -> None:
+    account = Account()
+    account.one_offs = [OneOff(9, 1, day("2023-04-01"), Decimal(2), Decimal(1), 1, text=text)]
+    (line,) = account.would("2023-04-01").lines
+    assert [line_text(line, account.products[1], language, {}) for language in ("en", "es")] == [english, spanish]
+
+
+def test_a_product_that_is_metered_is_called_by_its_name_alone() -> None:
+    account = Account()
+    account.starts("2023-04-01", "30.00")
+    line = account.would("2023-04-01").lines[0]._replace(key=Key("overage", "1"))
+    films = product(1, metered=Metering(Measure.SUM, Tariff((Tier(None, Decimal(1)),))))
+    assert line_text(line, films, "en", {}) == "product 1"
 
 
 def test_revenue_is_kept_by_kind_and_tax_by_rate() -> None:

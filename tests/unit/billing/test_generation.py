@@ -13,7 +13,7 @@ from billing.claims import Key
 from billing.cycle import Cycle, Period, monthly
 from billing.difference import InvalidCredit, IssuedLine
 from billing.discounts import Discount
-from billing.generation import Coupon, Line, OneOff, TooManyLines, UsagePeriod
+from billing.generation import MOST_LINES, Coupon, Line, OneOff, TooManyLines, UsagePeriod
 from billing.history import EventKind, phases
 from billing.metered import Reported, Sold, charged
 from domain.catalogue import Align, CycleUnit, Mode, Proration
@@ -153,6 +153,17 @@ def test_without_proration_no_period_is_paid_twice_whatever_changes_in_it() -> N
     assert account.run("2026-03-01") == [3000]
 
 
+def test_without_proration_a_year_that_is_paid_is_paid_for_whatever_takes_its_place() -> None:
+    account = Account(proration=Proration.NONE)
+    account.products[1] = yearly(1)
+    account.starts("2026-01-01", "100.00")
+    account.run("2026-01-01")
+    account.changes("2026-01-15", "10.00", product=2)
+    account.changes("2026-01-20", "20.00", product=3)
+    assert account.run("2026-12-01") == []
+    assert account.run("2027-01-01") == [2000]
+
+
 def test_without_proration_a_discount_that_is_shared_is_taken_off_a_price_once_in_a_period() -> None:
     account = Account(proration=Proration.NONE)
     account.starts("2026-01-01", "10.00")
@@ -165,8 +176,11 @@ def test_without_proration_a_discount_that_is_shared_is_taken_off_a_price_once_i
     assert sum(line.amount for line in account.lines if line.period.starts == day("2026-02-01")) == 1500 - 300
 
 
-def test_what_is_paid_day_by_day_has_shares_whatever_is_said_of_parts() -> None:
-    account = Account(mode=Mode.DAILY, proration=Proration.NONE)
+@pytest.mark.parametrize("whole_account", [True, False])
+def test_what_is_paid_day_by_day_has_shares_whatever_is_said_of_parts(whole_account: bool) -> None:
+    account = Account(mode=Mode.DAILY if whole_account else Mode.ADVANCE, proration=Proration.NONE)
+    if not whole_account:
+        account.products[1] = product(1, mode=Mode.DAILY)
     account.starts("2026-11-11", "30.00")
     assert [account.run(f"2026-11-{number}") for number in (11, 12)] == [[100], [100]]
 
@@ -316,6 +330,29 @@ def test_an_end_that_is_to_come_is_credited_on_its_day_and_one_that_has_been_at_
     assert account.total == 1700
 
 
+def test_the_first_of_several_pauses_that_are_to_come_is_the_next_day_to_look() -> None:
+    account = Account()
+    account.starts("2027-01-01", "31.00")
+    account.run("2027-01-01")
+    for pause, resume in (("2027-01-10", "2027-01-12"), ("2027-01-20", "2027-01-22")):
+        account.pauses(pause)
+        account.resumes(resume)
+    assert account.would("2027-01-05").next_on == day("2027-01-10")
+
+
+def test_an_end_that_is_to_come_waits_for_its_day_also_where_all_days_before_it_were_credited() -> None:
+    account = Account()
+    account.starts("2027-01-01", "31.00")
+    account.run("2027-01-01")
+    account.pauses("2027-01-01")
+    account.resumes("2027-01-20")
+    assert account.run("2027-01-10") == [-1900]
+    account.stops("2027-01-20")
+    assert account.run("2027-01-12") == []
+    assert account.would("2027-01-12").next_on == day("2027-01-20")
+    assert account.run("2027-01-20") == [-1200]
+
+
 # Series B, what is told afterwards.
 
 
@@ -343,7 +380,21 @@ def test_b2_a_pause_that_turns_out_to_have_begun_earlier_is_credited_further() -
 def test_b3_what_resumes_is_charged_again() -> None:
     account = _suspended("2019-05-03", "2019-04-27")
     account.resumes("2019-05-07")
-    assert account.run("2019-05-07") == [1997]
+    assert spans(account.would("2019-05-07").lines) == [("2019-05-07", "2019-05-27", 1997)]
+
+
+def test_as_many_days_of_rest_that_turn_out_to_be_others_of_the_period_change_nothing() -> None:
+    account = Account()
+    account.starts("2027-01-01", "31.00")
+    account.run("2027-01-01")
+    account.pauses("2027-01-05")
+    account.resumes("2027-01-10")
+    assert account.run("2027-01-10") == [-500]
+    for event in (2, 3):
+        account.takes_back(event)
+    account.pauses("2027-01-15")
+    account.resumes("2027-01-20")
+    assert account.run("2027-01-20") == []
 
 
 def test_b4_days_without_service_for_debt_are_credited_when_it_is_over() -> None:
@@ -474,7 +525,17 @@ def test_in_arrears_an_end_inside_a_month_is_charged_on_the_next_billing_day() -
     account.starts("2026-01-01", "31.00")
     account.stops("2026-01-11")
     assert account.run("2026-01-11") == []
+    assert account.would("2026-01-11").next_on == day("2026-02-01")
     assert account.run("2026-02-01") == [1000]
+    assert account.would("2026-02-01").next_on is None
+
+
+def test_in_arrears_nothing_is_to_come_after_an_end_on_the_billing_day() -> None:
+    account = Account(mode=Mode.ARREARS)
+    account.starts("2026-01-01", "31.00")
+    account.stops("2026-02-01")
+    assert account.would("2026-01-31").next_on == day("2026-02-01")
+    assert account.run("2026-02-01") == [3100]
     assert account.would("2026-02-01").next_on is None
 
 
@@ -484,6 +545,7 @@ def test_daily_charges_sum_to_the_price_of_the_month() -> None:
     amounts = [account.run(f"2026-11-{number:02}") for number in range(1, 31)]
     assert amounts[:3] == [[133], [134], [133]]
     assert account.total == 4000
+    assert account.would("2026-11-30").next_on == day("2026-12-01")
 
 
 def test_days_on_which_a_prepaid_line_was_not_served_cost_nothing() -> None:
@@ -549,6 +611,7 @@ def test_x9_a_coupon_is_spread_before_tax_over_what_is_charged_at_each_rate() ->
     account.coupons = [Coupon(3, 1000)]
     lines = account.would("2026-01-01").lines
     assert [(line.taxes, line.amount) for line in lines[4:]] == [(("A",), -500), (("B",), -250), (("C",), -250)]
+    assert {line.quantity for line in lines[4:]} == {1}
 
 
 def test_a_coupon_is_never_more_than_what_is_charged() -> None:
@@ -572,11 +635,11 @@ def test_one_off_items_are_charged_once_on_their_day() -> None:
     account = Account()
     account.starts("2026-01-01", "10.00")
     account.one_offs = [
-        OneOff(9, 1, day("2026-01-15"), Decimal("49.50"), Decimal(2), 2),
+        OneOff(9, 1, day("2026-01-15"), Decimal("49.503"), Decimal(2), 2),
     ]
     assert account.would("2026-01-01").next_on == day("2026-01-15")
     assert account.run("2026-01-01") == [1000]
-    assert account.run("2026-01-15") == [9900]
+    assert account.run("2026-01-15") == [9901]
     assert account.run("2026-01-15") == []
 
 
@@ -636,6 +699,13 @@ def test_a_history_that_would_make_thousands_of_lines_is_refused() -> None:
         account.would("2026-01-01")
 
 
+def test_as_many_lines_as_there_may_be_are_made() -> None:
+    account = Account()
+    for number in range(MOST_LINES):
+        account.one_offs.append(OneOff(number, 1, day("2026-01-01"), Decimal(1), Decimal(1), 1))
+    assert len(account.would("2026-01-01").lines) == MOST_LINES
+
+
 def test_a_run_from_where_everything_was_billed_finds_the_same_as_one_from_the_beginning() -> None:
     account = Account(billing_day=20)
     account.starts("2021-03-07", "19.99")
@@ -680,6 +750,33 @@ def test_lines_name_the_line_they_credit() -> None:
     account.stops("2026-01-16")
     lines = account.would("2026-02-01").lines
     assert [(line.amount, line.credits_line) for line in lines] == [(-1600, 1), (-3100, 2)]
+
+
+def test_a_credit_is_divided_over_the_lines_that_charged_its_days_in_their_order() -> None:
+    account = Account()
+    account.starts("2027-01-01", "31.00")
+    account.run("2027-01-01")
+    account.pauses("2027-01-11")
+    account.run("2027-01-11")
+    account.resumes("2027-01-21")
+    account.run("2027-01-21")
+    account.stops("2027-01-06")
+    lines = account.would("2027-01-21").lines
+    assert spans(lines) == [("2027-01-06", "2027-01-11", -500), ("2027-01-21", "2027-02-01", -1100)]
+    assert [line.credits_line for line in lines] == [1, 3]
+
+
+def test_days_that_are_charged_again_stand_behind_new_ones_that_come_before_them() -> None:
+    account = Account()
+    account.starts("2027-01-11", "31.00")
+    account.run("2027-01-11")
+    account.pauses("2027-01-21")
+    assert account.run("2027-01-21") == [-1100]
+    account.takes_back(2)
+    account.starts("2027-01-06", "31.00")
+    assert spans(account.would("2027-01-21").lines) == [
+        ("2027-01-06", "2027-01-11", 500), ("2027-01-21", "2027-02-01", 1100),
+    ]  # fmt: skip
 
 
 def test_every_line_of_a_product_that_starts_its_own_periods_begins_there() -> None:

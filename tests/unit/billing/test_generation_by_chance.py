@@ -198,6 +198,7 @@ def test_periods_are_sets_of_days(left_pairs: list[tuple[int, int]], right_pairs
     assert days_of(intersection(left, right)) == days_of(left) & days_of(right)
     assert days_of(difference(left, right)) == days_of(left) - days_of(right)
     for found in (union([*left, *right]), intersection(left, right), difference(left, right)):
+        assert all(each.starts < each.ends for each in found)
         assert all(before.ends < behind.starts for before, behind in pairwise(found))
 
 

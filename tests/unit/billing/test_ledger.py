@@ -7,7 +7,19 @@ from datetime import date
 import pytest
 
 from billing.exchange import Foreign
-from billing.ledger import AccountKind, LedgerAccount, Posting, Transfer, Unbalanced, check, received, wallet
+from billing.ledger import (
+    FROM_DEPOSIT,
+    NOBODY,
+    WRITTEN_OFF,
+    AccountKind,
+    LedgerAccount,
+    Posting,
+    Transfer,
+    Unbalanced,
+    check,
+    received,
+    wallet,
+)
 
 DAY = date(2026, 1, 1)
 
@@ -27,6 +39,15 @@ def test_l3_currencies_never_balance_each_other_and_an_exchange_balances_both() 
         (AccountKind.CASH, "USD", 1000), (AccountKind.EXCHANGE, "USD", -1000),
         (AccountKind.EXCHANGE, "EUR", 926), (AccountKind.WALLET, "EUR", -926),
     ]  # fmt: skip
+
+
+def test_what_comes_out_of_a_deposit_or_is_given_up_is_no_cash() -> None:
+    for method, kind, customer_id in (
+        ("cash", AccountKind.CASH, NOBODY), (FROM_DEPOSIT, AccountKind.DEPOSIT, 7),
+        (WRITTEN_OFF, AccountKind.WRITE_OFF, NOBODY),
+    ):  # fmt: skip
+        (posting,) = received(method, 926, "EUR", 7)
+        assert (posting.account.kind, posting.amount, posting.customer_id) == (kind, 926, customer_id)
 
 
 def test_what_the_other_currency_cannot_tell_is_exchanged_all_the_same() -> None:

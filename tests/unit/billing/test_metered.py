@@ -87,11 +87,24 @@ def test_units_of_a_month_show_their_price_and_only_what_was_sold_counts() -> No
     assert (february.amount, february.units) == (390, 1)
 
 
+def test_a_price_of_less_than_a_cent_is_shown_with_its_units() -> None:
+    calls = sold(Metering(Measure.SUM, Tariff((Tier(None, Decimal("0.067")),))))
+    (january,) = charged(calls, reported(("2023-01-05", "55")), BEGINNING, day("2023-02-01"))
+    assert (january.amount, january.units, january.unit_price) == (369, 55, Decimal("0.067"))
+
+
+def test_what_is_held_shows_what_it_costs_as_one_in_every_month_alike() -> None:
+    boxes = sold(Metering(Measure.HELD, Tariff((Tier(None, Decimal(5)),))))
+    found = charged(boxes, reported(("2023-01-01", "2")), BEGINNING, day("2023-03-01"))
+    assert [(usage.units, usage.unit_price) for usage in found] == [(1, Decimal("10.00"))] * 2
+
+
 def test_what_was_billed_and_what_is_not_over_is_left_alone() -> None:
     events = reported(("2023-01-05", "2"), ("2023-02-05", "1"), ("2023-03-05", "1"))
     assert amounts(sold(FILMS), events, "2023-03-20", day("2023-02-01")) == [("2023-02", 390)]
     early = sold(Metering(Measure.SUM, Tariff((Tier(None, Decimal("3.90")),), bill_at=Decimal(3))))
-    assert [usage.bill_at for usage in charged(early, events, day("2023-02-01"), day("2023-03-20"))] == [None, 300]
+    for on in ("2023-03-01", "2023-03-20"):
+        assert [usage.bill_at for usage in charged(early, events, day("2023-02-01"), day(on))] == [None, 300]
 
 
 def test_g10_a_minimum_without_usage_is_charged_at_the_end_less_what_was_billed() -> None:

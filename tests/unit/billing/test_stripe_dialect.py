@@ -7,7 +7,7 @@ import json
 import pytest
 
 from billing import stripe_dialect as stripe
-from billing.card_gateway import Back, CardEvent, GatewayAway, MoneyBack, Movement, WebhookRefused
+from billing.card_gateway import Back, CardEvent, GatewayAway, MoneyBack, Movement, Outcome, WebhookRefused
 
 SECRET = b"whsec_test"
 NOW = 1_800_000_000
@@ -28,6 +28,22 @@ DECLINED = {
 )
 def test_an_answer_says_what_became_of_the_order(status: int, body: object, movement: Movement) -> None:
     assert stripe.read_outcome(status, json.dumps(body).encode()).movement is movement
+
+
+def test_a_refusal_names_the_charge_and_says_why() -> None:
+    told = stripe.read_outcome(402, json.dumps(DECLINED).encode())
+    assert told == Outcome(Movement.FAILED, "pi_1", "Your card was declined.")
+
+
+def test_an_order_is_found_by_its_key_among_others() -> None:
+    other = {"id": "pi_1", "status": "canceled", "metadata": {stripe.KEY: "other"}}
+    things = [{"id": "pi_0", "status": "canceled", "metadata": None}, other, {**other, "id": "pi_2"}]
+    things.append({"id": "pi_3", "status": "succeeded", "metadata": {stripe.KEY: "k"}})
+    body = json.dumps({"data": things}).encode()
+    assert stripe.read_found(200, body, "k") == Outcome(Movement.SUCCEEDED, "pi_3", "")
+    assert stripe.read_found(200, body, "nobody's") is None
+    with pytest.raises(GatewayAway, match="HTTP status 500"):
+        stripe.read_found(500, body, "k")
 
 
 @pytest.mark.parametrize(
@@ -95,3 +111,9 @@ def test_a_signed_message_tells_of_money_that_goes_back(told: str, status: str, 
 def test_a_message_of_somebody_else_is_refused(signature: str, now: int, message: str) -> None:
     with pytest.raises(WebhookRefused, match=message):
         stripe.read_event(event(), signature, SECRET, now)
+
+
+@pytest.mark.parametrize("body", [b"[]", b"{}", b"no JSON", b'{"id": "evt_1", "type": "refund.created", "data": {}}'])
+def test_a_signed_message_that_is_no_event_is_refused(body: bytes) -> None:
+    with pytest.raises(WebhookRefused, match="the message is no event"):
+        stripe.read_event(body, stripe.sign(body, SECRET, NOW), SECRET, NOW)

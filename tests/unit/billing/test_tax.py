@@ -23,6 +23,10 @@ def gross_lines(count: int, amount: int, percent: str) -> list[TaxableLine]:
     return [TaxableLine(amount, (tax(percent),), includes_tax=True)] * count
 
 
+def gross(line: SettledLine) -> int:
+    return line.net + sum(line.taxes)
+
+
 def sums(settled: Settled) -> tuple[int, int, int]:
     return settled.net, settled.tax, settled.gross
 
@@ -104,6 +108,11 @@ def test_days_that_are_charged_one_by_one_are_taxed_as_the_month_is(rounding: Ta
         ]
         settled = settle_parts(parts, rounding, begun)
         begun += map(Begun, parts, settled.lines)
+    for line, part in begun:
+        if not line.includes_tax:
+            assert part.net == line.amount
+        elif rounding is not RATE:
+            assert gross(part) == line.amount
     charged = [line.settled for line in begun]
     assert sum(line.net for line in charged) == month.net
     assert [sum(line.taxes[place] for line in charged) for place in (0, 1)] == [each.tax for each in month.totals]
@@ -116,6 +125,11 @@ def test_parts_of_one_line_that_are_charged_together_are_divided_by_their_amount
     assert [line.net for line in settled.lines] == [32, 33, 100, -10]
     assert sum(tax for line in settled.lines[:3] for tax in line.taxes) == round(0.21 * 197) - 7
     assert settled.lines[3].taxes == (-2,)
+
+
+def test_two_parts_of_one_line_that_are_charged_together_are_its_halves() -> None:
+    parts = [TaxableLine(50, (tax("21"),), part_of="line")] * 2
+    assert [(line.net, *line.taxes) for line in settle_parts(parts, RATE, []).lines] == [(50, 11), (50, 10)]
 
 
 @pytest.mark.parametrize("rounding", list(TaxRounding))
@@ -172,12 +186,12 @@ LINES = st.lists(
 @given(LINES, st.sampled_from(TaxRounding))
 def test_lines_sum_to_their_rates_and_stated_amounts_stay(lines: list[TaxableLine], rounding: TaxRounding) -> None:
     settled = settle(lines, rounding)
-    assert sum(line.gross for line in settled.lines) == settled.gross
+    assert sum(map(gross, settled.lines)) == settled.gross
     for line, amounts in zip(lines, settled.lines, strict=True):
         if not line.includes_tax:
             assert amounts.net == line.amount
         elif rounding is not RATE:
-            assert amounts.gross == line.amount
+            assert gross(amounts) == line.amount
 
 
 @given(LINES.filter(bool), st.sampled_from(TaxRounding), st.lists(st.integers(1, 5000), max_size=4))
@@ -186,7 +200,7 @@ def test_credits_in_parts_sum_to_the_line(lines: list[TaxableLine], rounding: Ta
     for line, amounts in zip(lines, settled.lines, strict=True):
         if line.amount <= 0:
             continue
-        stated = amounts.gross if line.includes_tax else amounts.net
+        stated = gross(amounts) if line.includes_tax else amounts.net
         credited, net, taxes = 0, 0, [0] * len(amounts.taxes)
         for part in [*parts, stated]:
             taken = min(part, stated - credited)
