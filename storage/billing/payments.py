@@ -7,7 +7,7 @@ another currency is in the books as it came; the payment itself is what it was w
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from typing import Any
@@ -283,14 +283,16 @@ def _look_again(connection: Connection, payer_id: int) -> None:
 
 
 def _accepted(connection: Connection, orders: Sequence[Order], today: date, series: numbers.SeriesBook) -> list[Order]:
-    """Return orders for invoices alone: those of the proformas that were chosen and are paid."""
+    """Return orders for invoices alone, each named once: those of the proformas that were chosen and are paid."""
     asking = proformas.among(connection, [id_ for order in orders for id_ in order.documents])
-    return [
-        replace(order, documents=proformas.accept(connection, order.documents, order.amount, today, series))
-        if asking.intersection(order.documents)
-        else order
-        for order in orders
-    ]
+    accepted = []
+    for order in orders:
+        documents: Iterable[int] = dict.fromkeys(order.documents)
+        if asking.intersection(order.documents):
+            # A number that was replaced and the one in its place are one document.
+            documents = dict.fromkeys(proformas.accept(connection, [*documents], order.amount, today, series))
+        accepted.append(replace(order, documents=[*documents]))
+    return accepted
 
 
 def _pay_chosen(connection: Connection, orders: Sequence[Order], ids: Mapping[str, int]) -> list[Allocated]:

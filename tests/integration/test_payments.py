@@ -108,6 +108,15 @@ def test_a_chosen_invoice_is_paid_before_older_ones(engine: sqlalchemy.Engine, a
         pay(engine, Order(ana, 10, "cash", "two", documents=(10**9,)), "2026-02-02")
 
 
+def test_an_invoice_that_is_named_twice_is_paid_once(engine: sqlalchemy.Engine, ana: int) -> None:
+    bill(engine, "2026-01-01")
+    (invoice,) = rows(engine, "SELECT id FROM document")[0]
+    booked = pay(engine, Order(ana, 2000, "cash", "one", documents=(invoice, invoice)), "2026-01-02")
+    assert [(each.document_id, each.amount) for each in booked.allocated] == [(invoice, 1210)]
+    assert booked.unused == 790
+    assert_books_are_right(engine)
+
+
 def test_a_debt_slows_then_blocks_the_line_and_a_payment_lets_it_in_at_once(
     engine: sqlalchemy.Engine, ana: int
 ) -> None:

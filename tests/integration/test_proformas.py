@@ -105,6 +105,19 @@ def test_one_payment_sent_twice_makes_one_invoice(engine: sqlalchemy.Engine, ana
     assert [each[0] for each in told(engine)] == ["proforma", "invoice"]
 
 
+def test_a_number_that_was_replaced_and_its_heir_are_paid_once(engine: sqlalchemy.Engine, ana: int) -> None:
+    bill(engine, "2026-01-01")
+    provide(engine, HEAD, sold("ana", "television", "2026-01-01", 'quantity = "2"'))
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE subscription_event SET on_day = '2026-01-01'"))
+        connection.execute(text("UPDATE subscription SET revised_from = '2026-01-01'"))
+    bill(engine, "2026-01-02", "ana")
+    assert told(engine)[0] == ("proforma", "P2026-000001", 1210, 0, "P2026-000002")
+    booked = pay(engine, ana, 5000, "one", "2026-01-05", "P2026-000001", "P2026-000002", "P2026-000001")
+    assert ([each.amount for each in booked.allocated], booked.unused) == ([2420], 2580)
+    assert_right(engine)
+
+
 def test_two_payments_at_the_same_moment_make_one_invoice(engine: sqlalchemy.Engine, ana: int) -> None:
     bill(engine, "2026-01-01")
     with ThreadPoolExecutor(2) as threads:
