@@ -1,7 +1,8 @@
 """Credit notes by hand: what an operator takes back of a line, outside of any history.
 
 Rule: a credit takes its share of the line's tax, never exceeds what is left of the line, and is remembered on it, so
-that what history takes back later does not take it twice. One key is one credit note.
+that what history takes back later does not take it twice. It is given to whoever was billed the line, also where
+somebody else pays by now. One key is one credit note.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ def credit(connection: Connection, line_id: int, amount: int | None, key: str, t
     row = connection.execute(text(_LINE), {"id": line_id}).mappings().one_or_none()
     if row is None or row["kind"] != "invoice" or row["credits_line"] is not None or row["amount"] <= 0:
         raise CreditRefused(f"{line_id} is no charge of an invoice; see `caudal invoice show`")
-    connection.execute(text("SELECT FROM account WHERE customer_id = :id FOR UPDATE"), {"id": row["payer"]})
+    connection.execute(text("SELECT FROM account WHERE customer_id = :id FOR UPDATE"), {"id": row["billed"]})
     row = connection.execute(text(_LINE), {"id": line_id}).mappings().one()
     left = row["amount"] - row["credited"]
     taken = left if amount is None else amount
@@ -44,7 +45,7 @@ def credit(connection: Connection, line_id: int, amount: int | None, key: str, t
         raise CreditRefused(f"of line {line_id} {left} minor units are left to credit, not {taken}")
     ledger.require_open(connection, today)
     catalogue, series = accounts.Catalogue.read(connection), numbers.SeriesBook(connection)
-    (account,) = accounts.load(connection, [row["payer"]], today, catalogue)
+    (account,) = accounts.load(connection, [row["billed"]], today, catalogue)
     line = Line(
         row["customer_id"], None, Key(f"credit-{line_id}", row["rate"]),
         Period(row["period_starts"], row["period_ends"]), Period(row["starts"], row["ends"]), -taken,
@@ -75,8 +76,7 @@ def credit(connection: Connection, line_id: int, amount: int | None, key: str, t
     return str(connection.execute(text("SELECT number FROM document WHERE id = :id"), {"id": document_id}).scalar_one())
 
 
-_LINE = """SELECT l.*, d.kind, coalesce(c.payer_id, c.id) AS payer,
+_LINE = """SELECT l.*, d.kind, d.customer_id AS billed,
         (-l.adjusted - coalesce((SELECT sum(k.amount) FROM document_line AS k
             WHERE k.credits_line = l.id AND k.subscription_id IS NOT NULL), 0))::bigint AS credited
-    FROM document_line AS l JOIN document AS d ON d.id = l.document_id JOIN customer AS c ON c.id = l.customer_id
-    WHERE l.id = :id"""
+    FROM document_line AS l JOIN document AS d ON d.id = l.document_id WHERE l.id = :id"""

@@ -230,6 +230,21 @@ def test_l5_a_credit_by_hand_takes_its_share_of_the_tax_and_no_more_than_the_lin
     assert_books_are_right(engine)
 
 
+def test_a_credit_by_hand_is_given_to_whom_the_line_was_billed(engine: sqlalchemy.Engine) -> None:
+    hija = customer("hija"), sold("hija", "television", "2026-01-01")
+    provide(engine, HEAD, customer("mama"), sold("mama", "rent", "2026-01-01"), *hija)
+    bill(engine, "2026-01-01")
+    provide(engine, customer("hija", 'payer = "mama"'))
+    (line,) = rows(engine, "SELECT id FROM document_line WHERE amount = 1000")[0]
+    with engine.begin() as connection:
+        assert credit_notes.credit(connection, line, 500, "one", date(2026, 1, 5)) == "A2026-000001"
+    assert documents(engine, "hija") == [
+        ("invoice", "F2026-000002", 1000, 210, 1210, 605), ("credit-note", "A2026-000001", 500, 105, 605, 0),
+    ]  # fmt: skip
+    assert documents(engine, "mama") == [("invoice", "F2026-000001", 490, 103, 593, 593)]
+    assert_books_are_right(engine)
+
+
 def test_c1_what_was_credited_by_hand_is_not_credited_again_by_history(engine: sqlalchemy.Engine) -> None:
     """12.00 for a month less 2.00 by hand, ended after 22 of 31 days: 9/31 of 12.00 are given back."""
     provide(
