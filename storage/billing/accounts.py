@@ -202,16 +202,17 @@ def _take_subscriptions(
     for customer_id, line_id, charged in lines.charged:
         payers[customer_id].charged[line_id] = charged
     floors = {id_: min(floor, since) for id_, floor in billed.items()}
-    usage = _usage(connection, found, events, floors, payers, catalogue, on)
+    usage, coming = _usage(connection, found, events, floors, payers, catalogue, on)
     reported = metered.reports(connection, events, catalogue.products)
     for row in found:
         account, history, of_it = payers[row.customer_id], events[row.id], lines.by_subscription[row.id]
         used: Sequence[UsagePeriod] = usage.get(row.id, ())
+        until = coming.get(row.id)
         if row.id in reported:
             told = reported[row.id]
-            used = metered.usage(history, told, catalogue.products, account.terms, of_it, floors[row.id], on)
+            used, until = metered.usage(history, told, catalogue.products, account.terms, of_it, floors[row.id], on)
         account.subscriptions.append(
-            Subscription(row.id, row.customer_id, history, of_it, floors[row.id], used, rested=rests[row.id])
+            Subscription(row.id, row.customer_id, history, of_it, floors[row.id], used, rests[row.id], until)
         )
 
 
@@ -223,8 +224,11 @@ def _usage(
     payers: Mapping[int, Account],
     catalogue: Catalogue,
     on: date,
-) -> Mapping[int, Sequence[UsagePeriod]]:
-    """Return what the traffic of those lines costs whose plans charge overage, by subscription."""
+) -> tuple[Mapping[int, Sequence[UsagePeriod]], Mapping[int, date | None]]:
+    """Return what the traffic of those lines costs whose plans charge overage, by subscription.
+
+    With it, when the present periods of their caps are over.
+    """
     carried = [
         metering.Metered(
             row.id, row.service_id, row.period_day, phases(events[row.id]), floors[row.id],
@@ -233,7 +237,10 @@ def _usage(
         for row in found
         if row.service_id is not None and any(event.product_id in catalogue.rules for event in events[row.id])
     ]  # fmt: skip
-    return metering.charged(connection, carried, catalogue.rules, catalogue.zone, on) if carried else {}
+    if not carried:
+        return {}, {}
+    used = metering.charged(connection, carried, catalogue.rules, catalogue.zone, on)
+    return used, {each.subscription_id: metering.over_on(each, catalogue.rules, catalogue.zone, on) for each in carried}
 
 
 def _sharing(payers: Mapping[int, Account]) -> set[int]:
