@@ -276,7 +276,7 @@ def _take_discounts(
 def _rests(
     connection: Connection, members: dict[str, list[int]], payers: Mapping[int, Account], on: date
 ) -> dict[int, list[Period]]:
-    """Return the days that are not charged, by customer; those without money are all of a payer's.
+    """Return the days that are not charged, by customer; a payer's are those of all for whom it pays.
 
     Days on trust are served, and so are charged when there is money again.
     """
@@ -287,11 +287,14 @@ def _rests(
         if row.cause != "no_balance":
             rested[row.customer_id].append(Period(row.starts, ends))
             continue
-        payer = payers[row.customer_id]
         if row.ends is None:
+            payer = payers[row.customer_id]
+            if payer.customer_id != row.customer_id:
+                # Its own wallet pays for nothing any more.
+                continue
             ends = max(on, row.starts)
             payer.starved_since = row.starts
-        without_money[payer.customer_id].append(Period(row.starts, ends))
+        without_money[row.customer_id].append(Period(row.starts, ends))
     trusted: dict[int, list[Period]] = defaultdict(list)
     for customer_id, *days in connection.execute(text(_TRUSTED), {"ids": [*without_money]}) if without_money else ():
         trusted[customer_id].append(Period(*days))

@@ -1,9 +1,9 @@
 """What the usage of services costs: octets beyond the cap of each period that is over, rated by the plan that was sold.
 
-Rule: what counts is read as enforcement reads it, on the days on which overage was sold, and what might be used (the cap, its bonus, what rolled over, what
-was bought) is what enforcement said at the end of the period; where it has not come to that yet, the same function says
-it here. While a period lasts, it is all that can still come to that. Nothing is kept: a period that is asked for again
-is rated again from the same facts.
+Rule: what counts is read as enforcement reads it, on the days on which overage was sold, and what might be used (the
+cap, its bonus, what rolled over, what was bought) is what enforcement said at the end of the period; where it has not
+come to that yet, the same function says it here. While a period lasts, it is all that can still come to that. Nothing
+is kept: a period that is asked for again is rated again from the same facts.
 """
 
 from __future__ import annotations

@@ -87,6 +87,13 @@ def write_payers(connection: Connection, customers: Iterable[CustomerEntry], tod
         {"logins": [login for login, _ in pairs], "payers": [payer for _, payer in pairs]},
     )
     logins = [login for (login,) in changed]
+    # From today on another one pays, whatever their own wallets have.
+    connection.execute(
+        text("""UPDATE rest AS r SET ends = greatest(r.starts, :today) FROM customer AS c
+            WHERE c.id = r.customer_id AND c.login = ANY(CAST(:logins AS text[])) AND c.payer_id IS NOT NULL
+                AND r.cause = 'no_balance' AND r.ends IS NULL"""),
+        {"logins": logins, "today": today},
+    )
     sold = connection.scalars(
         text("""SELECT s.id FROM subscription AS s JOIN customer AS c ON c.id = s.customer_id
             WHERE c.login = ANY(CAST(:logins AS text[])) ORDER BY s.id"""),

@@ -11,7 +11,17 @@ from sqlalchemy import text
 from storage.billing import accounts, collecting, gate, payments, wallets
 from storage.billing.accounts import Catalogue
 from storage.billing.payments import Order
-from tests.integration.billed_isp import HEAD, assert_books_are_right, bill, customer, documents, provide, rows, sold
+from tests.integration.billed_isp import (
+    HEAD,
+    assert_books_are_right,
+    bill,
+    customer,
+    documents,
+    let_it_be,
+    provide,
+    rows,
+    sold,
+)
 
 LINE = """
 [[plan]]
@@ -215,6 +225,25 @@ def look(engine: sqlalchemy.Engine, on: str) -> str:
     with engine.begin() as connection:
         gate.look_at_due(connection, date.fromisoformat(on), 10)
     return line_state(engine)
+
+
+@pytest.mark.parametrize("billing", ["recurring", "prepaid-daily"])
+def test_an_empty_wallet_rests_nobody_who_begins_to_pay_for_its_owner(engine: sqlalchemy.Engine, billing: str) -> None:
+    daily = 'billing = { type = "prepaid-daily" }'
+    mama = world(engine, f'type = "{billing}"', sold("ana", "television", "2026-01-01"))
+    provide(engine, NO_TAX, customer("hija", daily), sold("hija", "rent", "2026-01-01"))
+    pay(engine, mama, 10000, "2026-01-01")
+    for day in range(1, 20):
+        bill(engine, f"2026-01-{day:02}")
+    let_it_be(engine, "2026-01-20T10:00Z")
+    provide(engine, customer("hija", daily, 'payer = "ana"'))
+    for day in ("2026-01-20", "2026-02-01", "2026-02-28", "2026-03-01", "2026-03-31"):
+        bill(engine, day)
+    # Twelve of January's days are 1.90; those on which nobody paid for the daughter cost nothing.
+    charged = "SELECT sum(l.amount)::bigint FROM document_line AS l JOIN customer AS c ON c.id = customer_id"
+    assert rows(engine, f"{charged} WHERE c.login = 'hija' AND starts < '2026-04-01'") == [(190 + 2 * 490,)]
+    assert rows(engine, f"{charged} WHERE c.login = 'ana' AND starts < '2026-04-01'") == [(3000,)]
+    assert_books_are_right(engine)
 
 
 def test_days_on_trust_end_also_when_something_happens_meanwhile(engine: sqlalchemy.Engine) -> None:
