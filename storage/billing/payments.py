@@ -161,6 +161,7 @@ def give_back(
     if not 0 < given <= left:
         raise PaymentError(f"of payment {payment_id} {left} minor units are left to give back, not {given}")
     ledger.require_open(connection, today)
+    require_returnable(connection, payment_id)
     is_prepaid = _is_prepaid(account)
     if not is_prepaid and row.unused < given:
         _free(connection, payment_id, given - row.unused)
@@ -180,6 +181,22 @@ def give_back(
         run.bill_one(connection, row.customer_id, today)
     gate.reassess(connection, [row.customer_id], today)
     return given
+
+
+def require_returnable(connection: Connection, payment_id: int) -> None:
+    """Raise PaymentError where money went into a wallet, and its account has none any more: no debt would show it."""
+    is_lost = connection.scalar(
+        text("""SELECT EXISTS (SELECT FROM payment AS y JOIN account AS c ON c.customer_id = y.customer_id
+                JOIN transfer AS t ON t.key = 'payment/' || y.key JOIN posting AS p ON p.transfer_id = t.id
+                JOIN ledger_account AS a ON a.id = p.ledger_account_id
+            WHERE y.id = :id AND a.kind = 'wallet' AND c.billing NOT IN ('prepaid-daily', 'prepaid-period'))"""),
+        {"id": payment_id},
+    )
+    if is_lost:
+        raise PaymentError(
+            f"payment {payment_id} went into a wallet, and this account has none any more; "
+            "let it be prepaid again, then give it back"
+        )
 
 
 def currency_of(connection: Connection, payment_id: int) -> str:
