@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from datetime import date
+from decimal import Decimal
 from typing import Any
 
 import pytest
 import sqlalchemy
 from sqlalchemy import text
 
-from storage.billing import credit_notes, gate, ledger, payments
+from storage.billing import credit_notes, discounts, gate, ledger, payments
+from storage.billing.credit_notes import CreditRefused
+from storage.billing.discounts import NewDiscount
 from storage.billing.payments import Booked, Order, PaymentError
 from storage.exporting import export
 from tests.integration.billed_isp import (
@@ -242,6 +245,31 @@ def test_a_credit_by_hand_is_given_to_whom_the_line_was_billed(engine: sqlalchem
         ("invoice", "F2026-000002", 1000, 210, 1210, 605), ("credit-note", "A2026-000001", 500, 105, 605, 0),
     ]  # fmt: skip
     assert documents(engine, "mama") == [("invoice", "F2026-000001", 490, 103, 593, 593)]
+    assert_books_are_right(engine)
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "left"), [("percent", "60", 400), ("amount", "6", 400), ("coupon", "6", 890)]
+)
+def test_no_more_is_credited_by_hand_than_discounts_have_left(
+    engine: sqlalchemy.Engine, ana: int, kind: str, value: str, left: int
+) -> None:
+    provide(engine, HEAD, sold("ana", "rent", "2026-01-01"))
+    (television,) = rows(engine, "SELECT id FROM subscription WHERE code = 'television of ana'")[0]
+    sale = None if kind == "coupon" else television
+    given = NewDiscount("less", ana, sale, kind, Decimal(value), date(2026, 1, 1))
+    with engine.begin() as connection:
+        discounts.give(connection, given, date(2026, 1, 1))
+    bill(engine, "2026-01-01")
+    (line,) = rows(engine, "SELECT id FROM document_line WHERE amount = 1000")[0]
+    with engine.begin() as connection, pytest.raises(CreditRefused, match=f" {left} minor units are left to credit"):
+        credit_notes.credit(connection, line, left + 1, "one", date(2026, 1, 2))
+    with engine.begin() as connection:
+        credit_notes.credit(connection, line, None, "two", date(2026, 1, 2))
+    credited = rows(engine, "SELECT net FROM document WHERE kind = 'credit-note'")
+    assert credited == [(left,)]
+    with engine.begin() as connection, pytest.raises(CreditRefused, match=" 0 minor units are left to credit"):
+        credit_notes.credit(connection, line, None, "three", date(2026, 1, 2))
     assert_books_are_right(engine)
 
 

@@ -8,7 +8,7 @@ import pytest
 import sqlalchemy
 from sqlalchemy import text
 
-from storage.billing import accounts, collecting, gate, payments, wallets
+from storage.billing import accounts, collecting, credit_notes, gate, payments, wallets
 from storage.billing.accounts import Catalogue
 from storage.billing.payments import Order
 from tests.integration.billed_isp import (
@@ -153,6 +153,20 @@ def test_a_wallet_that_does_not_pay_lets_the_line_rest_and_the_rest_costs_nothin
     assert 1100 - wallet(engine) == round(1000 * days / 31)
     bill(engine, "2026-02-01")
     assert documents(engine, "ana")[-1][2] == round(1000 * days / 31)
+    assert_books_are_right(engine)
+
+
+def test_a_credit_by_hand_lets_a_line_in_at_once_that_the_wallet_pays_again(engine: sqlalchemy.Engine) -> None:
+    ana = world(engine, 'type = "prepaid-period"', sold("ana", "television", "2026-01-01"))
+    pay(engine, ana, 1000, "2026-01-01")
+    bill(engine, "2026-01-01")
+    bill(engine, "2026-02-01")
+    assert (line_state(engine), wallet(engine)) == ("no_balance", 0)
+    (line,) = rows(engine, "SELECT id FROM document_line")[0]
+    with engine.begin() as connection:
+        credit_notes.credit(connection, line, None, "one", date(2026, 2, 1))
+    # The credit has paid February.
+    assert (line_state(engine), wallet(engine)) == ("active", 0)
     assert_books_are_right(engine)
 
 
