@@ -31,13 +31,13 @@ def credit(connection: Connection, line_id: int, amount: int | None, key: str, t
 
     The amount is as the line's price was stated, with or without tax.
     """
-    known = connection.scalar(text("SELECT number FROM document WHERE key = :key"), {"key": key})
-    if known is not None:
-        return str(known)
     row = connection.execute(text(_LINE), {"id": line_id}).mappings().one_or_none()
     if row is None or row["kind"] != "invoice" or row["credits_line"] is not None or row["amount"] <= 0:
         raise CreditRefused(f"{line_id} is no charge of an invoice; see `caudal invoice show`")
     connection.execute(text("SELECT FROM account WHERE customer_id = :id FOR UPDATE"), {"id": row["billed"]})
+    known = connection.scalar(text("SELECT number FROM document WHERE key = :key"), {"key": key})
+    if known is not None:
+        return str(known)
     row = connection.execute(text(_LINE), {"id": line_id}).mappings().one()
     left = max(0, min(row["amount"] - row["credited"], row["of_sale"], row["of_document"]))
     taken = left if amount is None else amount
