@@ -67,6 +67,8 @@ class Account:
     """Names of discounts."""
     members: dict[int, str] = field(default_factory=dict)
     """Logins of the sub-accounts for which it pays."""
+    paid_since: dict[int, date] = field(default_factory=dict)
+    """Since when it pays for them, where that is known."""
     wallet: Wallet | None = None
     """Of a prepaid account."""
     starved_since: date | None = None
@@ -191,7 +193,7 @@ def _take_subscriptions(
     found = list(connection.execute(text(_SUBSCRIPTIONS), members))
     events = events_of(connection, [row.id for row in found])
     billed = issued.floors(found, {id_: account.customer_id for id_, account in payers.items()}, _sharing(payers))
-    rests = {row.id: union([*rested[row.customer_id], *rested[payers[row.customer_id].customer_id]]) for row in found}
+    rests = {row.id: _rests_of(row.customer_id, payers[row.customer_id], rested) for row in found}
     needed = dict(billed)
     for row in found:
         if billed[row.id] > BEGINNING:
@@ -214,6 +216,13 @@ def _take_subscriptions(
         account.subscriptions.append(
             Subscription(row.id, row.customer_id, history, of_it, floors[row.id], used, rests[row.id], until)
         )
+
+
+def _rests_of(customer_id: int, account: Account, rested: Mapping[int, list[Period]]) -> list[Period]:
+    """Return the days that a customer does not pay: its own, and its payer's since that one pays."""
+    since = account.paid_since.get(customer_id, BEGINNING)
+    theirs = (days.overlap(since, None) for days in rested[account.customer_id])
+    return union([*rested[customer_id], *(days for days in theirs if days is not None)])
 
 
 def _usage(
@@ -255,6 +264,8 @@ def _payers(connection: Connection, ids: dict[str, list[int]], accounts: Mapping
         payers[row.id] = account = accounts[row.payer]
         if row.id != row.payer:
             account.members[row.id] = row.login
+            if row.paid_since is not None:
+                account.paid_since[row.id] = row.paid_since
     return payers
 
 
@@ -355,7 +366,7 @@ _ACCOUNTS = f"""SELECT a.customer_id, a.currency, a.state, c.login, c.name, c.em
     FROM account AS a JOIN customer AS c ON c.id = a.customer_id JOIN partner AS r ON r.id = c.partner_id
         CROSS JOIN isp AS i
     WHERE a.customer_id {_AMONG}"""
-_MEMBERS = f"""SELECT c.id, c.login, coalesce(c.payer_id, c.id) AS payer FROM customer AS c
+_MEMBERS = f"""SELECT c.id, c.login, c.paid_since, coalesce(c.payer_id, c.id) AS payer FROM customer AS c
     WHERE (c.id {_AMONG} AND c.payer_id IS NULL) OR c.payer_id {_AMONG}"""
 _PROFORMAS = f"""SELECT d.customer_id AS payer, d.id, d.due_on, d.open_amount, (
         SELECT json_agg(json_build_array(l.customer_id, p.subscription_id, l.component, l.rate,

@@ -1,8 +1,8 @@
 """Credit notes by hand: what an operator takes back of a line, outside of any history.
 
 Rule: a credit takes its share of the line's tax, never exceeds what is left of the line, nor what its discounts have
-left of it, and is remembered on it, so that what history takes back later does not take it twice. It is given to whoever was billed the line, also where
-somebody else pays by now. One key is one credit note.
+left of it, and is remembered on it, so that what history takes back later does not take it twice. It is given to
+whoever was billed the line, also where somebody else pays by now. One key is one credit note.
 """
 
 from __future__ import annotations
