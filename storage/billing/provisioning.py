@@ -92,6 +92,8 @@ def write_payers(connection: Connection, customers: Iterable[CustomerEntry], tod
     logins = [row.login for row in changed]
     # From today on another one pays, whatever wallets have.
     connection.execute(text(_NO_WALLET), {"ids": [row.id for row in changed], "today": today})
+    connection.execute(text(_NOT_ASKED), {"ids": [row.id for row in changed]})
+    connection.execute(text(_LEFT), {"ids": [row.before for row in changed], "today": today})
     for row in changed:
         if row.before is not None:
             given = {"id": row.id, "before": row.before, "since": row.since, "today": today}
@@ -108,6 +110,13 @@ def write_payers(connection: Connection, customers: Iterable[CustomerEntry], tod
 _NO_WALLET = """UPDATE rest AS r SET ends = greatest(r.starts, :today) FROM customer AS c
     WHERE c.id = r.customer_id AND c.id = ANY(CAST(:ids AS bigint[])) AND c.payer_id IS NOT NULL
         AND r.cause = 'no_balance' AND r.ends IS NULL"""
+_NOT_ASKED = """UPDATE document AS d SET open_amount = 0 FROM customer AS c
+    WHERE c.id = d.customer_id AND c.id = ANY(CAST(:ids AS bigint[])) AND c.payer_id IS NOT NULL
+        AND d.kind = 'proforma' AND d.open_amount > 0"""
+"""What nobody has paid yet is billed to the payer."""
+_LEFT = """UPDATE account SET next_bill_on = least(next_bill_on, :today)
+    WHERE customer_id = ANY(CAST(:ids AS bigint[]))"""
+"""Proformas of a payer may ask for what it pays no more."""
 _RESTED = """INSERT INTO rest (customer_id, cause, starts, ends)
     SELECT :id, cause, starts, ends FROM (
         SELECT r.cause, greatest(r.starts, CAST(:since AS date), (SELECT max(l.ends) FROM document_line AS l

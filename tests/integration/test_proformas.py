@@ -18,6 +18,7 @@ from tests.integration.billed_isp import (
     bill,
     customer,
     documents,
+    let_it_be,
     provide,
     rows,
     sold,
@@ -319,4 +320,22 @@ def test_usage_is_asked_for_once_and_its_facts_go_on_the_invoice(engine: sqlalch
         rollup.revise(connection, [(1, date(2026, 1, 31))])
     bill(engine, "2026-02-06", "ana")
     assert told(engine)[-1][2] == 61, "what was rated again after the payment is asked for by itself"
+    assert_right(engine)
+
+
+def test_a_payer_is_asked_in_the_place_of_those_for_whom_it_pays(engine: sqlalchemy.Engine, ana: int) -> None:
+    let_it_be(engine, "2026-01-01T10:00Z")
+    eva = customer("eva", ASKED), sold("eva", "rent", "2026-01-01")
+    provide(engine, HEAD, PLAN, *eva)
+    bill(engine, "2026-01-01")
+    let_it_be(engine, "2026-01-05T10:00Z")
+    provide(engine, customer("eva", ASKED, 'payer = "ana"'))
+    bill(engine, "2026-01-05")
+    assert [each[2:4] for each in told(engine)] == [(1210, 1210), (593, 0), (593, 593)]
+    # Left again: what asks for both is replaced.
+    let_it_be(engine, "2026-01-06T10:00Z")
+    provide(engine, customer("eva", ASKED))
+    bill(engine, "2026-01-06")
+    asked = "SELECT customer_id = :ana, sum(open_amount)::bigint FROM document WHERE kind = 'proforma' GROUP BY 1"
+    assert sorted(rows(engine, asked, ana=ana)) == [(False, 593), (True, 1210)]
     assert_right(engine)
