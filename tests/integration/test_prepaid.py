@@ -260,6 +260,26 @@ def test_an_empty_wallet_rests_nobody_who_begins_to_pay_for_its_owner(engine: sq
     assert_books_are_right(engine)
 
 
+@pytest.mark.parametrize("billing", ["recurring", "prepaid-daily"])
+def test_what_an_own_wallet_has_paid_is_told_to_its_owner(engine: sqlalchemy.Engine, billing: str) -> None:
+    daily = 'billing = { type = "prepaid-daily" }'
+    let_it_be(engine, "2026-01-01T10:00Z")
+    mama = world(engine, f'type = "{billing}"', sold("ana", "television", "2026-01-01"))
+    provide(engine, NO_TAX, customer("hija", daily), sold("hija", "rent", "2026-01-01"))
+    hija = int(rows(engine, "SELECT id FROM customer WHERE login = 'hija'")[0][0])
+    pay(engine, mama, 10000, "2026-01-01")
+    pay(engine, hija, 32, "2026-01-01")
+    for day in range(1, 20):
+        bill(engine, f"2026-01-{day:02}")
+    let_it_be(engine, "2026-01-20T10:00Z")
+    provide(engine, customer("hija", daily, 'payer = "ana"'))
+    for day in ("2026-01-20", "2026-01-31", "2026-02-01", "2026-02-02"):
+        bill(engine, day)
+    told = [(kind, gross) for kind, _, _, _, gross, _ in documents(engine, "hija")]
+    assert told == [("receipt", 32), ("invoice", 32)]
+    assert_books_are_right(engine)
+
+
 def test_days_on_trust_end_also_when_something_happens_meanwhile(engine: sqlalchemy.Engine) -> None:
     terms = "due_days = 1, block_after = 1, trust_unlock = { days = 3, most_per_month = 1 }"
     ana = world(engine, terms, sold("ana", "television", "2026-01-01"))
