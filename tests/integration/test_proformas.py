@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date
+from decimal import Decimal
 
 import pytest
 import sqlalchemy
 from sqlalchemy import text
 
 from storage import rollup
-from storage.billing import credit_notes, payments, proformas, reading, verification
+from storage.billing import credit_notes, payments, proformas, reading, sales, verification
 from storage.billing.payments import Booked, Order
 from tests.integration.billed_isp import (
     HEAD,
@@ -338,4 +339,18 @@ def test_a_payer_is_asked_in_the_place_of_those_for_whom_it_pays(engine: sqlalch
     bill(engine, "2026-01-06")
     asked = "SELECT customer_id = :ana, sum(open_amount)::bigint FROM document WHERE kind = 'proforma' GROUP BY 1"
     assert sorted(rows(engine, asked, ana=ana)) == [(False, 593), (True, 1210)]
+    assert_right(engine)
+
+
+def test_a_charge_that_is_withdrawn_is_asked_for_no_more(engine: sqlalchemy.Engine, ana: int) -> None:
+    provide(engine, HEAD, '[[product]]\nname = "setup"\nkind = "one-time"\nprice = "5"\n')
+    day = date(2026, 1, 1)
+    with engine.begin() as connection:
+        setup = sales.charge(connection, sales.Charge(ana, "setup", day, Decimal(1), None, None), "one", day)
+    bill(engine, "2026-01-01")
+    with engine.begin() as connection:
+        sales.withdraw(connection, setup, day)
+    assert [each[1:4] for each in told(engine)] == [("P2026-000001", 1710, 0), ("P2026-000002", 1210, 1210)]
+    assert pay(engine, ana, 1710, "two", "2026-01-02").unused == 500
+    assert told(engine)[-1] == ("invoice", "F2026-000001", 1210, 0, None)
     assert_right(engine)
