@@ -247,8 +247,8 @@ def test_an_empty_wallet_rests_nobody_who_begins_to_pay_for_its_owner(engine: sq
     mama = world(engine, f'type = "{billing}"', sold("ana", "television", "2026-01-01"))
     provide(engine, NO_TAX, customer("hija", daily), sold("hija", "rent", "2026-01-01"))
     pay(engine, mama, 10000, "2026-01-01")
-    for day in range(1, 20):
-        bill(engine, f"2026-01-{day:02}")
+    for number in range(1, 20):
+        bill(engine, f"2026-01-{number:02}")
     let_it_be(engine, "2026-01-20T10:00Z")
     provide(engine, customer("hija", daily, 'payer = "ana"'))
     for day in ("2026-01-20", "2026-02-01", "2026-02-28", "2026-03-01", "2026-03-31"):
@@ -269,8 +269,8 @@ def test_what_an_own_wallet_has_paid_is_told_to_its_owner(engine: sqlalchemy.Eng
     hija = int(rows(engine, "SELECT id FROM customer WHERE login = 'hija'")[0][0])
     pay(engine, mama, 10000, "2026-01-01")
     pay(engine, hija, 32, "2026-01-01")
-    for day in range(1, 20):
-        bill(engine, f"2026-01-{day:02}")
+    for number in range(1, 20):
+        bill(engine, f"2026-01-{number:02}")
     let_it_be(engine, "2026-01-20T10:00Z")
     provide(engine, customer("hija", daily, 'payer = "ana"'))
     for day in ("2026-01-20", "2026-01-31", "2026-02-01", "2026-02-02"):
