@@ -65,7 +65,9 @@ class UsagePeriod(NamedTuple):
     bill_at: int | None = None
     """Of a period that is not over: the least that is billed before its end; None: nothing is."""
     product_id: int | None = None
-    """What costs it; None: whatever was sold last in the period."""
+    """What costs it, beside other products; None: all usage of the period is this."""
+    sold_as: int | None = None
+    """As which product all usage of the period is charged; None: what was sold last in it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +85,8 @@ class Subscription:
     """Periods that are over and may have to be charged."""
     rested: Sequence[Period] = ()
     """Days on which the account was not served and pays nothing."""
+    usage_until: date | None = None
+    """When the period is over in which something may be used now, also where nothing is sold any more by then."""
 
     def sold(self) -> list[Phase]:
         """Return what it was on each day."""
@@ -177,7 +181,7 @@ def generate(
         work = _Work(terms, subscription, products, discounts, shared.get(subscription.id, ()))
         result.lines += work.lines(horizon, on)
         through[subscription.id] = work.through
-        result.next_on = _earlier(result.next_on, work.next_due(horizon))
+        result.next_on = _earlier(result.next_on, _earlier(work.next_due(horizon), subscription.usage_until))
     for one_off in one_offs:
         if one_off.on <= through.get(one_off.subscription_id, horizon):
             result.lines.append(one_off_line(one_off, products, terms.currency))
@@ -367,7 +371,7 @@ class _Work:
             change = usage.amount - sum(line.amount for line in billed)
             if not change or (usage.period.ends > horizon and (usage.bill_at is None or change < usage.bill_at)):
                 continue
-            product_id = usage.product_id or self._product_of(usage.period)
+            product_id = usage.product_id or usage.sold_as or self._product_of(usage.period)
             if product_id is None:
                 continue
             product = self._products[product_id]

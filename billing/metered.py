@@ -7,7 +7,7 @@ on which it was not sold cost nothing.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import date
+from datetime import date, timedelta
 from decimal import Decimal
 from fractions import Fraction
 from itertools import pairwise
@@ -24,6 +24,7 @@ from domain.tariff import Commission, Measure, Metering, Tariff, blocks, commiss
 MOST_PERIODS = 60
 """Of one subscription in one run: five years, by the month."""
 _NOTHING = Decimal(0)
+_DAY = timedelta(days=1)
 
 
 class Reported(NamedTuple):
@@ -74,6 +75,13 @@ def _periods(sold: Sold, billed: Sequence[Period], since: date, on: date) -> Ite
             return
         yield period
         period = sold.cycle.period(period.ends)
+
+
+def over_on(sold: Sold, on: date) -> date | None:
+    """Return when the period is over in which something may be used that is not charged by a run on `on`."""
+    days = [min(on, phase.days.ends - _DAY) for phase in sold.phases if phase.days.starts <= on]
+    ends = sold.cycle.period(max(days)).ends if days else on
+    return ends if ends > on else None
 
 
 def _rated(sold: Sold, events: Sequence[Reported], period: Period, held: list[Period], on: date) -> UsagePeriod:

@@ -271,7 +271,7 @@ def add_charge(ports: Ports, order: models.ChargeOrder) -> Done:
 def withdraw_charge(ports: Ports, number: Number) -> Done:
     """Take back a charge that is on no document yet."""
     with ports.engine.begin() as connection:
-        sales.withdraw(connection, number)
+        sales.withdraw(connection, number, clock.today(connection))
     return Done(text=f"charge {number} is withdrawn")
 
 

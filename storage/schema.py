@@ -154,6 +154,7 @@ customer = Table(
     Column("partner_id", Integer, ForeignKey("partner.id"), nullable=False, server_default=text("1")),
     Column("payer_id", BigInteger, ForeignKey("customer.id")),
     Column("details", JSONB, nullable=False, server_default=text("'{}'")),
+    Column("paid_since", Date),
     CheckConstraint("payer_id <> id", name="customer_pays_for_others"),
 )
 Index("customer_payer", customer.c.payer_id, postgresql_where=customer.c.payer_id.is_not(None))

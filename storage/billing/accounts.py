@@ -67,6 +67,8 @@ class Account:
     """Names of discounts."""
     members: dict[int, str] = field(default_factory=dict)
     """Logins of the sub-accounts for which it pays."""
+    paid_since: dict[int, date] = field(default_factory=dict)
+    """Since when it pays for them, where that is known."""
     wallet: Wallet | None = None
     """Of a prepaid account."""
     starved_since: date | None = None
@@ -191,7 +193,7 @@ def _take_subscriptions(
     found = list(connection.execute(text(_SUBSCRIPTIONS), members))
     events = events_of(connection, [row.id for row in found])
     billed = issued.floors(found, {id_: account.customer_id for id_, account in payers.items()}, _sharing(payers))
-    rests = {row.id: union([*rested[row.customer_id], *rested[payers[row.customer_id].customer_id]]) for row in found}
+    rests = {row.id: _rests_of(row.customer_id, payers[row.customer_id], rested) for row in found}
     needed = dict(billed)
     for row in found:
         if billed[row.id] > BEGINNING:
@@ -202,17 +204,25 @@ def _take_subscriptions(
     for customer_id, line_id, charged in lines.charged:
         payers[customer_id].charged[line_id] = charged
     floors = {id_: min(floor, since) for id_, floor in billed.items()}
-    usage = _usage(connection, found, events, floors, payers, catalogue, on)
+    usage, coming = _usage(connection, found, events, floors, payers, catalogue, on)
     reported = metered.reports(connection, events, catalogue.products)
     for row in found:
         account, history, of_it = payers[row.customer_id], events[row.id], lines.by_subscription[row.id]
         used: Sequence[UsagePeriod] = usage.get(row.id, ())
+        until = coming.get(row.id)
         if row.id in reported:
             told = reported[row.id]
-            used = metered.usage(history, told, catalogue.products, account.terms, of_it, floors[row.id], on)
+            used, until = metered.usage(history, told, catalogue.products, account.terms, of_it, floors[row.id], on)
         account.subscriptions.append(
-            Subscription(row.id, row.customer_id, history, of_it, floors[row.id], used, rested=rests[row.id])
+            Subscription(row.id, row.customer_id, history, of_it, floors[row.id], used, rests[row.id], until)
         )
+
+
+def _rests_of(customer_id: int, account: Account, rested: Mapping[int, list[Period]]) -> list[Period]:
+    """Return the days that a customer does not pay: its own, and its payer's since that one pays."""
+    since = account.paid_since.get(customer_id, BEGINNING)
+    theirs = (days.overlap(since, None) for days in rested[account.customer_id])
+    return union([*rested[customer_id], *(days for days in theirs if days is not None)])
 
 
 def _usage(
@@ -223,8 +233,11 @@ def _usage(
     payers: Mapping[int, Account],
     catalogue: Catalogue,
     on: date,
-) -> Mapping[int, Sequence[UsagePeriod]]:
-    """Return what the traffic of those lines costs whose plans charge overage, by subscription."""
+) -> tuple[Mapping[int, Sequence[UsagePeriod]], Mapping[int, date | None]]:
+    """Return what the traffic of those lines costs whose plans charge overage, by subscription.
+
+    With it, when the present periods of their caps are over.
+    """
     carried = [
         metering.Metered(
             row.id, row.service_id, row.period_day, phases(events[row.id]), floors[row.id],
@@ -233,7 +246,10 @@ def _usage(
         for row in found
         if row.service_id is not None and any(event.product_id in catalogue.rules for event in events[row.id])
     ]  # fmt: skip
-    return metering.charged(connection, carried, catalogue.rules, catalogue.zone, on) if carried else {}
+    if not carried:
+        return {}, {}
+    used = metering.charged(connection, carried, catalogue.rules, catalogue.zone, on)
+    return used, {each.subscription_id: metering.over_on(each, catalogue.rules, catalogue.zone, on) for each in carried}
 
 
 def _sharing(payers: Mapping[int, Account]) -> set[int]:
@@ -248,6 +264,8 @@ def _payers(connection: Connection, ids: dict[str, list[int]], accounts: Mapping
         payers[row.id] = account = accounts[row.payer]
         if row.id != row.payer:
             account.members[row.id] = row.login
+            if row.paid_since is not None:
+                account.paid_since[row.id] = row.paid_since
     return payers
 
 
@@ -269,7 +287,7 @@ def _take_discounts(
 def _rests(
     connection: Connection, members: dict[str, list[int]], payers: Mapping[int, Account], on: date
 ) -> dict[int, list[Period]]:
-    """Return the days that are not charged, by customer; those without money are all of a payer's.
+    """Return the days that are not charged, by customer; a payer's are those of all for whom it pays.
 
     Days on trust are served, and so are charged when there is money again.
     """
@@ -280,11 +298,14 @@ def _rests(
         if row.cause != "no_balance":
             rested[row.customer_id].append(Period(row.starts, ends))
             continue
-        payer = payers[row.customer_id]
         if row.ends is None:
+            payer = payers[row.customer_id]
+            if payer.customer_id != row.customer_id:
+                # Its own wallet pays for nothing any more.
+                continue
             ends = max(on, row.starts)
             payer.starved_since = row.starts
-        without_money[payer.customer_id].append(Period(row.starts, ends))
+        without_money[row.customer_id].append(Period(row.starts, ends))
     trusted: dict[int, list[Period]] = defaultdict(list)
     for customer_id, *days in connection.execute(text(_TRUSTED), {"ids": [*without_money]}) if without_money else ():
         trusted[customer_id].append(Period(*days))
@@ -345,7 +366,7 @@ _ACCOUNTS = f"""SELECT a.customer_id, a.currency, a.state, c.login, c.name, c.em
     FROM account AS a JOIN customer AS c ON c.id = a.customer_id JOIN partner AS r ON r.id = c.partner_id
         CROSS JOIN isp AS i
     WHERE a.customer_id {_AMONG}"""
-_MEMBERS = f"""SELECT c.id, c.login, coalesce(c.payer_id, c.id) AS payer FROM customer AS c
+_MEMBERS = f"""SELECT c.id, c.login, c.paid_since, coalesce(c.payer_id, c.id) AS payer FROM customer AS c
     WHERE (c.id {_AMONG} AND c.payer_id IS NULL) OR c.payer_id {_AMONG}"""
 _PROFORMAS = f"""SELECT d.customer_id AS payer, d.id, d.due_on, d.open_amount, (
         SELECT json_agg(json_build_array(l.customer_id, p.subscription_id, l.component, l.rate,

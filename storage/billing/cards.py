@@ -197,7 +197,7 @@ def receipt(connection: Connection, payment_id: int | None) -> str | None:
 
 
 def begin_refund(connection: Connection, payment_id: int, amount: int | None, key: str) -> int:
-    """Store a refund that is to be made, once for each key. Raise CardError."""
+    """Store a refund that is to be made, once for each key. Raise CardError or PaymentError."""
     row = connection.execute(
         text("""SELECT p.*, c.id AS charge_id FROM payment AS p JOIN card_charge AS c ON c.payment_id = p.id
             WHERE p.id = :id FOR UPDATE OF p"""),
@@ -206,6 +206,7 @@ def begin_refund(connection: Connection, payment_id: int, amount: int | None, ke
     known = connection.scalar(text("SELECT id FROM card_refund WHERE key = :key"), {"key": key})
     if known is not None:
         return int(known)
+    payments.require_returnable(connection, payment_id)
     left = row.amount - row.refunded - _under_way(connection, payment_id)
     wanted = left if amount is None else amount
     if not 0 < wanted <= left:

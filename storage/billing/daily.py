@@ -67,6 +67,9 @@ def gather(connection: Connection, found: Sequence[Account], on: date, series: S
             FROM unnest(CAST(:ids AS bigint[]), CAST(:days AS date[])) AS u(id, before)
             JOIN customer AS c ON c.id = u.id OR c.payer_id = u.id
             JOIN document_line AS l ON l.customer_id = c.id AND l.document_id IS NULL AND l.starts < u.before
+            -- What its own wallet has paid is told to a customer, also where somebody else pays by now.
+            WHERE (l.starts >= coalesce(c.paid_since, '-infinity')) = (c.payer_id IS NOT DISTINCT FROM u.id)
+                OR c.payer_id IS NULL
             ORDER BY l.id"""),
         {"ids": list(periods), "days": list(periods.values())},
     )

@@ -15,6 +15,7 @@ from sqlalchemy import text
 from sqlalchemy.engine import Connection, Engine
 
 from billing.ledger import NOBODY, PER_CUSTOMER, AccountKind, LedgerAccount, Posting, Transfer, check
+from storage.billing import book_checks
 from storage.errors import OrderRefused
 from storage.literals import integers
 from storage.row_staging import copy
@@ -189,7 +190,17 @@ def require_open(connection: Connection, day: date) -> None:
 def check_books(engine: Engine) -> list[Difference]:
     """Compute everything anew, in one snapshot, and return what differs from what is kept."""
     with engine.connect().execution_options(isolation_level="REPEATABLE READ") as connection, connection.begin():
-        return [*_unequal_balances(connection), *_unbalanced(connection), *_unequal_documents(connection)]
+        return list(differences(connection))
+
+
+def differences(connection: Connection) -> Iterator[Difference]:
+    """Yield what differs, as the present transaction sees it."""
+    yield from _unequal_balances(connection)
+    yield from _unbalanced(connection)
+    yield from _unequal_documents(connection)
+    for query in book_checks.QUERIES:
+        for row in connection.execute(text(query)):
+            yield Difference(*row)
 
 
 def _unequal_balances(connection: Connection) -> Iterator[Difference]:

@@ -17,7 +17,7 @@ from billing.cycle import monthly
 from billing.difference import IssuedLine
 from billing.generation import OVERAGE, UsagePeriod
 from billing.history import Event, Phase, phases
-from billing.metered import Reported, Sold, charged
+from billing.metered import Reported, Sold, charged, over_on
 from domain.billing_terms import BillingTerms
 from domain.catalogue import Product
 
@@ -51,13 +51,17 @@ def usage(
     issued: Sequence[IssuedLine],
     floor: date,
     on: date,
-) -> list[UsagePeriod]:
-    """Return what the events of a subscription cost, in the months from the account's billing day on."""
+) -> tuple[list[UsagePeriod], date | None]:
+    """Return what the events of a subscription cost, in the months from the account's billing day on.
+
+    With it, when the present month is over, if something may be reported in it.
+    """
     cycle = monthly(terms.billing_day)
     by_product: dict[int, list[Phase]] = defaultdict(list)
     for phase in phases(history):
         by_product[phase.product_id].append(phase)
     found: list[UsagePeriod] = []
+    coming: set[date | None] = set()
     for product_id, held in by_product.items():
         product = products[product_id]
         if product.metered is not None:
@@ -65,4 +69,5 @@ def usage(
             billed = [line.period for line in issued if line.key == Key(OVERAGE, str(product_id))]
             sold = Sold(product_id, product.metered, held, cycle, proration, terms.currency, billed)
             found += charged(sold, reported, floor, on)
-    return found
+            coming.add(over_on(sold, on))
+    return found, min((day for day in coming if day is not None), default=None)

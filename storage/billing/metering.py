@@ -1,9 +1,9 @@
 """What the usage of services costs: octets beyond the cap of each period that is over, rated by the plan that was sold.
 
-Rule: what counts is read as enforcement reads it, and what might be used (the cap, its bonus, what rolled over, what
-was bought) is what enforcement said at the end of the period; where it has not come to that yet, the same function says
-it here. While a period lasts, it is all that can still come to that. Nothing is kept: a period that is asked for again
-is rated again from the same facts.
+Rule: what counts is read as enforcement reads it, on the days on which overage was sold, and what might be used (the
+cap, its bonus, what rolled over, what was bought) is what enforcement said at the end of the period; where it has not
+come to that yet, the same function says it here. While a period lasts, it is all that can still come to that. Nothing
+is kept: a period that is asked for again is rated again from the same facts.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from sqlalchemy.engine import Connection
 from billing.cycle import Period
 from billing.generation import OVERAGE, UsagePeriod
 from billing.history import Phase
-from billing.intervals import difference, union
+from billing.intervals import difference, intersection, union
 from domain.money import decimal, digits, minor_units, rounded
 from domain.plan_rules import Cap, PlanRules
 from domain.tariff import Tariff, blocks, rate, so_far
@@ -60,6 +60,9 @@ class _Asked(NamedTuple):
     span: Span
     days: Period
     rules: PlanRules
+    product_id: int
+    counted: Sequence[Span]
+    """What of the span counts: the days on which overage was sold, less what a later period has."""
 
     @property
     def place(self) -> _Place:
@@ -75,7 +78,7 @@ def charged(
     known = _known(connection, found, said, zone)
     asked = [each for metered in found for each in _periods(metered, rules, zone, on, known[metered.subscription_id])]
     now = midnight(zone, on)
-    used = _used(connection, [(each.metered.service_id, each.span, each.rules) for each in asked], zone, now)
+    used = _used(connection, [(*each.place, each.counted, each.rules) for each in asked], zone, now)
     limits = {place: limit for place, (_, limit) in said.items()} | _present(connection, asked, on)
     unsaid = [each for each in asked if each.place not in limits]
     if unsaid:
@@ -88,6 +91,7 @@ def charged(
         tariff = _tariff(each.rules)
         is_over = each.days.ends <= on
         rated = _rated(each, used[each.place], limit, tariff if is_over else so_far(tariff), charged[month])
+        rated = rated._replace(sold_as=each.product_id)
         charged[month] += rated.amount
         if not is_over:
             bill_at = minor_units(tariff.bill_at or Decimal(0), each.metered.currency)
@@ -103,14 +107,18 @@ def _month(each: _Asked, zone: ZoneInfo) -> _Place:
 
 
 def _used(
-    connection: Connection, periods: Sequence[tuple[int, Span, PlanRules]], zone: ZoneInfo, now: datetime
+    connection: Connection,
+    periods: Sequence[tuple[int, datetime, Sequence[Span], PlanRules]],
+    zone: ZoneInfo,
+    now: datetime,
 ) -> dict[_Place, int]:
-    """Return the octets that count in periods of services."""
-    octets = usage.used(connection, [usage.Period(*each) for each in periods], zone, now)
-    return {
-        (service_id, span.begins): Counter(span.begins, up, down).octets(_cap(rules).direction)
-        for (service_id, span, rules), (up, down) in zip(periods, octets, strict=True)
-    }
+    """Return the octets that count in the parts of periods of services, by service and when the period begins."""
+    parts = [(service_id, begins, span, rules) for service_id, begins, spans, rules in periods for span in spans]
+    octets = usage.used(connection, [usage.Period(id_, span, rules) for id_, _, span, rules in parts], zone, now)
+    found = {(service_id, begins): 0 for service_id, begins, _, _ in periods}
+    for (service_id, begins, span, rules), (up, down) in zip(parts, octets, strict=True):
+        found[service_id, begins] += Counter(span.begins, up, down).octets(_cap(rules).direction)
+    return found
 
 
 def _unsettled(
@@ -135,7 +143,7 @@ def _unsettled(
         for service_id, left in carried.items()
     }
     missing = [
-        (service_id, span, latest[service_id].rules)
+        (service_id, span.begins, [span], latest[service_id].rules)
         for service_id, spans in ended.items()
         for span in spans
         if (service_id, span.begins) not in used
@@ -199,7 +207,7 @@ def _periods(
         day = at - _DAY if number else at
         phase = _phase_on(metered.phases, day)
         plan = None if phase is None else rules.get(phase.product_id)
-        if plan is None:
+        if phase is None or plan is None:
             # Not sold, or by another plan: the day before is asked.
             at = day
             if at <= begun:
@@ -209,7 +217,10 @@ def _periods(
         if days.ends <= (sharing if plan.shares_ceiling else begun):
             return
         if days.ends <= on or _tariff(plan).bill_at is not None:
-            yield _Asked(metered, Span(midnight(zone, days.starts), midnight(zone, days.ends)), days, plan)
+            ends = min(days.ends, at) if number else days.ends
+            counted = _counted(metered.phases, rules, zone, days._replace(ends=ends))
+            span = Span(midnight(zone, days.starts), midnight(zone, days.ends))
+            yield _Asked(metered, span, days, plan, phase.product_id, counted)
         at = days.starts
 
 
@@ -233,6 +244,23 @@ def _sharing_since(metered: Metered, zone: ZoneInfo) -> date:
         return metered.phases[0].days.starts
     month = almanac(zone).month(midnight(zone, metered.floor - _WEEK), metered.period_day)
     return month.begins.astimezone(zone).date()
+
+
+def _counted(phases: Sequence[Phase], rules: Mapping[int, PlanRules], zone: ZoneInfo, within: Period) -> list[Span]:
+    """Return the parts of some days on which plans were sold that charge overage."""
+    sold = union(phase.days for phase in phases if phase.product_id in rules)
+    return [Span(midnight(zone, each.starts), midnight(zone, each.ends)) for each in intersection(sold, [within])]
+
+
+def over_on(metered: Metered, rules: Mapping[int, PlanRules], zone: ZoneInfo, on: date) -> date | None:
+    """Return when the period is over in which something may be used that is not charged by a run on `on`."""
+    for phase in reversed(metered.phases):
+        plan = rules.get(phase.product_id)
+        if plan is not None and phase.days.starts <= on:
+            last = min(on, phase.days.ends - timedelta(days=1))
+            ends = cap_span(plan, zone, midnight(zone, last), metered.period_day).ends.astimezone(zone).date()
+            return ends if ends > on else None
+    return None
 
 
 def _phase_on(phases: Sequence[Phase], day: date) -> Phase | None:

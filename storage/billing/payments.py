@@ -7,7 +7,7 @@ another currency is in the books as it came; the payment itself is what it was w
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from typing import Any
@@ -161,6 +161,7 @@ def give_back(
     if not 0 < given <= left:
         raise PaymentError(f"of payment {payment_id} {left} minor units are left to give back, not {given}")
     ledger.require_open(connection, today)
+    require_returnable(connection, payment_id)
     is_prepaid = _is_prepaid(account)
     if not is_prepaid and row.unused < given:
         _free(connection, payment_id, given - row.unused)
@@ -180,6 +181,22 @@ def give_back(
         run.bill_one(connection, row.customer_id, today)
     gate.reassess(connection, [row.customer_id], today)
     return given
+
+
+def require_returnable(connection: Connection, payment_id: int) -> None:
+    """Raise PaymentError where money went into a wallet, and its account has none any more: no debt would show it."""
+    is_lost = connection.scalar(
+        text("""SELECT EXISTS (SELECT FROM payment AS y JOIN account AS c ON c.customer_id = y.customer_id
+                JOIN transfer AS t ON t.key = 'payment/' || y.key JOIN posting AS p ON p.transfer_id = t.id
+                JOIN ledger_account AS a ON a.id = p.ledger_account_id
+            WHERE y.id = :id AND a.kind = 'wallet' AND c.billing NOT IN ('prepaid-daily', 'prepaid-period'))"""),
+        {"id": payment_id},
+    )
+    if is_lost:
+        raise PaymentError(
+            f"payment {payment_id} went into a wallet, and this account has none any more; "
+            "let it be prepaid again, then give it back"
+        )
 
 
 def currency_of(connection: Connection, payment_id: int) -> str:
@@ -283,14 +300,16 @@ def _look_again(connection: Connection, payer_id: int) -> None:
 
 
 def _accepted(connection: Connection, orders: Sequence[Order], today: date, series: numbers.SeriesBook) -> list[Order]:
-    """Return orders for invoices alone: those of the proformas that were chosen and are paid."""
+    """Return orders for invoices alone, each named once: those of the proformas that were chosen and are paid."""
     asking = proformas.among(connection, [id_ for order in orders for id_ in order.documents])
-    return [
-        replace(order, documents=proformas.accept(connection, order.documents, order.amount, today, series))
-        if asking.intersection(order.documents)
-        else order
-        for order in orders
-    ]
+    accepted = []
+    for order in orders:
+        documents: Iterable[int] = dict.fromkeys(order.documents)
+        if asking.intersection(order.documents):
+            # A number that was replaced and the one in its place are one document.
+            documents = dict.fromkeys(proformas.accept(connection, [*documents], order.amount, today, series))
+        accepted.append(replace(order, documents=[*documents]))
+    return accepted
 
 
 def _pay_chosen(connection: Connection, orders: Sequence[Order], ids: Mapping[str, int]) -> list[Allocated]:

@@ -80,13 +80,24 @@ def write_payers(connection: Connection, customers: Iterable[CustomerEntry], tod
     if not pairs:
         return []
     changed = connection.execute(
-        text("""UPDATE customer AS c SET payer_id = p.id
-            FROM unnest(CAST(:logins AS text[]), CAST(:payers AS text[])) AS u(login, payer)
-                LEFT JOIN customer AS p ON p.login = u.payer
-            WHERE c.login = u.login AND c.payer_id IS DISTINCT FROM p.id RETURNING c.login"""),
-        {"logins": [login for login, _ in pairs], "payers": [payer for _, payer in pairs]},
-    )
-    logins = [login for (login,) in changed]
+        text("""UPDATE customer AS c SET payer_id = u.payer,
+                paid_since = CASE WHEN u.payer IS NOT NULL THEN CAST(:today AS date) END
+            FROM (SELECT c.id, c.payer_id AS before, c.paid_since AS since, p.id AS payer
+                FROM unnest(CAST(:logins AS text[]), CAST(:payers AS text[])) AS u(login, payer)
+                    JOIN customer AS c USING (login) LEFT JOIN customer AS p ON p.login = u.payer
+                WHERE c.payer_id IS DISTINCT FROM p.id) AS u
+            WHERE c.id = u.id RETURNING c.login, c.id, u.before, u.since"""),
+        {"logins": [login for login, _ in pairs], "payers": [payer for _, payer in pairs], "today": today},
+    ).all()
+    logins = [row.login for row in changed]
+    # From today on another one pays, whatever wallets have.
+    connection.execute(text(_NO_WALLET), {"ids": [row.id for row in changed], "today": today})
+    connection.execute(text(_NOT_ASKED), {"ids": [row.id for row in changed]})
+    connection.execute(text(_LEFT), {"ids": [row.before for row in changed], "today": today})
+    for row in changed:
+        if row.before is not None:
+            given = {"id": row.id, "before": row.before, "since": row.since, "today": today}
+            connection.execute(text(_RESTED), given)
     sold = connection.scalars(
         text("""SELECT s.id FROM subscription AS s JOIN customer AS c ON c.id = s.customer_id
             WHERE c.login = ANY(CAST(:logins AS text[])) ORDER BY s.id"""),
@@ -94,6 +105,26 @@ def write_payers(connection: Connection, customers: Iterable[CustomerEntry], tod
     )
     wake_accounts(connection, sold.all(), today)
     return logins
+
+
+_NO_WALLET = """UPDATE rest AS r SET ends = greatest(r.starts, :today) FROM customer AS c
+    WHERE c.id = r.customer_id AND c.id = ANY(CAST(:ids AS bigint[])) AND c.payer_id IS NOT NULL
+        AND r.cause = 'no_balance' AND r.ends IS NULL"""
+_NOT_ASKED = """UPDATE document AS d SET open_amount = 0 FROM customer AS c
+    WHERE c.id = d.customer_id AND c.id = ANY(CAST(:ids AS bigint[])) AND c.payer_id IS NOT NULL
+        AND d.kind = 'proforma' AND d.open_amount > 0"""
+"""What nobody has paid yet is billed to the payer."""
+_LEFT = """UPDATE account SET next_bill_on = least(next_bill_on, :today)
+    WHERE customer_id = ANY(CAST(:ids AS bigint[]))"""
+"""Proformas of a payer may ask for what it pays no more."""
+_RESTED = """INSERT INTO rest (customer_id, cause, starts, ends)
+    SELECT :id, cause, starts, ends FROM (
+        SELECT r.cause, greatest(r.starts, CAST(:since AS date), (SELECT max(l.ends) FROM document_line AS l
+                WHERE l.customer_id = :id AND l.subscription_id IS NOT NULL)) AS starts,
+            least(r.ends, CAST(:today AS date)) AS ends
+        FROM rest AS r WHERE r.customer_id = :before
+    ) AS r WHERE starts < ends"""
+"""Days on which a payer who pays no more was charged nothing are the customer's own, where nobody was billed them."""
 
 
 def write_accounts(connection: Connection, customers: Sequence[CustomerEntry], today: date) -> list[str]:

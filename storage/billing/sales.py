@@ -9,14 +9,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
-from typing import Any
 
 from sqlalchemy import RowMapping, text
 from sqlalchemy.engine import Connection
 
 from billing import contracts
+from billing.generation import ONE_OFF
 from config import catalogue
-from storage.billing import account_types, currencies
+from storage.billing import account_types, currencies, run
 from storage.errors import OrderRefused
 
 
@@ -142,18 +142,29 @@ def charge(connection: Connection, wanted: Charge, key: str, today: date) -> int
     return int(connection.execute(text("SELECT id FROM one_off WHERE key = :key"), given).scalar_one())
 
 
-def withdraw(connection: Connection, charge_id: int) -> None:
-    """Take back a charge that is on no document yet. Raise OrderRefused."""
-    row: Any = connection.execute(
-        text("SELECT billed FROM one_off WHERE id = :id FOR UPDATE"), {"id": charge_id}
-    ).one_or_none()
-    if row is None:
+def withdraw(connection: Connection, charge_id: int, today: date) -> None:
+    """Take back a charge that is on no document yet; a proforma that asks for it is replaced. Raise OrderRefused."""
+    payer = connection.scalar(
+        text("""SELECT coalesce(c.payer_id, c.id) FROM one_off AS o JOIN customer AS c ON c.id = o.customer_id
+            WHERE o.id = :id"""),
+        {"id": charge_id},
+    )
+    if payer is None:
         raise OrderRefused(f"there is no charge {charge_id}; see `caudal charge list`")
-    if row.billed:
+    # As runs do, so that none bills it meanwhile.
+    connection.execute(text("SELECT FROM account WHERE customer_id = :id FOR UPDATE"), {"id": payer})
+    if connection.scalar(text("SELECT billed FROM one_off WHERE id = :id FOR UPDATE"), {"id": charge_id}):
         raise OrderRefused(f"charge {charge_id} is on a document already: credit its line with `caudal invoice credit`")
     connection.execute(
         text("UPDATE one_off SET withdrawn_at = coalesce(withdrawn_at, now()) WHERE id = :id"), {"id": charge_id}
     )
+    asked = connection.scalar(text(_ASKED), {"payer": payer, "component": f"{ONE_OFF}{charge_id}"})
+    if asked:
+        run.bill_one(connection, payer, today, asks_first=True)
+
+
+_ASKED = """SELECT EXISTS (SELECT FROM document AS d JOIN document_line AS l ON l.document_id = d.id
+    WHERE d.customer_id = :payer AND d.kind = 'proforma' AND d.open_amount > 0 AND l.component = :component)"""
 
 
 def charges(

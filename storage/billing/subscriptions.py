@@ -98,13 +98,13 @@ def first_day(connection: Connection, login: str) -> date:
 
 def start(connection: Connection, order: Start, today: date, key: str | None = None) -> int:
     """Sell something, or again a line whose sale had ended; return its id. Raise OrderRefused."""
-    before = done_before(connection, key)
-    if before is not None:
-        return before
     customer_id = connection.scalar(text("SELECT id FROM customer WHERE login = :login"), {"login": order.customer})
     if customer_id is None:
         raise OrderRefused(f"there is no customer {order.customer!r}; see `caudal customer list`")
     _lock(connection, customer_id)
+    before = done_before(connection, key)
+    if before is not None:
+        return before
     product = _product(connection, order.product)
     service_id = None if order.service is None else _service(connection, customer_id, order.service)
     if product.kind is ProductKind.INTERNET:
@@ -162,9 +162,9 @@ def change(
     connection: Connection, subscription_id: int, wanted: Change, on: date, today: date, key: str | None = None
 ) -> None:
     """Sell another product, quantity or price from a day on. Raise OrderRefused."""
+    row = _own(connection, subscription_id)
     if done_before(connection, key) is not None:
         return
-    row = _own(connection, subscription_id)
     if state_on(history(connection, subscription_id), on) is SubscriptionState.STOPPED:
         raise OrderRefused(f"{row.name} has ended by {on}; begin it again with `caudal subscription start`")
     if wanted.product is not None:
@@ -202,9 +202,9 @@ def pause(
     connection: Connection, subscription_id: int, starts: date, ends: date | None, today: date, key: str | None = None
 ) -> None:
     """Let it rest on the days [starts, ends), which are not charged. Raise OrderRefused."""
+    row = _own(connection, subscription_id)
     if done_before(connection, key) is not None:
         return
-    row = _own(connection, subscription_id)
     if ends is not None and ends <= starts:
         raise OrderRefused("the pause ends before it begins; give the first day on which it is used again")
     state = state_on(history(connection, subscription_id), starts)
@@ -218,9 +218,9 @@ def pause(
 
 def resume(connection: Connection, subscription_id: int, on: date, today: date, key: str | None = None) -> None:
     """Let what is paused go on from a day on, or take back what was ordered for a day to come. Raise OrderRefused."""
+    row = _own(connection, subscription_id)
     if done_before(connection, key) is not None:
         return
-    row = _own(connection, subscription_id)
     events = history(connection, subscription_id)
     state = state_on(events, on)
     coming = [event for event in events if event.on > on and event.kind in (*_INTERVALS, EventKind.STOP)]

@@ -42,10 +42,12 @@ def differences(connection: Connection) -> Iterator[Difference]:
         if row.digest_form == AGAIN and _digest(row) != bytes(row.digest):
             yield Difference(f"what {row.number} says, which is not what was issued", row.position, row.position, "")
         ends[row.series_id] = bytes(row.hash), row.position
-    for head in connection.execute(text("SELECT * FROM series_head ORDER BY series_id")):
+    for head in connection.execute(text(_HEADS)):
         last_hash, documents = ends.get(head.series_id, (FIRST_HASH, 0))
         if (last_hash, documents) != (bytes(head.last_hash), head.documents):
             yield Difference(f"end of series {head.series_id}", head.documents, documents, "")
+        if head.counted != head.documents:
+            yield Difference(f"counters of series {head.series_id}", int(head.counted), head.documents, "")
 
 
 def _digest(row: Any) -> bytes:
@@ -62,6 +64,8 @@ def _line(values: list[Any]) -> SaidLine:
     return SaidLine(told, *days, Decimal(quantity), Decimal(unit_price), *others)
 
 
+_HEADS = """SELECT h.*, coalesce((SELECT sum(last_number) FROM series_counter AS c
+        WHERE c.series_id = h.series_id), 0) AS counted FROM series_head AS h ORDER BY h.series_id"""
 _DOCUMENTS = """SELECT d.*, (
         SELECT json_agg(json_build_array(l.text, l.starts, l.ends, l.quantity::text, l.unit_price::text, l.amount,
             l.net, l.tax, l.taxes, l.credits_line))

@@ -204,6 +204,13 @@ def _redeem(connection: Connection, key: bytes, order: RedeemOrder, now: datetim
 
 def _pay(connection: Connection, row: Any, order: RedeemOrder, _now: datetime, today: date, again: bool) -> Redeemed:
     """Book the money as a payment, which also lets a line in again."""
+    if again:
+        # Whoever pays by now.
+        receipt = connection.scalar(
+            text("SELECT d.number FROM payment AS p JOIN document AS d ON d.payment_id = p.id WHERE p.key = :key"),
+            {"key": _key(row)},
+        )
+        return Redeemed(row.batch, row.number, row.currency, row.amount, receipt, None, None, again)
     payer = connection.execute(
         text("""SELECT a.customer_id, a.currency FROM customer AS c
             JOIN account AS a ON a.customer_id = coalesce(c.payer_id, c.id) WHERE c.id = :id"""),
@@ -215,7 +222,7 @@ def _pay(connection: Connection, row: Any, order: RedeemOrder, _now: datetime, t
         raise VoucherRefused(f"this voucher is of {row.currency}, and the account is in {payer.currency}")
     paid = payments.Order(payer.customer_id, row.amount, top_up_sales.VOUCHER, _key(row), f"{row.batch} {row.number}")
     booked = payments.add(connection, paid, today)
-    return Redeemed(row.batch, row.number, row.currency, row.amount, booked.receipt, None, None, again)
+    return Redeemed(row.batch, row.number, row.currency, row.amount, booked.receipt, None, None)
 
 
 def _grant(connection: Connection, row: Any, order: RedeemOrder, now: datetime, _today: date, again: bool) -> Redeemed:

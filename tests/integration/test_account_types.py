@@ -9,7 +9,7 @@ import sqlalchemy
 
 from config.provisioning import ProvisioningError
 from storage.billing import payments
-from storage.billing.payments import Order
+from storage.billing.payments import Order, PaymentError
 from tests.integration.billed_isp import HEAD, assert_books_are_right, bill, customer, documents, provide, rows, sold
 from tests.integration.test_prepaid import wallet
 
@@ -76,3 +76,20 @@ def test_an_account_with_debts_or_credit_gets_no_wallet(engine: sqlalchemy.Engin
         payments.give_back(connection, 1, 790, "too much", date(2026, 1, 3))
     provide(engine, customer("ana", DAILY))
     assert types(engine) == ["prepaid-daily"]
+
+
+def test_what_a_wallet_has_paid_is_not_given_back_beside_it(engine: sqlalchemy.Engine) -> None:
+    provide(engine, HEAD, customer("ana", DAILY), sold("ana", "television", "2026-01-01"))
+    payment = pay(engine, 2000, "2026-01-01")
+    bill(engine, "2026-01-02")
+    with engine.begin() as connection:
+        payments.give_back(connection, payment, wallet(engine), "rest", date(2026, 1, 2))
+    provide(engine, customer("ana", 'billing = { type = "recurring" }'))
+    with engine.begin() as connection, pytest.raises(PaymentError, match="has none any more; let it be prepaid again"):
+        payments.give_back(connection, payment, None, "bounced", date(2026, 1, 3), is_reversal=True)
+    provide(engine, customer("ana", DAILY))
+    with engine.begin() as connection:
+        assert payments.give_back(connection, payment, None, "bounced", date(2026, 1, 3), is_reversal=True) == 79
+    # Two days: 0.65 and its tax.
+    assert wallet(engine) == -79
+    assert_books_are_right(engine)

@@ -10,7 +10,16 @@ import sqlalchemy
 from storage.billing import collecting, gate, payments
 from storage.billing.payments import Order
 from storage.errors import OrderRefused
-from tests.integration.billed_isp import HEAD, assert_books_are_right, bill, customer, provide, rows, sold
+from tests.integration.billed_isp import (
+    HEAD,
+    assert_books_are_right,
+    bill,
+    customer,
+    let_it_be,
+    provide,
+    rows,
+    sold,
+)
 from tests.integration.test_payments import LINE, PLAN, line_state, look
 
 FEES = 'due_days = 1, block_after = 1, reactivation_fee = "3", late_fee_after = 2, late_fee = "2"'
@@ -204,3 +213,33 @@ def test_what_is_ordered_about_a_customer_without_an_account_is_refused(engine: 
         collecting.trust(connection, nobody, day)
     with pytest.raises(OrderRefused, match="nothing was ever sold"), engine.begin() as connection:
         collecting.pause(connection, nobody, day, None, day)
+
+
+def test_days_of_rest_are_those_on_which_a_payer_paid(engine: sqlalchemy.Engine) -> None:
+    def charged() -> list[tuple[object, ...]]:
+        return rows(engine, """SELECT d.customer_id, l.starts, l.ends, l.amount FROM document_line AS l
+            JOIN document AS d ON d.id = l.document_id JOIN customer AS c ON c.id = l.customer_id
+            WHERE c.login = 'eva' ORDER BY l.id""")  # fmt: skip
+
+    let_it_be(engine, "2026-01-01T10:00Z")
+    eva = customer("eva"), sold("eva", "television", "2026-01-01")
+    provide(engine, HEAD, customer("ana"), sold("ana", "rent", "2026-01-01"), *eva)
+    ana, own = (id_ for (id_,) in rows(engine, "SELECT id FROM customer ORDER BY login"))
+    with engine.begin() as connection:
+        collecting.pause(connection, ana, date(2026, 1, 5), date(2026, 1, 20), date(2026, 1, 1))
+    bill(engine, "2026-01-01")
+    let_it_be(engine, "2026-01-25T10:00Z")
+    provide(engine, customer("eva", 'payer = "ana"'))
+    bill(engine, "2026-02-01")
+    jan, feb, mar = date(2026, 1, 1), date(2026, 2, 1), date(2026, 3, 1)
+    assert charged() == [(own, jan, feb, 1000), (ana, feb, mar, 1000)]
+    with engine.begin() as connection:
+        collecting.set_active(connection, ana, False, date(2026, 2, 20))
+    let_it_be(engine, "2026-03-17T10:00Z")
+    provide(engine, customer("eva"))
+    bill(engine, "2026-03-17")
+    bill(engine, "2026-04-01")
+    # Sixteen days of March were not served.
+    april = date(2026, 4, 1)
+    assert charged()[2:] == [(own, date(2026, 3, 17), april, 484), (own, april, date(2026, 5, 1), 1000)]
+    assert_books_are_right(engine)

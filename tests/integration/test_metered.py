@@ -136,6 +136,20 @@ def test_g14_what_comes_to_so_much_is_billed_before_the_end(engine: sqlalchemy.E
     assert_books_are_right(engine)
 
 
+def test_what_was_reported_before_an_end_is_charged_when_the_month_is_over(engine: sqlalchemy.Engine) -> None:
+    calls = '[[product]]\nname = "calls"\nprice = "0"\ntaxes = ["iva"]\nmetered = { price = "2" }\n'
+    provide(engine, HEAD, calls, customer("eva"), sold("eva", "calls", "2026-09-01", "ends = 2026-09-16"))
+    bill(engine, "2026-09-01")
+    with engine.begin() as connection:
+        metered_events.add(connection, Report("calls of eva", date(2026, 9, 10), Decimal(3), "one"))
+    bill(engine, "2026-09-16")
+    assert documents(engine, "eva") == []
+    bill(engine, "2026-10-01")
+    assert documents(engine, "eva")[-1][2:5] == (600, 126, 726)
+    bill(engine, "2026-11-01")
+    assert len(documents(engine, "eva")) == 1
+
+
 def test_another_billing_day_charges_no_event_twice(engine: sqlalchemy.Engine) -> None:
     report(engine, "films", "2026-09-25", "2")
     bill(engine, "2026-10-01")

@@ -60,6 +60,26 @@ def test_0014_counts_who_is_inactive_as_given_up(empty_engine: sqlalchemy.Engine
     assert [tuple(row) for row in causes] == [("given_up", True), ("debt", False), ("vacation", True)]
 
 
+def test_0016_takes_it_for_always_that_somebody_pays(empty_engine: sqlalchemy.Engine) -> None:
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    before = ScriptDirectory.from_config(config).get_revision("0016").down_revision
+    with empty_engine.connect() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, str(before))
+        with connection.begin():
+            connection.execute(text("INSERT INTO partner (name) VALUES ('one') ON CONFLICT DO NOTHING"))
+            connection.execute(
+                text("""WITH mother AS (INSERT INTO customer (login, name, partner_id)
+                        SELECT 'ana', 'Ana', id FROM partner LIMIT 1 RETURNING id, partner_id)
+                    INSERT INTO customer (login, name, partner_id, payer_id)
+                    SELECT 'eva', 'Eva', partner_id, id FROM mother""")
+            )
+        command.upgrade(config, "0016")
+        found = connection.execute(text("SELECT login, payer_id IS NULL, paid_since FROM customer ORDER BY login"))
+        assert [tuple(row) for row in found] == [("ana", True, None), ("eva", False, None)]
+
+
 def test_daemons_that_migrate_at_once_do_not_race(empty_engine: sqlalchemy.Engine) -> None:
     with ThreadPoolExecutor() as threads:
         applied = list(threads.map(migrate, [empty_engine] * 3))

@@ -13,7 +13,7 @@ from sqlalchemy import text
 
 from daemon import enforcement_upkeep
 from storage import rollup, standings, top_ups
-from storage.billing import rating, top_up_sales
+from storage.billing import rating, subscriptions, top_up_sales
 from storage.exporting import export
 from storage.top_ups import Origin
 from tests.integration.billed_isp import (
@@ -186,6 +186,63 @@ includes = [{ product = "metered" }, { product = "television" }]
     assert lines(engine) == [(jan, feb, 3, Decimal("0.50"), 150, str(2 * GIGA + 1))]
     assert documents(engine, "ana")[-1][2:5] == (3750, 788, 4538)
     assert bill(engine, "2026-02-01").documents == 0
+    assert_books_are_right(engine)
+
+
+FLAT = '[[plan]]\nname = "flat"\ndownload = "100M"\nprice = "20"\n'
+
+
+def move(engine: sqlalchemy.Engine, plan_name: str, on: str) -> None:
+    """Sell the line another plan from a day on."""
+    day = date.fromisoformat(on)
+    with engine.begin() as connection:
+        line = subscriptions.find(connection, "ana-line")
+        subscriptions.change(connection, line, subscriptions.Change(plan_name), day, day)
+
+
+def test_the_last_period_of_a_line_that_has_ended_is_charged_when_it_is_over(engine: sqlalchemy.Engine) -> None:
+    world(engine)
+    bill(engine, "2026-01-01")
+    carry(engine, "2026-01-10", 107 * GIGA)
+    day = date(2026, 1, 16)
+    with engine.begin() as connection:
+        subscriptions.stop(connection, subscriptions.find(connection, "ana-line"), day, day)
+    assert bill(engine, "2026-01-16").documents == 1
+    assert lines(engine) == []
+    assert bill(engine, "2026-02-01").documents == 1
+    jan, feb = date(2026, 1, 1), date(2026, 2, 1)
+    assert lines(engine) == [(jan, feb, 2, Decimal("0.50"), 100, str(2 * GIGA))]
+    assert rows(engine, "SELECT next_bill_on FROM account") == [(None,)]
+    assert_books_are_right(engine)
+
+
+def test_a_plan_that_is_paid_by_the_year_has_its_overage_charged_by_the_month(engine: sqlalchemy.Engine) -> None:
+    yearly = plan(OVERAGE, 'every = "year"')
+    provide(engine, HEAD, yearly, customer("ana"), LINE)
+    sell(engine)
+    bill(engine, "2026-01-01")
+    carry(engine, "2026-01-10", 107 * GIGA)
+    assert bill(engine, "2026-02-01").documents == 1
+    assert [line[4] for line in lines(engine)] == [100]
+    assert bill(engine, "2026-03-01").documents == 0
+
+
+def test_overage_is_of_the_days_on_which_it_was_sold(engine: sqlalchemy.Engine) -> None:
+    provide(engine, HEAD, plan(), FLAT, customer("ana"), LINE)
+    sell(engine)
+    bill(engine, "2026-01-01")
+    carry(engine, "2026-01-05", 107 * GIGA)
+    move(engine, "flat", "2026-01-10")
+    carry(engine, "2026-01-10", 300 * GIGA)
+    bill(engine, "2026-02-01")
+    assert [(line[4], line[5]) for line in lines(engine)] == [(100, str(2 * GIGA))]
+    told = "SELECT text, tax FROM document_line WHERE component = 'overage'"
+    assert rows(engine, told) == [("metered: consumo fuera del plan", 21)]
+    carry(engine, "2026-02-09", 300 * GIGA)
+    move(engine, "metered", "2026-02-10")
+    carry(engine, "2026-02-10", 106 * GIGA)
+    bill(engine, "2026-03-01")
+    assert [(line[4], line[5]) for line in lines(engine)][1:] == [(50, str(GIGA))]
     assert_books_are_right(engine)
 
 

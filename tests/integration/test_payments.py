@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from datetime import date
+from decimal import Decimal
 from typing import Any
 
 import pytest
 import sqlalchemy
 from sqlalchemy import text
 
-from storage.billing import credit_notes, gate, ledger, payments, reading
+from storage.billing import credit_notes, discounts, gate, ledger, payments, reading
+from storage.billing.credit_notes import CreditRefused
+from storage.billing.discounts import NewDiscount
 from storage.billing.payments import Booked, Order, PaymentError
 from storage.exporting import export
 from tests.integration.billed_isp import (
@@ -127,6 +130,15 @@ def test_a_chosen_invoice_is_paid_before_older_ones(engine: sqlalchemy.Engine, a
     assert [(each.document_id, each.amount) for each in booked.allocated] == [(newer, 1210)]
     with pytest.raises(PaymentError, match="no invoice of this customer"):
         pay(engine, Order(ana, 10, "cash", "two", documents=(10**9,)), "2026-02-02")
+
+
+def test_an_invoice_that_is_named_twice_is_paid_once(engine: sqlalchemy.Engine, ana: int) -> None:
+    bill(engine, "2026-01-01")
+    (invoice,) = rows(engine, "SELECT id FROM document")[0]
+    booked = pay(engine, Order(ana, 2000, "cash", "one", documents=(invoice, invoice)), "2026-01-02")
+    assert [(each.document_id, each.amount) for each in booked.allocated] == [(invoice, 1210)]
+    assert booked.unused == 790
+    assert_books_are_right(engine)
 
 
 def test_a_debt_slows_then_blocks_the_line_and_a_payment_lets_it_in_at_once(
@@ -259,6 +271,46 @@ def test_a_credit_by_hand_of_what_was_owed_lets_the_line_in_at_once(engine: sqla
         credit_notes.credit(connection, line, None, "one", date(2026, 1, 26), "a mistake")
     assert line_state(engine) == "active"
     assert ana
+
+
+def test_a_credit_by_hand_is_given_to_whom_the_line_was_billed(engine: sqlalchemy.Engine) -> None:
+    hija = customer("hija"), sold("hija", "television", "2026-01-01")
+    provide(engine, HEAD, customer("mama"), sold("mama", "rent", "2026-01-01"), *hija)
+    bill(engine, "2026-01-01")
+    provide(engine, customer("hija", 'payer = "mama"'))
+    (line,) = rows(engine, "SELECT id FROM document_line WHERE amount = 1000")[0]
+    with engine.begin() as connection:
+        assert credit_notes.credit(connection, line, 500, "one", date(2026, 1, 5)) == "A2026-000001"
+    assert documents(engine, "hija") == [
+        ("invoice", "F2026-000002", 1000, 210, 1210, 605), ("credit-note", "A2026-000001", 500, 105, 605, 0),
+    ]  # fmt: skip
+    assert documents(engine, "mama") == [("invoice", "F2026-000001", 490, 103, 593, 593)]
+    assert_books_are_right(engine)
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "left"), [("percent", "60", 400), ("amount", "6", 400), ("coupon", "6", 890)]
+)
+def test_no_more_is_credited_by_hand_than_discounts_have_left(
+    engine: sqlalchemy.Engine, ana: int, kind: str, value: str, left: int
+) -> None:
+    provide(engine, HEAD, sold("ana", "rent", "2026-01-01"))
+    (television,) = rows(engine, "SELECT id FROM subscription WHERE code = 'television of ana'")[0]
+    sale = None if kind == "coupon" else television
+    given = NewDiscount("less", ana, sale, kind, Decimal(value), date(2026, 1, 1))
+    with engine.begin() as connection:
+        discounts.give(connection, given, date(2026, 1, 1))
+    bill(engine, "2026-01-01")
+    (line,) = rows(engine, "SELECT id FROM document_line WHERE amount = 1000")[0]
+    with engine.begin() as connection, pytest.raises(CreditRefused, match=f" {left} minor units are left to credit"):
+        credit_notes.credit(connection, line, left + 1, "one", date(2026, 1, 2))
+    with engine.begin() as connection:
+        credit_notes.credit(connection, line, None, "two", date(2026, 1, 2))
+    credited = rows(engine, "SELECT net FROM document WHERE kind = 'credit-note'")
+    assert credited == [(left,)]
+    with engine.begin() as connection, pytest.raises(CreditRefused, match=" 0 minor units are left to credit"):
+        credit_notes.credit(connection, line, None, "three", date(2026, 1, 2))
+    assert_books_are_right(engine)
 
 
 def test_c1_what_was_credited_by_hand_is_not_credited_again_by_history(engine: sqlalchemy.Engine) -> None:

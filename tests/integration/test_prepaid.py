@@ -8,10 +8,20 @@ import pytest
 import sqlalchemy
 from sqlalchemy import text
 
-from storage.billing import accounts, collecting, gate, payments, wallets
+from storage.billing import accounts, collecting, credit_notes, gate, payments, wallets
 from storage.billing.accounts import Catalogue
 from storage.billing.payments import Order
-from tests.integration.billed_isp import HEAD, assert_books_are_right, bill, customer, documents, provide, rows, sold
+from tests.integration.billed_isp import (
+    HEAD,
+    assert_books_are_right,
+    bill,
+    customer,
+    documents,
+    let_it_be,
+    provide,
+    rows,
+    sold,
+)
 
 LINE = """
 [[plan]]
@@ -160,6 +170,20 @@ def test_a_wallet_that_does_not_pay_lets_the_line_rest_and_the_rest_costs_nothin
     assert_books_are_right(engine)
 
 
+def test_a_credit_by_hand_lets_a_line_in_at_once_that_the_wallet_pays_again(engine: sqlalchemy.Engine) -> None:
+    ana = world(engine, 'type = "prepaid-period"', sold("ana", "television", "2026-01-01"))
+    pay(engine, ana, 1000, "2026-01-01")
+    bill(engine, "2026-01-01")
+    bill(engine, "2026-02-01")
+    assert (line_state(engine), wallet(engine)) == ("no_balance", 0)
+    (line,) = rows(engine, "SELECT id FROM document_line")[0]
+    with engine.begin() as connection:
+        credit_notes.credit(connection, line, None, "one", date(2026, 2, 1))
+    # The credit has paid February.
+    assert (line_state(engine), wallet(engine)) == ("active", 0)
+    assert_books_are_right(engine)
+
+
 def test_days_on_which_nobody_ran_are_paid_one_after_the_other(engine: sqlalchemy.Engine) -> None:
     ana = world(engine, 'type = "prepaid-daily"', sold("ana", "television", "2026-01-01"))
     pay(engine, ana, 100, "2026-01-01")
@@ -238,6 +262,44 @@ def test_the_document_of_a_month_has_the_days_of_those_for_whom_the_wallet_pays(
     each_day(engine, "2026-01-01", 31)
     bill(engine, "2026-02-01")
     assert documents(engine, "ana")[1:] == [("invoice", "F2026-000001", 1490, 0, 1490, 0)]
+
+
+@pytest.mark.parametrize("billing", ["recurring", "prepaid-daily"])
+def test_an_empty_wallet_rests_nobody_who_begins_to_pay_for_its_owner(engine: sqlalchemy.Engine, billing: str) -> None:
+    daily = 'billing = { type = "prepaid-daily" }'
+    mama = world(engine, f'type = "{billing}"', sold("ana", "television", "2026-01-01"))
+    provide(engine, NO_TAX, customer("hija", daily), sold("hija", "rent", "2026-01-01"))
+    pay(engine, mama, 10000, "2026-01-01")
+    for number in range(1, 20):
+        bill(engine, f"2026-01-{number:02}")
+    let_it_be(engine, "2026-01-20T10:00Z")
+    provide(engine, customer("hija", daily, 'payer = "ana"'))
+    for day in ("2026-01-20", "2026-02-01", "2026-02-28", "2026-03-01", "2026-03-31"):
+        bill(engine, day)
+    # Twelve of January's days are 1.90; those on which nobody paid for the daughter cost nothing.
+    charged = "SELECT sum(l.amount)::bigint FROM document_line AS l JOIN customer AS c ON c.id = customer_id"
+    assert rows(engine, f"{charged} WHERE c.login = 'hija' AND starts < '2026-04-01'") == [(190 + 2 * 490,)]
+    assert rows(engine, f"{charged} WHERE c.login = 'ana' AND starts < '2026-04-01'") == [(3000,)]
+    assert_books_are_right(engine)
+
+
+@pytest.mark.parametrize("billing", ["recurring", "prepaid-daily"])
+def test_what_an_own_wallet_has_paid_is_told_to_its_owner(engine: sqlalchemy.Engine, billing: str) -> None:
+    daily = 'billing = { type = "prepaid-daily" }'
+    let_it_be(engine, "2026-01-01T10:00Z")
+    mama = world(engine, f'type = "{billing}"', sold("ana", "television", "2026-01-01"))
+    provide(engine, NO_TAX, customer("hija", daily), sold("hija", "rent", "2026-01-01"))
+    hija = int(rows(engine, "SELECT id FROM customer WHERE login = 'hija'")[0][0])
+    pay(engine, mama, 10000, "2026-01-01")
+    pay(engine, hija, 32, "2026-01-01")
+    for number in range(1, 20):
+        bill(engine, f"2026-01-{number:02}")
+    let_it_be(engine, "2026-01-20T10:00Z")
+    provide(engine, customer("hija", daily, 'payer = "ana"'))
+    for day in ("2026-01-20", "2026-01-31", "2026-02-01", "2026-02-02"):
+        bill(engine, day)
+    told = [(kind, gross) for kind, _, _, _, gross, _ in documents(engine, "hija")]
+    assert told == [("receipt", 32), ("invoice", 32)]
     assert_books_are_right(engine)
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date
+from decimal import Decimal
 
 import pytest
 import sqlalchemy
 from sqlalchemy import text
 
 from storage import rollup
-from storage.billing import credit_notes, payments, proformas, reading, verification
+from storage.billing import credit_notes, payments, proformas, reading, sales, verification
 from storage.billing.payments import Booked, Order
 from tests.integration.billed_isp import (
     HEAD,
@@ -18,6 +19,7 @@ from tests.integration.billed_isp import (
     bill,
     customer,
     documents,
+    let_it_be,
     provide,
     rows,
     sold,
@@ -126,6 +128,19 @@ def test_one_payment_sent_twice_makes_one_invoice(engine: sqlalchemy.Engine, ana
     pay(engine, ana, 1210, "one", "2026-01-05")
     assert pay(engine, ana, 1210, "one", "2026-01-05").again
     assert [each[0] for each in told(engine)] == ["proforma", "invoice"]
+
+
+def test_a_number_that_was_replaced_and_its_heir_are_paid_once(engine: sqlalchemy.Engine, ana: int) -> None:
+    bill(engine, "2026-01-01")
+    provide(engine, HEAD, sold("ana", "television", "2026-01-01", 'quantity = "2"'))
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE subscription_event SET on_day = '2026-01-01'"))
+        connection.execute(text("UPDATE subscription SET revised_from = '2026-01-01'"))
+    bill(engine, "2026-01-02", "ana")
+    assert told(engine)[0] == ("proforma", "P2026-000001", 1210, 0, "P2026-000002")
+    booked = pay(engine, ana, 5000, "one", "2026-01-05", "P2026-000001", "P2026-000002", "P2026-000001")
+    assert ([each.amount for each in booked.allocated], booked.unused) == ([2420], 2580)
+    assert_right(engine)
 
 
 def test_two_payments_at_the_same_moment_make_one_invoice(engine: sqlalchemy.Engine, ana: int) -> None:
@@ -329,4 +344,36 @@ def test_usage_is_asked_for_once_and_its_facts_go_on_the_invoice(engine: sqlalch
         rollup.revise(connection, [(1, date(2026, 1, 31))])
     bill(engine, "2026-02-06", "ana")
     assert told(engine)[-1][2] == 61, "what was rated again after the payment is asked for by itself"
+    assert_right(engine)
+
+
+def test_a_payer_is_asked_in_the_place_of_those_for_whom_it_pays(engine: sqlalchemy.Engine, ana: int) -> None:
+    let_it_be(engine, "2026-01-01T10:00Z")
+    eva = customer("eva", ASKED), sold("eva", "rent", "2026-01-01")
+    provide(engine, HEAD, PLAN, *eva)
+    bill(engine, "2026-01-01")
+    let_it_be(engine, "2026-01-05T10:00Z")
+    provide(engine, customer("eva", ASKED, 'payer = "ana"'))
+    bill(engine, "2026-01-05")
+    assert [each[2:4] for each in told(engine)] == [(1210, 1210), (593, 0), (593, 593)]
+    # Left again: what asks for both is replaced.
+    let_it_be(engine, "2026-01-06T10:00Z")
+    provide(engine, customer("eva", ASKED))
+    bill(engine, "2026-01-06")
+    asked = "SELECT customer_id = :ana, sum(open_amount)::bigint FROM document WHERE kind = 'proforma' GROUP BY 1"
+    assert sorted(rows(engine, asked, ana=ana)) == [(False, 593), (True, 1210)]
+    assert_right(engine)
+
+
+def test_a_charge_that_is_withdrawn_is_asked_for_no_more(engine: sqlalchemy.Engine, ana: int) -> None:
+    provide(engine, HEAD, '[[product]]\nname = "setup"\nkind = "one-time"\nprice = "5"\n')
+    day = date(2026, 1, 1)
+    with engine.begin() as connection:
+        setup = sales.charge(connection, sales.Charge(ana, "setup", day, Decimal(1), None, None), "one", day)
+    bill(engine, "2026-01-01")
+    with engine.begin() as connection:
+        sales.withdraw(connection, setup, day)
+    assert [each[1:4] for each in told(engine)] == [("P2026-000001", 1710, 0), ("P2026-000002", 1210, 1210)]
+    assert pay(engine, ana, 1710, "two", "2026-01-02").unused == 500
+    assert told(engine)[-1] == ("invoice", "F2026-000001", 1210, 0, None)
     assert_right(engine)

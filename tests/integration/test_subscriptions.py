@@ -338,11 +338,11 @@ def test_a_one_time_item_is_charged_once_and_may_be_withdrawn_before(engine: sql
         first = sales.charge(connection, wanted, "one", JANUARY)
         assert sales.charge(connection, wanted, "one", JANUARY) == first
         other = sales.charge(connection, wanted, "two", JANUARY)
-        sales.withdraw(connection, other)
+        sales.withdraw(connection, other, JANUARY)
     bill(engine, "2026-01-01", "ana")
     assert lines(engine, "ana") == [("installation", 4900)]
     with engine.begin() as connection, pytest.raises(OrderRefused, match="invoice credit"):
-        sales.withdraw(connection, first)
+        sales.withdraw(connection, first, JANUARY)
 
 
 def test_discounts_of_the_file_are_given_changed_and_exported(engine: sqlalchemy.Engine) -> None:

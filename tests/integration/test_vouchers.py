@@ -122,6 +122,8 @@ def test_the_same_code_of_the_same_customer_is_the_same_redemption(engine: sqlal
     assert isinstance(again, Redeemed)
     assert (again.again, again.receipt) == (True, first.receipt)
     assert "redeemed by somebody else" in refused(engine, bob, code)
+    provide(engine, customer("ana", PREPAID, 'payer = "bob"'))
+    assert redeem(engine, ana, code) == again
     assert balances(engine) == {"cash voucher": 1000, "wallet": -1000}
     assert_books_are_right(engine)
 
