@@ -60,10 +60,10 @@ def test_0014_counts_who_is_inactive_as_given_up(empty_engine: sqlalchemy.Engine
     assert [tuple(row) for row in causes] == [("given_up", True), ("debt", False), ("vacation", True)]
 
 
-def test_0016_takes_it_for_always_that_somebody_pays(empty_engine: sqlalchemy.Engine) -> None:
+def test_0015_takes_it_for_always_that_somebody_pays(empty_engine: sqlalchemy.Engine) -> None:
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS))
-    before = ScriptDirectory.from_config(config).get_revision("0016").down_revision
+    before = ScriptDirectory.from_config(config).get_revision("0015").down_revision
     with empty_engine.connect() as connection:
         config.attributes["connection"] = connection
         command.upgrade(config, str(before))
@@ -75,7 +75,7 @@ def test_0016_takes_it_for_always_that_somebody_pays(empty_engine: sqlalchemy.En
                     INSERT INTO customer (login, name, partner_id, payer_id)
                     SELECT 'eva', 'Eva', partner_id, id FROM mother""")
             )
-        command.upgrade(config, "0016")
+        command.upgrade(config, "0015")
         found = connection.execute(text("SELECT login, payer_id IS NULL, paid_since FROM customer ORDER BY login"))
         assert [tuple(row) for row in found] == [("ana", True, None), ("eva", False, None)]
 
