@@ -159,9 +159,12 @@ def show(customer: str, as_json: bool) -> None:
 
 @account.command("promise", example="caudal account promise ana.garcia 2027-02-20")
 @customer_argument
-@click.argument("until", type=DAY)
-def promise(customer: str, until: str) -> None:
-    """Cut nothing through a day on which a customer promised to pay."""
+@click.argument("until", type=DAY, required=False)
+@click.option("--withdraw", is_flag=True, help="Nothing is promised any more.")
+def promise(customer: str, until: str | None, withdraw: bool) -> None:
+    """Cut nothing through a day on which a customer promised to pay; it stands in place of a promise before."""
+    if withdraw == (until is not None):
+        raise click.UsageError("Give the day on which is paid, or --withdraw.")
     _order("promises", customer, {"until": until, "made_by": operator()})
 
 

@@ -47,11 +47,12 @@ def show_calendar(ports: Ports, customer: Name) -> Listing[models.CalendarStep]:
 
 @routes.post("/promises/{customer:path}")
 def promise(ports: Ports, customer: Name, order: models.PromiseOrder) -> models.Done:
-    """Hold cuts off until a customer has paid as promised."""
+    """Hold cuts off until a customer has paid as promised; no day: as if nothing had been promised."""
     with ports.engine.begin() as connection:
         today = clock.today(connection)
         collecting.promise(connection, reading.payer_id(connection, customer), order.until, today, order.made_by)
-    return models.Done(text=f"{customer}: nothing is cut through {order.until}")
+    held = "cuts follow the calendar again" if order.until is None else f"nothing is cut through {order.until}"
+    return models.Done(text=f"{customer}: {held}")
 
 
 @routes.post("/rests/{customer:path}")

@@ -389,7 +389,7 @@ class CreditOrder(BaseModel):
 class PromiseOrder(BaseModel):
     """A promise to pay until a day."""
 
-    until: date
+    until: date | None = None
     made_by: Text = ""
 
 

@@ -18,13 +18,19 @@ class NotTrusted(OrderRefused):
     """An account gets no days on trust now."""
 
 
-def promise(connection: Connection, customer_id: int, until: date, today: date, made_by: str = "") -> None:
-    """Hold cuts off through `until`."""
+def promise(connection: Connection, customer_id: int, until: date | None, today: date, made_by: str = "") -> None:
+    """Hold cuts off through `until`, in place of what was promised before; None: nothing is promised any more."""
     _lock(connection, customer_id)
     connection.execute(
-        text("""INSERT INTO promise (customer_id, until, made_on, made_by) VALUES (:customer, :until, :today, :by)"""),
-        {"customer": customer_id, "until": until, "today": today, "by": made_by},
+        text("UPDATE promise SET withdrawn_at = now() WHERE customer_id = :customer AND withdrawn_at IS NULL"),
+        {"customer": customer_id},
     )
+    if until is not None:
+        connection.execute(
+            text("""INSERT INTO promise (customer_id, until, made_on, made_by)
+                VALUES (:customer, :until, :today, :by)"""),
+            {"customer": customer_id, "until": until, "today": today, "by": made_by},
+        )
     gate.reassess(connection, [customer_id], today)
 
 

@@ -140,6 +140,17 @@ def test_a_promise_that_is_broken_is_one_reactivation_fee_and_another_debt_anoth
     assert_books_are_right(engine)
 
 
+def test_the_last_promise_stands_and_may_be_withdrawn(engine: sqlalchemy.Engine) -> None:
+    ana = world(engine, "due_days = 1, block_after = 1")
+    bill(engine, "2026-01-01")
+    for until, state in ((date(2036, 1, 4), "active"), (date(2026, 1, 4), "active"), (None, "blocked")):
+        with engine.begin() as connection:
+            collecting.promise(connection, ana, until, date(2026, 1, 4))
+            (standing,) = gate.load(connection, [ana], date(2026, 1, 4))
+        assert standing.situation.promised_until == until
+        assert line_state(engine) == state
+
+
 def test_a_promise_holds_the_cuts_of_whoever_made_it_and_of_nobody_else(engine: sqlalchemy.Engine) -> None:
     ana = world(engine, FEES)
     provide(engine, customer("eva"))
