@@ -74,6 +74,7 @@ def add_each(connection: Connection, orders: Sequence[Order], today: date) -> li
 
 def _book(connection: Connection, orders: Sequence[Order], found: Mapping[int, Any], today: date) -> dict[str, Booked]:
     ledger.require_open(connection, today)
+    run.ask_anew(connection, [id_ for id_, account in found.items() if not _is_prepaid(account)], today)
     ids = _insert(connection, orders, found, today)
     transfers = []
     for order in orders:

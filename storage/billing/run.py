@@ -17,7 +17,7 @@ from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.exc import OperationalError
 
 from billing.documents import Draft
-from billing.generation import Generated
+from billing.generation import ONE_OFF, Generated
 from config import billing_terms
 from domain.billing_terms import BillingTerms, BillingType, DocumentKind
 from domain.errors import CaudalError
@@ -117,6 +117,18 @@ def bill_one(
     kinds = (DocumentKind.INVOICE, DocumentKind.CREDIT_NOTE, DocumentKind.PROFORMA)
     numbers.number_documents(connection, [series.id_of(partner_id, kind) for kind in kinds], issued_on or on)
     return progress
+
+
+def ask_anew(connection: Connection, customer_ids: Sequence[int], today: date) -> None:
+    """Replace the proformas that ask for a charge that was withdrawn: nobody is to pay it."""
+    for customer_id in connection.scalars(text(_WITHDRAWN), {"ids": [*customer_ids]}).all():
+        bill_one(connection, customer_id, today, asks_first=True)
+
+
+_WITHDRAWN = f"""SELECT DISTINCT d.customer_id
+    FROM document AS d JOIN document_line AS l ON l.document_id = d.id AND starts_with(l.component, '{ONE_OFF}')
+        JOIN one_off AS o ON l.component = '{ONE_OFF}' || o.id AND o.withdrawn_at IS NOT NULL
+    WHERE d.customer_id = ANY(CAST(:ids AS bigint[])) AND d.kind = 'proforma' AND d.open_amount > 0 ORDER BY 1"""
 
 
 def terms_of(said: Mapping[str, Any], currency: str, connection: Connection, partner_id: int) -> BillingTerms:

@@ -14,7 +14,6 @@ from sqlalchemy import RowMapping, text
 from sqlalchemy.engine import Connection
 
 from billing import contracts
-from billing.generation import ONE_OFF
 from config import catalogue
 from storage.billing import account_types, currencies, run
 from storage.errors import OrderRefused
@@ -158,13 +157,7 @@ def withdraw(connection: Connection, charge_id: int, today: date) -> None:
     connection.execute(
         text("UPDATE one_off SET withdrawn_at = coalesce(withdrawn_at, now()) WHERE id = :id"), {"id": charge_id}
     )
-    asked = connection.scalar(text(_ASKED), {"payer": payer, "component": f"{ONE_OFF}{charge_id}"})
-    if asked:
-        run.bill_one(connection, payer, today, asks_first=True)
-
-
-_ASKED = """SELECT EXISTS (SELECT FROM document AS d JOIN document_line AS l ON l.document_id = d.id
-    WHERE d.customer_id = :payer AND d.kind = 'proforma' AND d.open_amount > 0 AND l.component = :component)"""
+    run.ask_anew(connection, [payer], today)
 
 
 def charges(

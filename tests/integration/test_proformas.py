@@ -11,7 +11,7 @@ import sqlalchemy
 from sqlalchemy import text
 
 from storage import rollup
-from storage.billing import credit_notes, payments, proformas, reading, sales, verification
+from storage.billing import credit_notes, gate, payments, proformas, reading, sales, verification
 from storage.billing.payments import Booked, Order
 from tests.integration.billed_isp import (
     HEAD,
@@ -375,5 +375,20 @@ def test_a_charge_that_is_withdrawn_is_asked_for_no_more(engine: sqlalchemy.Engi
         sales.withdraw(connection, setup, day)
     assert [each[1:4] for each in told(engine)] == [("P2026-000001", 1710, 0), ("P2026-000002", 1210, 1210)]
     assert pay(engine, ana, 1710, "two", "2026-01-02").unused == 500
+    assert told(engine)[-1] == ("invoice", "F2026-000001", 1210, 0, None)
+    assert_right(engine)
+
+
+@pytest.mark.parametrize("chosen", [(), ("P2026-000001",)])
+def test_nobody_pays_a_fee_that_was_waived_since_a_proforma_asked_for_it(
+    engine: sqlalchemy.Engine, ana: int, chosen: tuple[str, ...]
+) -> None:
+    day = date(2026, 1, 1)
+    with engine.begin() as connection:
+        gate.charge(connection, ana, "5", day, "cancellation/1")
+    bill(engine, "2026-01-01")
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE one_off SET withdrawn_at = now()"))
+    assert pay(engine, ana, 1710, "one", "2026-01-02", *chosen).unused == 500
     assert told(engine)[-1] == ("invoice", "F2026-000001", 1210, 0, None)
     assert_right(engine)
