@@ -81,7 +81,10 @@ def write_payers(connection: Connection, customers: Iterable[CustomerEntry], tod
         return []
     changed = connection.execute(
         text("""UPDATE customer AS c SET payer_id = u.payer,
-                paid_since = CASE WHEN u.payer IS NOT NULL THEN CAST(:today AS date) END
+                paid_since = CASE WHEN u.payer IS NOT NULL AND EXISTS (
+                        SELECT FROM subscription AS s JOIN document_line AS l ON l.subscription_id = s.id
+                        WHERE s.customer_id = c.id
+                    ) THEN CAST(:today AS date) END
             FROM (SELECT c.id, c.payer_id AS before, c.paid_since AS since, p.id AS payer
                 FROM unnest(CAST(:logins AS text[]), CAST(:payers AS text[])) AS u(login, payer)
                     JOIN customer AS c USING (login) LEFT JOIN customer AS p ON p.login = u.payer
