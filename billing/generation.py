@@ -245,7 +245,9 @@ class _Work:
             if not discount.is_shared and discount.concerns(subscription.id, subscription.customer_id)
         ]
         self._shared = shared
-        self._phases = subscription.phases()
+        everyday = subscription.sold()
+        self._phases = without_days(everyday, list(subscription.rested))
+        self._first = first_days(terms.cycle, everyday, self._phases, products)
         self._sold: dict[Key, tuple[Phase, Product, tuple[str, ...], int | None]] = {}
         self._claims = list(self._make_claims())
         self._next_credit: date | None = None
@@ -312,12 +314,10 @@ class _Work:
 
     def _charged_phases(self) -> Iterator[tuple[Phase, Product, Cycle]]:
         """Yield the phases with their periods; where a period is paid whole, it is paid by how it began."""
-        account = self._terms.cycle
-        first = first_days(account, self._subscription.sold(), self._phases, self._products)
         paid_until = BEGINNING
         for phase in self._phases:
             product = self._products[phase.product_id]
-            cycle = cycle_of(account, phase, product, first[phase.product_id])
+            cycle = cycle_of(self._terms.cycle, phase, product, self._first[phase.product_id])
             days = phase.days
             if self._proration(product) is Proration.NONE:
                 days, paid_until = once(days, cycle, paid_until)
