@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import date, datetime, timedelta
 from decimal import Decimal
+from functools import lru_cache
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
@@ -24,7 +25,8 @@ from billing.generation import OVERAGE, UsagePeriod
 from billing.history import Phase
 from billing.intervals import difference, intersection, union
 from domain.money import decimal, digits, minor_units, rounded
-from domain.plan_rules import Cap, PlanRules
+from domain.plan_rules import Cap, PlanRules, WeekStart
+from domain.plan_rules import Period as CountedPeriod
 from domain.tariff import Tariff, blocks, rate, so_far
 from enforcement.allowance import own_octets, settle_each
 from enforcement.periods import Span, almanac, cap_span, midnight
@@ -226,8 +228,7 @@ def _periods(
 
 def _period_of(day: date, plan: PlanRules, zone: ZoneInfo, first_day: int, known: Sequence[Period]) -> Period:
     """Return the period of the cap around a day: one that is known, or what these leave of that of the plan."""
-    span = cap_span(plan, zone, midnight(zone, day), first_day)
-    days = Period(span.begins.astimezone(zone).date(), span.ends.astimezone(zone).date())
+    days = _days_of_cap(plan, zone, day, first_day)
     for each in known:
         if each.starts <= day < each.ends:
             return each
@@ -236,6 +237,17 @@ def _period_of(day: date, plan: PlanRules, zone: ZoneInfo, first_day: int, known
         else:
             return days._replace(ends=min(days.ends, each.starts))
     return days
+
+
+def _days_of_cap(plan: PlanRules, zone: ZoneInfo, day: date, first_day: int) -> Period:
+    """Return the period of a plan's cap around a day; many lines ask for the same one."""
+    return _days_around(zone, _cap(plan).period, plan.week_starts, first_day, day)
+
+
+@lru_cache(maxsize=4096)
+def _days_around(zone: ZoneInfo, period: CountedPeriod, week_starts: WeekStart, first_day: int, day: date) -> Period:
+    span = almanac(zone).span(period, midnight(zone, day), first_day, week_starts)
+    return Period(span.begins.astimezone(zone).date(), span.ends.astimezone(zone).date())
 
 
 def _sharing_since(metered: Metered, zone: ZoneInfo) -> date:
@@ -258,7 +270,7 @@ def over_on(metered: Metered, rules: Mapping[int, PlanRules], zone: ZoneInfo, on
         plan = rules.get(phase.product_id)
         if plan is not None and phase.days.starts <= on:
             last = min(on, phase.days.ends - timedelta(days=1))
-            ends = cap_span(plan, zone, midnight(zone, last), metered.period_day).ends.astimezone(zone).date()
+            ends = _days_of_cap(plan, zone, last, metered.period_day).ends
             return ends if ends > on else None
     return None
 
