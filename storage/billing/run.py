@@ -126,9 +126,11 @@ def ask_anew(connection: Connection, customer_ids: Sequence[int], today: date) -
 
 
 _WITHDRAWN = f"""SELECT DISTINCT d.customer_id
-    FROM document AS d JOIN document_line AS l ON l.document_id = d.id AND starts_with(l.component, '{ONE_OFF}')
-        JOIN one_off AS o ON l.component = '{ONE_OFF}' || o.id AND o.withdrawn_at IS NOT NULL
-    WHERE d.customer_id = ANY(CAST(:ids AS bigint[])) AND d.kind = 'proforma' AND d.open_amount > 0 ORDER BY 1"""
+    FROM document AS d JOIN document_line AS l ON l.document_id = d.id
+        JOIN one_off AS o ON o.id = CASE WHEN starts_with(l.component, '{ONE_OFF}')
+            THEN CAST(substr(l.component, {len(ONE_OFF) + 1}) AS bigint) END
+    WHERE d.customer_id = ANY(CAST(:ids AS bigint[])) AND d.kind = 'proforma' AND d.open_amount > 0
+        AND o.withdrawn_at IS NOT NULL ORDER BY 1"""
 
 
 def terms_of(said: Mapping[str, Any], currency: str, connection: Connection, partner_id: int) -> BillingTerms:
