@@ -67,7 +67,7 @@ class UsagePeriod(NamedTuple):
     product_id: int | None = None
     """What costs it, beside other products; None: all usage of the period is this."""
     sold_as: int | None = None
-    """As which product all usage of the period is charged; None: what was sold last in it."""
+    """As which product all usage of the period is charged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -371,7 +371,7 @@ class _Work:
             change = usage.amount - sum(line.amount for line in billed)
             if not change or (usage.period.ends > horizon and (usage.bill_at is None or change < usage.bill_at)):
                 continue
-            product_id = usage.product_id or usage.sold_as or self._product_of(usage.period)
+            product_id = usage.product_id or usage.sold_as
             if product_id is None:
                 continue
             product = self._products[product_id]
@@ -390,11 +390,6 @@ class _Work:
                 billed[0].id if billed and change < 0 else None,
                 usage,
             )
-
-    def _product_of(self, period: Period) -> int | None:
-        """Return what was sold last in a period: its plan says what the usage of the period costs."""
-        touching = [phase for phase in self._phases if phase.days.overlap(*period)]
-        return touching[-1].product_id if touching else None
 
 
 def _divided(issued: Sequence[IssuedLine]) -> tuple[list[IssuedLine], dict[Period, list[IssuedLine]]]:

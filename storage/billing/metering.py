@@ -93,7 +93,6 @@ def charged(
         tariff = _tariff(each.rules)
         is_over = each.days.ends <= on
         rated = _rated(each, used[each.place], limit, tariff if is_over else so_far(tariff), charged[month])
-        rated = rated._replace(sold_as=each.product_id)
         charged[month] += rated.amount
         if not is_over:
             bill_at = minor_units(tariff.bill_at or Decimal(0), each.metered.currency)
@@ -188,8 +187,8 @@ def _rated(each: _Asked, used: int, limit: int, tariff: Tariff, charged: int) ->
     price = tariff.tiers[0].price
     facts = {"octets": over, "units": units, "used_octets": used, "limit_octets": limit}
     if len(tariff.tiers) == 1 and rounded(minor_units(price, currency) * units) == amount:
-        return UsagePeriod(each.days, amount, units, facts, price)
-    return UsagePeriod(each.days, amount, 1, facts, decimal(amount, currency))
+        return UsagePeriod(each.days, amount, units, facts, price, sold_as=each.product_id)
+    return UsagePeriod(each.days, amount, 1, facts, decimal(amount, currency), sold_as=each.product_id)
 
 
 def _periods(

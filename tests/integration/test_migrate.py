@@ -13,6 +13,7 @@ from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 from sqlalchemy import text
+from sqlalchemy.engine import Connection
 
 from storage.database import create_engine, ensure_database
 from storage.errors import DatabaseUnavailableError, SchemaError
@@ -39,45 +40,43 @@ def test_a_new_database_gets_every_migration_once(empty_engine: sqlalchemy.Engin
     assert migrate(empty_engine) == []
 
 
-def test_0014_counts_who_is_inactive_as_given_up(empty_engine: sqlalchemy.Engine) -> None:
+@contextlib.contextmanager
+def migrated_by(engine: sqlalchemy.Engine, revision: str, *before: str) -> Iterator[Connection]:
+    """Lend a connection to a database that had rows before a migration, and has been migrated by it."""
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS))
-    before = ScriptDirectory.from_config(config).get_revision("0014").down_revision
-    with empty_engine.connect() as connection:
+    with engine.connect() as connection:
         config.attributes["connection"] = connection
-        command.upgrade(config, str(before))
+        command.upgrade(config, str(ScriptDirectory.from_config(config).get_revision(revision).down_revision))
         with connection.begin():
-            for statement in (
-                "INSERT INTO partner (name) VALUES ('one') ON CONFLICT DO NOTHING",
-                "INSERT INTO customer (login, name, partner_id) SELECT 'ana', 'Ana', id FROM partner LIMIT 1",
-                """INSERT INTO rest (customer_id, cause, starts, ends)
-                    SELECT id, cause, '2026-01-01', ends FROM customer,
-                    (VALUES ('debt', NULL), ('debt', DATE '2026-01-09'), ('vacation', NULL)) AS v (cause, ends)""",
-            ):
+            for statement in ("INSERT INTO partner (name) VALUES ('one') ON CONFLICT DO NOTHING", *before):
                 connection.execute(text(statement))
-        command.upgrade(config, "0014")
+        command.upgrade(config, revision)
+        yield connection
+
+
+def test_0014_counts_who_is_inactive_as_given_up(empty_engine: sqlalchemy.Engine) -> None:
+    before = (
+        "INSERT INTO customer (login, name, partner_id) SELECT 'ana', 'Ana', id FROM partner LIMIT 1",
+        """INSERT INTO rest (customer_id, cause, starts, ends)
+            SELECT id, cause, '2026-01-01', ends FROM customer,
+            (VALUES ('debt', NULL), ('debt', DATE '2026-01-09'), ('vacation', NULL)) AS v (cause, ends)""",
+    )
+    with migrated_by(empty_engine, "0014", *before) as connection:
         causes = connection.execute(text("SELECT cause, ends IS NULL FROM rest ORDER BY id")).all()
     assert [tuple(row) for row in causes] == [("given_up", True), ("debt", False), ("vacation", True)]
 
 
 def test_0015_takes_it_for_always_that_somebody_pays(empty_engine: sqlalchemy.Engine) -> None:
-    config = Config()
-    config.set_main_option("script_location", str(MIGRATIONS))
-    before = ScriptDirectory.from_config(config).get_revision("0015").down_revision
-    with empty_engine.connect() as connection:
-        config.attributes["connection"] = connection
-        command.upgrade(config, str(before))
-        with connection.begin():
-            connection.execute(text("INSERT INTO partner (name) VALUES ('one') ON CONFLICT DO NOTHING"))
-            connection.execute(
-                text("""WITH mother AS (INSERT INTO customer (login, name, partner_id)
-                        SELECT 'ana', 'Ana', id FROM partner LIMIT 1 RETURNING id, partner_id)
-                    INSERT INTO customer (login, name, partner_id, payer_id)
-                    SELECT 'eva', 'Eva', partner_id, id FROM mother""")
-            )
-        command.upgrade(config, "0015")
-        found = connection.execute(text("SELECT login, payer_id IS NULL, paid_since FROM customer ORDER BY login"))
-        assert [tuple(row) for row in found] == [("ana", True, None), ("eva", False, None)]
+    before = """WITH mother AS (INSERT INTO customer (login, name, partner_id)
+            SELECT 'ana', 'Ana', id FROM partner LIMIT 1 RETURNING id, partner_id)
+        INSERT INTO customer (login, name, partner_id, payer_id)
+        SELECT 'eva', 'Eva', partner_id, id FROM mother"""
+    with migrated_by(empty_engine, "0015", before) as connection:
+        found = connection.execute(
+            text("SELECT login, payer_id IS NULL, paid_since FROM customer ORDER BY login")
+        ).all()
+    assert [tuple(row) for row in found] == [("ana", True, None), ("eva", False, None)]
 
 
 def test_daemons_that_migrate_at_once_do_not_race(empty_engine: sqlalchemy.Engine) -> None:

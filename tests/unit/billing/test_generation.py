@@ -647,7 +647,7 @@ def test_what_is_used_beyond_a_line_in_a_bundle_is_charged_though_the_line_costs
     account = Account()
     account.starts("2026-01-01", "0", product=2)
     assert account.run("2026-01-01") == []
-    account.usage = [UsagePeriod(span("2026-01-01", "2026-02-01"), 150, 3, {})]
+    account.usage = [UsagePeriod(span("2026-01-01", "2026-02-01"), 150, 3, {}, sold_as=2)]
     assert account.run("2026-02-01") == [150]
     assert account.run("2026-02-01") == []
 
@@ -656,11 +656,11 @@ def test_usage_that_is_rated_again_brings_the_difference() -> None:
     account = Account(mode=Mode.ADVANCE)
     account.starts("2026-01-01", "10.00")
     period = span("2026-01-01", "2026-02-01")
-    account.usage = [UsagePeriod(period, 500, 5, {})]
+    account.usage = [UsagePeriod(period, 500, 5, {}, sold_as=1)]
     assert account.run("2026-02-01") == [1000, 1000, 500]
-    account.usage = [UsagePeriod(period, 700, 7, {})]
+    account.usage = [UsagePeriod(period, 700, 7, {}, sold_as=1)]
     assert account.run("2026-02-01") == [200]
-    account.usage = [UsagePeriod(period, 300, 3, {})]
+    account.usage = [UsagePeriod(period, 300, 3, {}, sold_as=1)]
     assert account.run("2026-02-01") == [-400]
 
 
@@ -669,7 +669,7 @@ def test_g14_usage_that_was_billed_before_the_end_is_subtracted_at_the_end() -> 
     account.starts("2026-01-01", "31.00")
 
     def uses(amount: int) -> None:
-        account.usage = [UsagePeriod(span("2026-01-01", "2026-02-01"), amount, 1, {}, bill_at=20000)]
+        account.usage = [UsagePeriod(span("2026-01-01", "2026-02-01"), amount, 1, {}, bill_at=20000, sold_as=1)]
 
     uses(19999)
     assert account.run("2026-01-14") == []
@@ -687,7 +687,7 @@ def test_what_is_billed_before_the_end_is_looked_for_every_day() -> None:
     account = Account(at_once=False)
     account.starts("2026-01-01", "10.00")
     assert account.would("2026-01-07").next_on == day("2026-02-01")
-    account.usage = [UsagePeriod(span("2026-01-01", "2026-02-01"), 0, 0, {}, bill_at=100)]
+    account.usage = [UsagePeriod(span("2026-01-01", "2026-02-01"), 0, 0, {}, bill_at=100, sold_as=1)]
     assert account.would("2026-01-07").next_on == day("2026-01-08")
 
 

@@ -166,12 +166,12 @@ def test_usage_sums_to_what_it_costs_at_the_end_however_often_it_was_billed_befo
     january = Period(FIRST, date(2026, 2, 1))
     for day, amount in sorted(used):
         early = None if after(day) >= "2026-02-01" else bill_at
-        account.usage = [UsagePeriod(january, amount, 1, {}, bill_at=early)]
+        account.usage = [UsagePeriod(january, amount, 1, {}, bill_at=early, sold_as=1)]
         account.run(after(day))
         assert account.run(after(day)) == []
         assert account.total >= 0
         assert early is None or account.total == 0 or account.total >= bill_at
-    account.usage = [UsagePeriod(january, at_last, 1, {})]
+    account.usage = [UsagePeriod(january, at_last, 1, {}, sold_as=1)]
     account.run(after(41))
     assert account.total == at_last
 
